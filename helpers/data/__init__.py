@@ -1,0 +1,1 @@
+"""What comes in, and what lies on disk: movies, experiments, training sets, synthetic truth."""

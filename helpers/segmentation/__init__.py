@@ -1,0 +1,1 @@
+"""From network outputs to labels, and from labels to scores."""

@@ -1,0 +1,1 @@
+"""From label frames to measured objects, links and tracks."""
