@@ -1,0 +1,1 @@
+"""Parameters, run folders and experiments: what drives the notebooks, by hand or in a batch."""

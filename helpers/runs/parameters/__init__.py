@@ -1,0 +1,38 @@
+"""One class of parameters a notebook.
+
+The first cell of a notebook names the same variables with the same defaults; experiment files are validated by
+the same classes; a test holds cells and classes together.
+"""
+
+from helpers.runs.parameters.base import Parameters
+from helpers.runs.parameters.segmentation import EvaluateSegmentation, Segment
+from helpers.runs.parameters.training import (
+    CreateDataset,
+    OptimizeThresholds,
+    TrainDenoiser,
+    TrainSegmentation,
+)
+
+#: Notebook name → parameter class, in the order a person works.
+STEPS: dict[str, type[Parameters]] = {
+    cls.step: cls
+    for cls in (
+        CreateDataset,
+        TrainDenoiser,
+        TrainSegmentation,
+        OptimizeThresholds,
+        Segment,
+        EvaluateSegmentation,
+    )
+}
+
+__all__ = [
+    "STEPS",
+    "CreateDataset",
+    "EvaluateSegmentation",
+    "OptimizeThresholds",
+    "Parameters",
+    "Segment",
+    "TrainDenoiser",
+    "TrainSegmentation",
+]

@@ -1,0 +1,148 @@
+"""What every notebook's parameter class shares: reading a notebook's first cell, and errors a biologist can act on."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from helpers.errors import InputError
+
+
+def _empty_is_none(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(v <= 0 for v in values):
+        raise ValueError("every number must be greater than 0")
+    return values
+
+
+#: A path that may be left empty in the notebook.
+OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
+#: Text that may be left empty in the notebook.
+OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
+#: Voxel size (z, y, x) in µm; None reads it from the file.
+VoxelSize = Annotated[
+    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
+    BeforeValidator(_empty_is_none),
+]
+#: Two (y, x) or three (z, y, x) whole numbers.
+PatchSize = Annotated[tuple[int, ...], Field(min_length=2, max_length=3), AfterValidator(_positive)]
+#: A number between 0 and 1, or None for the value that notebook 04 found.
+OptionalFraction = Annotated[float, Field(ge=0, le=1)] | None
+
+
+class Parameters(BaseModel):
+    """Base of the parameter classes: one class a notebook, one field a variable of its first cell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    #: The notebook's name without its ending, such as ``"01_create_dataset"``.
+    step: ClassVar[str]
+
+    run_dir: Path = Field(
+        Path("runs/my_experiment"),
+        description="Folder of the run: every step reads and writes below it",
+    )
+
+    @classmethod
+    def from_notebook(cls, namespace: Mapping[str, Any]) -> Self:
+        """Build the parameters from the variables of a notebook.
+
+        Parameters
+        ----------
+        namespace : mapping
+            The notebook's ``globals()``, after its parameters cell (and papermill's) ran.
+
+        Raises
+        ------
+        InputError
+            If a variable is missing or its value is not allowed; the message names it.
+        """
+        missing = [name for name in cls.model_fields if name not in namespace]
+        if missing:
+            raise InputError(
+                ", ".join(missing), "not set", "run the parameters cell first, and keep every line of it"
+            )
+        return cls.checked({name: namespace[name] for name in cls.model_fields})
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], *, source: str = "") -> Self:
+        """Build the parameters from a mapping, such as a section of an experiment file.
+
+        Parameters
+        ----------
+        values : mapping
+            Parameter names and values; those left out keep their defaults.
+        source : str
+            Where the values come from; put before the parameter's name in errors.
+
+        Raises
+        ------
+        InputError
+            Naming the first wrong parameter, its value, what is allowed and what it is for; a misspelt name
+            is answered with the nearest right one.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _readable(cls, error, source) from None
+
+    @classmethod
+    def help(cls) -> str:
+        """Return the parameters as text: name, default and meaning, a line each."""
+        lines = [f"{cls.step}: {(cls.__doc__ or '').strip().splitlines()[0]}"]
+        width = max(map(len, cls.model_fields))
+        for name, default, meaning in cls.table():
+            lines.append(f"  {name:<{width}}  {meaning} [default: {default}]")
+        return "\n".join(lines)
+
+    @classmethod
+    def table(cls) -> list[tuple[str, str, str]]:
+        """Return (name, default, meaning) of every parameter."""
+        return [
+            (name, _shown(field.default), field.description or "")
+            for name, field in cls.model_fields.items()
+        ]
+
+    def inputs(self) -> list[Path]:
+        """Return the files and folders this step reads; a change in one of them makes the step run again."""
+        return []
+
+    def path(self, *parts: str) -> Path:
+        """Return a path below the run folder."""
+        return self.run_dir.joinpath(*parts)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the parameters as plain values for YAML and JSON."""
+        return self.model_dump(mode="json")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    return "empty" if value is None else str(value)
+
+
+def _readable(cls: type[Parameters], error: ValidationError, source: str) -> InputError:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else cls.step
+    prefix = f"{source}: " if source else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, cls.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(cls.model_fields)}"
+        return InputError(f"{prefix}{name}", first["input"], f"{cls.step} has no such parameter; {hint}")
+    value = first["input"]
+    field = cls.model_fields.get(name)
+    meaning = f" ({field.description})" if field and field.description else ""
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").strip()
+    choices = typing.get_args(field.annotation) if field else ()
+    if choices and all(isinstance(c, str) for c in choices):
+        message = "should be one of " + ", ".join(map(repr, choices))
+    return InputError(f"{prefix}{name}", value, f"{message}{meaning}")

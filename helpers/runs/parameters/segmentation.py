@@ -1,0 +1,122 @@
+"""Parameters of the notebooks that segment and evaluate movies (05, 07)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from helpers.runs.parameters.base import OptionalFraction, OptionalPath, OptionalText, Parameters, VoxelSize
+
+
+class _OneMovie(Parameters):
+    """The movie a notebook works on."""
+
+    movie_id: OptionalText = Field(
+        None, description="Name of the movie's folder in the run; empty takes the file's name"
+    )
+
+    def movie_path(self, *parts: str) -> Path:
+        """Return a path below the folder of this movie."""
+        return self.path("movies", self.movie_id or "movie", *parts)
+
+
+class Segment(_OneMovie):
+    """A movie becomes labels and a table of cells, frame by frame."""
+
+    step: ClassVar[str] = "05_segment"
+
+    movie: OptionalPath = Field(
+        None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
+    )
+    voxel_size_um: VoxelSize = Field(None, description="Voxel size [z, y, x] in µm; None reads it from the file")
+    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds between two frames; None reads it from the file"
+    )
+    dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
+    channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
+    method: Literal["vollseg", "stardist", "unet"] = Field(
+        "vollseg", description="'vollseg' (both networks and the watershed), 'stardist' or 'unet'"
+    )
+    compare_methods: bool = Field(
+        False, description="Write the labels of the other two methods too, for the comparison in notebook 07"
+    )
+    use_denoiser: bool = Field(False, description="Denoise each frame first, with the network of notebook 02")
+    use_probability: bool = Field(
+        True, description="Flood StarDist's probability map; False floods its distance map"
+    )
+    prob_thresh: OptionalFraction = Field(
+        None, description="StarDist: least probability of a cell; None takes what notebook 04 found"
+    )
+    nms_thresh: OptionalFraction = Field(
+        None, description="StarDist: largest overlap of two cells; None takes what notebook 04 found"
+    )
+    foreground_thresh: OptionalFraction = Field(
+        None, description="U-Net: least value of the foreground; None takes what notebook 04 found"
+    )
+    min_size_um3: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="Remove cells smaller than this: µm³, in 2D µm²; None keeps all"
+    )
+    max_size_um3: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Remove cells larger than this: µm³, in 2D µm²; None keeps all"
+    )
+    tissue_mask: OptionalPath = Field(
+        None, description="Mask of the tissue or region of interest: cells outside are removed"
+    )
+    use_tissue_model: bool = Field(False, description="Predict the tissue mask with the tissue U-Net of notebook 03")
+    slice_wise: bool = Field(
+        False, description="Segment every z-slice with 2D networks and join the slices by overlap"
+    )
+    n_tiles: list[int] | None = Field(
+        None, description="Tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
+    )
+    save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
+    overwrite: bool = Field(
+        False, description="Segment again frames that were segmented with other parameters"
+    )
+
+    @model_validator(mode="after")
+    def _sizes_in_order(self) -> Segment:
+        if self.min_size_um3 and self.max_size_um3 and self.min_size_um3 >= self.max_size_um3:
+            raise ValueError("min_size_um3 must be smaller than max_size_um3")
+        return self
+
+    def movie_path(self, *parts: str) -> Path:
+        """Return a path below the folder of this movie, named after its file where no name is given."""
+        name = self.movie_id or (self.movie.name.split(".")[0] if self.movie else "movie")
+        return self.path("movies", name, *parts)
+
+    def inputs(self) -> list[Path]:
+        """Return the movie, the masks, the models and the thresholds."""
+        models = {"vollseg": ["unet", "stardist"], "unet": ["unet"], "stardist": ["stardist"]}[self.method]
+        if self.compare_methods:
+            models = ["unet", "stardist"]
+        models = models + ["denoiser"] * self.use_denoiser + ["tissue"] * self.use_tissue_model
+        weights = [self.path("models", name, "weights_best.h5") for name in models]
+        own = [p for p in (self.movie, self.tissue_mask) if p]
+        given = None not in (self.prob_thresh, self.nms_thresh, self.foreground_thresh)
+        return own + weights + ([] if given else [self.path("thresholds.json")])
+
+
+class EvaluateSegmentation(_OneMovie):
+    """Labels are compared with the truth."""
+
+    step: ClassVar[str] = "07_evaluate_segmentation"
+
+    truth: OptionalPath = Field(None, description="True labels of the movie")
+    raw: OptionalPath = Field(None, description="The raw movie, shown under the overlay; may be empty")
+    dataset_key: OptionalText = Field(None, description="Name of the raw dataset in an HDF5 file")
+    truth_key: OptionalText = Field(None, description="Name of the label dataset in an HDF5 file")
+    channel: int = Field(0, ge=0, description="Channel of the raw movie to show, counted from 0")
+    iou_thresholds: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
+        min_length=1,
+        description="Overlaps (IoU) from which a cell counts as found",
+    )
+    show_frame: int = Field(0, ge=0, description="Frame shown in the overlay, counted from 0")
+
+    def inputs(self) -> list[Path]:
+        """Return the truth and all label movies of this movie."""
+        folder = self.movie_path()
+        return [p for p in (self.truth, self.raw) if p] + sorted(folder.glob("labels*.zarr"))

@@ -1,0 +1,232 @@
+"""Parameters of the notebooks that make training sets and train networks (01–04)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from helpers.errors import InputError
+from helpers.runs.parameters.base import OptionalPath, OptionalText, Parameters, PatchSize, VoxelSize
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Minutes = Annotated[float, Field(gt=0)] | None
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("must be odd")
+    return value
+
+
+class _Pairs(Parameters):
+    """Where the pairs of raw and label stacks are."""
+
+    raw_dir: OptionalPath = Field(None, description="Folder of raw stacks (the paper's Raw/)")
+    label_dir: OptionalPath = Field(
+        None, description="Folder of instance labels (the paper's RealMask/); empty if there are only binary masks"
+    )
+    binary_dir: OptionalPath = Field(
+        None, description="Folder of binary masks (the paper's BinaryMask/); empty derives them from the labels"
+    )
+    pattern: str = Field("*", description="Which file names to take from the folders, such as '*.tif'")
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm; None reads it from the files"
+    )
+    dataset_key: OptionalText = Field(None, description="Name of the dataset in HDF5 files, such as 'raw'")
+
+    def require_pairs(self) -> None:
+        """Raise InputError unless raw stacks and labels or masks are given."""
+        if self.raw_dir is None:
+            raise InputError("raw_dir", None, "name the folder that holds the raw stacks")
+        if self.label_dir is None and self.binary_dir is None:
+            raise InputError("label_dir", None, "name the folder of instance labels (or binary_dir, of masks)")
+
+    def inputs(self) -> list[Path]:
+        """Return the folders of the pairs."""
+        return [folder for folder in (self.raw_dir, self.label_dir, self.binary_dir) if folder]
+
+
+class CreateDataset(_Pairs):
+    """Pairs of raw and label stacks become the NPZ training set."""
+
+    step: ClassVar[str] = "01_create_dataset"
+
+    patch_size: PatchSize = Field(
+        (16, 128, 128), description="Size [z, y, x] of a training patch in voxels ([y, x] in 2D)"
+    )
+    patches_per_image: int = Field(16, ge=1, description="Patches cut from each stack and each of its copies")
+    copies_per_image: int = Field(
+        1, ge=0, description="Augmented copies of each training stack, beside the stack itself"
+    )
+    network_depth: int = Field(
+        3, ge=1, le=6, description="Depth of the U-Net to be trained: patches must be divisible by 2**depth"
+    )
+    percentile_low: float = Field(1.0, ge=0, lt=100, description="Raw intensities at this percentile become 0")
+    percentile_high: float = Field(99.8, gt=0, le=100, description="Raw intensities at this percentile become 1")
+    min_foreground: float = Field(
+        0.05, ge=0, le=1, description="Least fraction of a patch that must be cells"
+    )
+    boundary_width_um: float = Field(
+        0.0,
+        ge=0,
+        description="Touching cells are carved apart by this much on each side (µm) in the U-Net's mask; 0 leaves them joined",
+    )
+    validation_fraction: float = Field(
+        0.15, ge=0, lt=1, description="Fraction of the stacks (never of patches) kept for validation"
+    )
+    validation_stacks: list[str] = Field(
+        [], description="Names of the stacks kept for validation; empty draws them by validation_fraction"
+    )
+    augment_denoised: bool = Field(
+        False, description="Add denoised copies; needs the denoiser of notebook 02 in the run folder"
+    )
+    augment_poisson: bool = Field(True, description="Add copies with Poisson (shot) noise")
+    augment_gaussian: bool = Field(True, description="Add copies with Gaussian (read) noise")
+    augment_rotate: bool = Field(True, description="Rotate copies in the image plane")
+    augment_flip: bool = Field(True, description="Mirror copies")
+    augment_elastic: bool = Field(True, description="Bend copies elastically in the image plane")
+    augment_intensity: bool = Field(True, description="Change brightness and contrast of copies")
+    seed: Seed = Field(42, description="Seed of all random choices; the same seed gives the same file")
+    overwrite: bool = Field(False, description="Replace a training set that was made with other parameters")
+
+    @model_validator(mode="after")
+    def _percentiles_in_order(self) -> CreateDataset:
+        if self.percentile_low >= self.percentile_high:
+            raise ValueError("percentile_low must be smaller than percentile_high")
+        return self
+
+    def inputs(self) -> list[Path]:
+        """Return the folders of the pairs, and the denoiser where its copies are wanted."""
+        denoiser = [self.path("models", "denoiser", "weights_best.h5")] if self.augment_denoised else []
+        return super().inputs() + denoiser
+
+
+class _Training(Parameters):
+    """What the training of any network needs."""
+
+    n_epochs: int = Field(100, ge=1, description="Passes over the training set; more give a better fit and take longer")
+    learning_rate: float = Field(
+        1e-4, gt=0, le=0.01, description="Step size of the optimiser; the paper advises at most 0.001"
+    )
+    batch_size: int = Field(5, ge=1, description="Patches per step; limited by the (GPU) memory")
+    network_depth: int = Field(3, ge=1, le=6, description="Levels of the U-Net; each halves the image")
+    kernel: Annotated[int, AfterValidator(_odd)] = Field(
+        3, ge=3, le=11, description="Size of the convolution kernel: 3, 5 or 7"
+    )
+    start_filters: int = Field(48, ge=4, description="Filters of the first level; doubled at each level")
+    max_minutes: Minutes = Field(
+        None, description="Stop cleanly after this many minutes for each network; None trains all epochs"
+    )
+    seed: Seed = Field(42, description="Seed of the weights and of all random choices")
+    overwrite: bool = Field(
+        False, description="Start again in a model folder that holds a network trained with other parameters"
+    )
+
+
+class TrainDenoiser(_Training):
+    """Noise2Void learns to denoise the raw movies from themselves."""
+
+    step: ClassVar[str] = "02_train_denoiser"
+
+    raw_paths: list[Path] = Field(
+        [], description="Raw stacks or movies to learn from: files, folders or patterns with *"
+    )
+    clean_paths: list[Path] = Field(
+        [], description="Noise-free versions of the raw files, where known: only to measure the PSNR"
+    )
+    voxel_size_um: VoxelSize = Field(None, description="Voxel size [z, y, x] in µm; None reads it from the files")
+    dataset_key: OptionalText = Field(None, description="Name of the dataset in HDF5 files, such as 'raw'")
+    channel: int = Field(0, ge=0, description="Channel to denoise, counted from 0")
+    n_epochs: int = Field(200, ge=1, description="Passes over the patches")
+    steps_per_epoch: int | None = Field(400, ge=1, description="Steps per epoch; None uses every patch once")
+    batch_size: int = Field(1, ge=1, description="Patches per step")
+    learning_rate: float = Field(4e-4, gt=0, le=0.01, description="Step size of the optimiser")
+    patch_size: PatchSize = Field((16, 256, 256), description="Size [z, y, x] of a patch in voxels ([y, x] in 2D)")
+    patches_per_image: int = Field(20, ge=1, description="Patches cut from each frame of each file")
+    start_filters: int = Field(32, ge=4, description="Filters of the first level")
+    masked_percent: float = Field(
+        0.198, gt=0, le=10, description="Percentage of the pixels that are hidden and predicted (perc_pix)"
+    )
+    mask_radius: int = Field(
+        4, ge=1, description="Radius in voxels from which a hidden pixel's replacement is drawn"
+    )
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="Fraction of the patches kept for validation")
+
+    def inputs(self) -> list[Path]:
+        """Return the raw files."""
+        return list(self.raw_paths)
+
+
+class TrainSegmentation(_Training):
+    """U-Net and StarDist learn from the training set."""
+
+    step: ClassVar[str] = "03_train_segmentation"
+
+    train_unet: bool = Field(True, description="Train the U-Net")
+    train_stardist: bool = Field(True, description="Train StarDist")
+    train_tissue: bool = Field(
+        False, description="Train a U-Net for the tissue mask too; its masks lie in tissue_dir"
+    )
+    create_npz: bool = Field(
+        False, description="Make the training set first, from raw_dir and label_dir (as notebook 01 does)"
+    )
+    raw_dir: OptionalPath = Field(None, description="With create_npz or train_tissue: folder of raw stacks")
+    label_dir: OptionalPath = Field(None, description="With create_npz: folder of instance labels")
+    tissue_dir: OptionalPath = Field(None, description="With train_tissue: folder of tissue masks, named as the raw stacks")
+    patch_size: PatchSize = Field((16, 128, 128), description="With create_npz or train_tissue: size of a patch in voxels")
+    patches_per_image: int = Field(16, ge=1, description="With create_npz or train_tissue: patches cut from each stack")
+    steps_per_epoch: int | None = Field(None, ge=1, description="Steps per epoch; None uses every patch once")
+    rays: int = Field(192, ge=8, le=512, description="Rays of StarDist: more resolve the shape better")
+    grid: list[int] | None = Field(
+        None, description="StarDist predicts on every n-th voxel [z, y, x]; None chooses by cell size"
+    )
+    anisotropy: list[float] | None = Field(
+        None, description="Relative cell extents [z, y, x] for StarDist's rays; None measures them on the labels"
+    )
+    augment: bool = Field(True, description="Mirror, turn and vary the patches anew in every epoch")
+    patience: int | None = Field(
+        None, ge=1, description="Stop when the validation loss has not improved for so many epochs; None never"
+    )
+    use_gpu_opencl: bool = Field(False, description="Let StarDist compute distances by OpenCL (needs gputools)")
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> TrainSegmentation:
+        if not (self.train_unet or self.train_stardist or self.train_tissue or self.create_npz):
+            raise ValueError("nothing to do: set train_unet, train_stardist, train_tissue or create_npz to True")
+        return self
+
+    def inputs(self) -> list[Path]:
+        """Return the training set and what `create_npz` and `train_tissue` read."""
+        own = [] if self.create_npz else [self.path("dataset", "training.npz")]
+        if self.create_npz:
+            own += [folder for folder in (self.raw_dir, self.label_dir) if folder]
+        if self.train_tissue and self.tissue_dir:
+            own.append(self.tissue_dir)
+        return own
+
+
+class OptimizeThresholds(_Pairs):
+    """Find the thresholds that make the labels finally written best."""
+
+    step: ClassVar[str] = "04_optimize_thresholds"
+
+    method: Literal["vollseg", "stardist", "unet"] = Field(
+        "vollseg", description="Whose labels to optimise: 'vollseg', 'stardist' or 'unet'"
+    )
+    measure: Literal["f1", "accuracy"] = Field("f1", description="What to make largest: 'f1' or 'accuracy'")
+    iou_thresholds: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.3, 0.5, 0.7], min_length=1, description="Overlap (IoU) from which a cell counts as found; the mean over these is optimised"
+    )
+    max_stacks: int = Field(32, ge=1, description="Use at most this many validation stacks")
+    use_denoiser: bool = Field(False, description="Denoise the stacks first, as notebook 05 will")
+    use_probability: bool = Field(
+        True, description="Flood StarDist's probability map; False floods its distance map"
+    )
+    n_tiles: list[int] | None = Field(None, description="Tiles [z, y, x] for prediction; None chooses them to fit")
+
+    def inputs(self) -> list[Path]:
+        """Return the pairs, or the training set that names them, and the models."""
+        pairs = super().inputs() or [self.path("dataset", "dataset.json")]
+        return pairs + [self.path("models", name, "weights_best.h5") for name in ("unet", "stardist")]

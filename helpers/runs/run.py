@@ -1,0 +1,269 @@
+"""A step's place in the run folder: what it did, from what, and whether it must be done again.
+
+    runs/<experiment>/
+        dataset/  models/  movies/<id>/  thresholds.json        what the steps make
+        steps/<step>[-<movie>]/                                  what the steps say of themselves
+            done.json  notebook.ipynb  parameters.yaml  figures/
+
+A step ends by writing ``done.json``. A later call with the same parameters, inputs and package versions finds it and
+has nothing to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import InputError
+from helpers.runs.parameters import Parameters
+
+#: Files up to this size are hashed whole; of larger ones, evenly spaced samples.
+_HASH_WHOLE = 256 * 2**20
+_SAMPLES = 64
+
+#: Packages whose version may change a result, by the step that uses them.
+_PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "numba", "zarr", "tifffile")
+_NETWORKS = ("tensorflow", "keras", "csbdeep", "stardist", "n2v")
+_TRACKING = ("traccuracy", "py-ctcmetrics", "geff")
+
+
+@dataclass
+class Run:
+    """One step of one run, from its start to its ``done.json``.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        The step's parameters.
+    folder : Path
+        ``<run_dir>/steps/<step>[-<movie>]``.
+    started : float
+        Seconds since the epoch.
+    """
+
+    parameters: Parameters
+    folder: Path
+    started: float = field(default_factory=time.time)
+
+    @classmethod
+    def start(cls, parameters: Parameters) -> Run:
+        """Open the step's folder, and make sure that it can be written to and that its inputs exist.
+
+        Raises
+        ------
+        InputError
+            If the run folder cannot be written, or an input is missing; the message names the parameter or file.
+        """
+        folder = step_folder(parameters)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".probe-{os.getpid()}"
+            probe.write_bytes(b"volltrack")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                "run_dir",
+                str(parameters.run_dir),
+                f"this folder cannot be written ({error.strerror}); choose another one or free some space",
+            ) from None
+        for path in parameters.inputs():
+            if "*" not in str(path) and not path.exists():
+                raise InputError(_owner(parameters, path), str(path), "there is no such file or folder" + _hint(path))
+        return cls(parameters, folder)
+
+    @property
+    def figures(self) -> Path:
+        """Folder for this step's figures."""
+        (self.folder / "figures").mkdir(exist_ok=True)
+        return self.folder / "figures"
+
+    def finish(self, results: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Write ``done.json``, the step's last act, and return what it says.
+
+        Parameters
+        ----------
+        results : mapping, optional
+            What the step found, as plain numbers, texts, lists and mappings.
+        """
+        done = {
+            "step": self.parameters.step,
+            "results": _plain(results or {}),
+            "parameters": self.parameters.plain(),
+            "inputs": hashes(self.parameters),
+            "packages": versions(self.parameters.step),
+            "git_commit": _git_commit(),
+            "seed": getattr(self.parameters, "seed", None),
+            "device": device(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.started)),
+            "duration_s": round(time.time() - self.started, 2),
+        }
+        write_json(self.folder / "done.json", done)
+        return done
+
+
+def step_folder(parameters: Parameters) -> Path:
+    """Return the folder of a step: steps that work on one movie have one folder a movie."""
+    movie = getattr(parameters, "movie_path", None)
+    suffix = f"-{movie().name}" if movie else ""
+    return parameters.path("steps", parameters.step + suffix)
+
+
+def read_done(folder: Path) -> dict[str, Any] | None:
+    """Return the content of ``done.json``, or None where a step has not ended."""
+    try:
+        return json.loads((folder / "done.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def why_not_done(parameters: Parameters) -> str | None:
+    """Say why a step must run, or return None where its results stand.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        The parameters it would run with.
+
+    Returns
+    -------
+    str or None
+        Such as ``"n_epochs changed from 10 to 20"``.
+    """
+    done = read_done(step_folder(parameters))
+    if done is None:
+        return "not run yet"
+    for name, value in parameters.plain().items():
+        if name == "overwrite":
+            continue
+        before = done["parameters"].get(name, "nothing")
+        if before != value:
+            return f"{name} changed from {before!r} to {value!r}"
+    for name, version in versions(parameters.step).items():
+        if done["packages"].get(name) != version:
+            return f"{name} changed from {done['packages'].get(name)} to {version}"
+    before, now = done["inputs"], hashes(parameters)
+    for path in sorted(set(before) | set(now)):
+        if before.get(path) != now.get(path):
+            return f"{path} changed"
+    return None
+
+
+def hashes(parameters: Parameters) -> dict[str, str]:
+    """Return the content hash of each input of a step, by its path."""
+    found: dict[str, str] = {}
+    for path in parameters.inputs():
+        if "*" in str(path):
+            for match in sorted(Path(path.anchor or ".").glob(str(path).removeprefix(path.anchor))):
+                found[str(match)] = content_hash(match)
+        elif path.exists():
+            found[str(path)] = content_hash(path)
+    return found
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's file names and contents.
+
+    Files over 256 MiB are represented by their size and 64 evenly spaced megabytes: a long movie must not be read
+    whole to learn that nothing has changed.
+    """
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path)}\0{content_hash(file)}\0".encode())
+        return digest.hexdigest()
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if size <= _HASH_WHOLE:
+            while block := stream.read(2**20):
+                digest.update(block)
+        else:
+            digest.update(str(size).encode())
+            for i in range(_SAMPLES):
+                stream.seek(i * (size - 2**20) // (_SAMPLES - 1))
+                digest.update(stream.read(2**20))
+    return digest.hexdigest()
+
+
+def versions(step: str) -> dict[str, str]:
+    """Return the versions of the packages whose change may change a step's result."""
+    names = _PACKAGES
+    if step[:2] in {"02", "03", "04", "05"}:
+        names += _NETWORKS
+    if step[:2] in {"08", "09"}:
+        names += _TRACKING
+    found = {"volltrack": importlib.import_module("helpers").__version__}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device() -> str:
+    """Return in words what the step computed on."""
+    import sys
+
+    tensorflow = sys.modules.get("tensorflow")
+    gpus = tensorflow.config.list_physical_devices("GPU") if tensorflow is not None else []
+    cpu = f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    return f"{len(gpus)} GPU, {cpu}" if gpus else cpu
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader finds either the old file or the whole new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(json.dumps(_plain(content), indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _plain(value: Any) -> Any:
+    """Make numpy scalars, paths and tuples plain, and NaN null, as JSON wants them."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
+def _owner(parameters: Parameters, path: Path) -> str:
+    for name, value in parameters:
+        if value == path or (isinstance(value, list) and path in value):
+            return name
+    return "run_dir"
+
+
+def _hint(path: Path) -> str:
+    makers = {
+        "training.npz": "; notebook 01 makes it",
+        "dataset.json": "; notebook 01 makes it",
+        "thresholds.json": "; notebook 04 makes it",
+        "weights_best.h5": "; train the network first (02_train_denoiser or 03_train_segmentation)",
+    }
+    return makers.get(path.name, "")
+
+
+def _git_commit() -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    try:
+        out = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return out.stdout.strip()
