@@ -1,0 +1,274 @@
+"""The U-Net that says where cells are: csbdeep's CARE network, trained on binary masks.
+
+The folder of a model is one of csbdeep's: ``csbdeep.models.CARE(None, name, basedir)`` opens it. csbdeep knows
+no sigmoid as last activation, so a network trained with a cross-entropy gives logits there; ``training.json``
+says so, and `predict` turns them into probabilities. A tissue mask is predicted by the same network in another folder.
+
+References
+----------
+Ronneberger et al., U-Net, MICCAI 2015. Weigert et al., Content-aware image restoration, Nature Methods 2018.
+Milletari et al., V-Net (the Dice loss), 3DV 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.errors import InputError
+from helpers.models import inference, training
+from helpers.models.devices import prepare_tensorflow, quiet
+from helpers.models.training import Augmenter, PatchSet, TrainingSettings, TrainingState
+
+_LOSSES = ("bce_dice", "bce", "mse", "mae")
+
+
+@dataclass(frozen=True)
+class UNetSettings(TrainingSettings):
+    """Settings of a U-Net.
+
+    Parameters
+    ----------
+    depth : int
+        Poolings by two; patch sizes are divisible by ``2**depth``.
+    kernel : int
+        Size of the convolutions along every axis, odd.
+    n_first : int
+        Filters of the first level, doubled at each level.
+    loss : {"bce_dice", "bce", "mse", "mae"}
+        ``"bce_dice"``: binary cross-entropy plus soft Dice; ``"mse"`` and ``"mae"`` as csbdeep has them.
+
+    See Also
+    --------
+    TrainingSettings : the other parameters.
+    """
+
+    depth: int = 3
+    kernel: int = 3
+    n_first: int = 32
+    loss: Literal["bce_dice", "bce", "mse", "mae"] = "bce_dice"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low in (("depth", 1), ("n_first", 1)):
+            if getattr(self, name) < low:
+                raise InputError(name, getattr(self, name), f"a whole number ≥ {low}")
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise InputError("kernel", self.kernel, "an odd whole number, such as 3")
+        if self.loss not in _LOSSES:
+            raise InputError("loss", self.loss, f"one of {_LOSSES}")
+
+
+def train(
+    patches: PatchSet,
+    folder: str | Path,
+    settings: UNetSettings | None = None,
+    *,
+    augment: Augmenter | None = None,
+    overwrite: bool = False,
+) -> tuple[Any, TrainingState]:
+    """Train a U-Net on the foreground masks of a training set, or go on where a training was interrupted.
+
+    Parameters
+    ----------
+    patches : PatchSet
+        ``X`` is read, and ``Y`` as foreground; voxels with ``Y < 0`` are ignored. Patches are read one batch at
+        a time, so a set may be larger than memory.
+    folder : str or Path
+        Model folder. Its name is the model's.
+    settings : UNetSettings, optional
+        Architecture and training.
+    augment : callable, optional
+        ``(image, mask, rng) -> (image, mask)`` for one patch of shape (Z, Y, X) or (Y, X).
+    overwrite : bool
+        Replace another model in the folder.
+
+    Returns
+    -------
+    model : csbdeep.models.CARE
+        With its best weights.
+    state : TrainingState
+        With the loss curves.
+
+    Raises
+    ------
+    InputError
+        For unusable patches, or a folder that holds another model.
+    """
+    settings = settings or UNetSettings()
+    folder = Path(folder)
+    n_dim = training.check_patches(patches)
+    training.check_divisible("patch size", patches.X.shape[2:], (2**settings.depth,) * n_dim)
+    data = training.describe_set(patches)
+    state = training.open_folder(folder, "U-Net", settings, data, overwrite=overwrite)
+    if state.status != "running":
+        return load(folder), state
+    prepare_tensorflow()
+    training.seed_everything(settings.seed)
+    model = _build(folder, settings, n_dim)
+
+    def make_batch(indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, NDArray]:
+        x = np.stack([np.asarray(patches.X[i][0], np.float32) for i in indices])
+        y = np.stack([np.asarray(patches.Y[i][0], np.float32) for i in indices])
+        if rng is not None and augment is not None:
+            pairs = [augment(a, b, rng) for a, b in zip(x, y, strict=True)]
+            x, y = (np.stack(side).astype(np.float32, copy=False) for side in zip(*pairs, strict=True))
+        return x[..., np.newaxis], y[..., np.newaxis]
+
+    state = training.fit(
+        model, folder, make_batch, train=patches.train, validation=patches.validation,
+        network="U-Net", settings=settings, state=state, data=data,
+    )  # fmt: skip
+    _set_output(model, settings.loss)
+    return model, state
+
+
+def _build(folder: Path, settings: UNetSettings, n_dim: int) -> Any:
+    import keras
+    from csbdeep.models import CARE, Config
+
+    config = Config(
+        axes="ZYX"[-n_dim:],
+        n_channel_in=1,
+        n_channel_out=1,
+        probabilistic=False,
+        unet_residual=False,
+        unet_n_depth=settings.depth,
+        unet_kern_size=settings.kernel,
+        unet_n_first=settings.n_first,
+        unet_last_activation="linear",
+        train_loss="mae" if settings.loss == "mae" else "mse",
+        train_epochs=settings.epochs,
+        train_learning_rate=settings.learning_rate,
+        train_batch_size=settings.batch_size,
+        train_tensorboard=False,
+    )
+    if settings.steps_per_epoch:
+        config.train_steps_per_epoch = settings.steps_per_epoch
+    with quiet():
+        model = training.build_in_folder(CARE, config, folder)
+    model.keras_model.compile(
+        optimizer=keras.optimizers.Adam(settings.learning_rate), loss=mask_loss(settings.loss)
+    )
+    return model
+
+
+def mask_loss(kind: str) -> Any:
+    """Return a loss between masks and the network's output that leaves out voxels with a negative target.
+
+    Parameters
+    ----------
+    kind : {"bce_dice", "bce", "mse", "mae"}
+        The first two take logits, the others the output as it is.
+    """
+    import tensorflow as tf
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        y_true = tf.cast(y_true, y_pred.dtype)
+        known = tf.cast(y_true >= 0, y_pred.dtype)
+        y_true = tf.maximum(y_true, 0.0)
+        n_known = tf.reduce_sum(known) + 1e-7
+        if kind == "mae":
+            return tf.reduce_sum(known * tf.abs(y_true - y_pred)) / n_known
+        if kind == "mse":
+            return tf.reduce_sum(known * tf.square(y_true - y_pred)) / n_known
+        entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=y_true, logits=y_pred)
+        result = tf.reduce_sum(known * entropy) / n_known
+        if kind == "bce_dice":
+            p = known * tf.sigmoid(y_pred)
+            overlap = 2 * tf.reduce_sum(p * y_true) + 1.0
+            result += 1 - overlap / (tf.reduce_sum(p) + tf.reduce_sum(known * y_true) + 1.0)
+        return result
+
+    return loss
+
+
+def _set_output(model: Any, loss: str) -> None:
+    model.volltrack_output = "logit" if loss in ("bce_dice", "bce") else "probability"
+
+
+def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
+    """Load a U-Net trained here or by csbdeep.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Model folder.
+    n_dim : int, optional
+        2 or 3, if the model must have so many dimensions.
+
+    Returns
+    -------
+    csbdeep.models.CARE
+
+    Raises
+    ------
+    InputError
+        Naming the folder: if it, its configuration or its weights are missing, or its dimensions differ.
+    """
+    folder = Path(folder)
+    inference.check_model_folder(folder)
+    prepare_tensorflow()
+    from csbdeep.models import CARE
+
+    model = inference.load_csbdeep(CARE, folder, n_dim)
+    _set_output(model, training.settings_of(folder, UNetSettings).get("loss", "mse"))
+    return model
+
+
+def predict(model: Any, stack: NDArray, *, n_tiles: Sequence[int] | None = None) -> NDArray[np.float32]:
+    """Predict the probability of foreground in a normalised image.
+
+    Parameters
+    ----------
+    model : csbdeep.models.CARE
+        From `train` or `load`.
+    stack : ndarray, (Z, Y, X) or (Y, X)
+        Normalised like the training set. A stack of one plane may be given to a 2D model.
+    n_tiles : sequence of int, optional
+        Tiles per axis; None: as few as fit the free memory.
+
+    Returns
+    -------
+    ndarray of float32, shape of `stack`
+        Between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If the model takes another number of dimensions or channels.
+    """
+    image = inference.check_image_for(model, stack, str(model.name))
+    config = model.config
+    if config.n_channel_out != 1 or config.probabilistic:
+        raise InputError(
+            f"model {model.name}", f"{config.n_channel_out} output channels", "a U-Net with one output"
+        )
+    block = (2**config.unet_n_depth,) * config.n_dim
+    radius = (inference.receptive_radius(config.unet_n_depth, config.unet_kern_size),) * config.n_dim
+    tiles = inference.check_n_tiles(n_tiles, config.n_dim) or inference.choose_n_tiles(
+        image.shape,
+        bytes_per_voxel=inference.unet_bytes_per_voxel(config.unet_n_first),
+        radius=radius,
+        block=block,
+    )
+    padded = inference.pad_to_block(image, block)
+    forward = inference.forward_function(model.keras_model)
+
+    def compute(tiles: tuple[int, ...]) -> NDArray[np.float32]:
+        result = np.empty(padded.shape, np.float32)
+        for tile in inference.iterate_tiles(padded.shape, tiles, radius, block):
+            result[tile.write] = forward(padded[tile.read])[0][..., 0][tile.inside]
+        return result
+
+    result = inference.retry_smaller(compute, padded.shape, tiles)[tuple(slice(s) for s in image.shape)]
+    if getattr(model, "volltrack_output", "probability") == "logit":
+        from scipy.special import expit
+
+        result = expit(result)
+    return np.clip(result, 0, 1).reshape(stack.shape)
