@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import IO
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from helpers.errors import InputError
 
@@ -87,7 +88,7 @@ class NpzWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], members: Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
+        self, path: str | os.PathLike[str], members: Mapping[str, tuple[tuple[int, ...], DTypeLike]]
     ) -> None:
         self.path = Path(path)
         self._part = self.path.with_name(self.path.name + ".part")
