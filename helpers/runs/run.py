@@ -77,7 +77,9 @@ class Run:
             ) from None
         for path in parameters.inputs():
             if "*" not in str(path) and not path.exists():
-                raise InputError(_owner(parameters, path), str(path), "there is no such file or folder" + _hint(path))
+                raise InputError(
+                    _owner(parameters, path), str(path), "there is no such file or folder" + _hint(path)
+                )
         return cls(parameters, folder)
 
     @property
@@ -262,7 +264,11 @@ def _git_commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     try:
         out = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -107,8 +107,7 @@ class Parameters(BaseModel):
     def table(cls) -> list[tuple[str, str, str]]:
         """Return (name, default, meaning) of every parameter."""
         return [
-            (name, _shown(field.default), field.description or "")
-            for name, field in cls.model_fields.items()
+            (name, _shown(field.default), field.description or "") for name, field in cls.model_fields.items()
         ]
 
     def inputs(self) -> list[Path]:

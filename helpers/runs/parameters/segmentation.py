@@ -30,7 +30,9 @@ class Segment(_OneMovie):
     movie: OptionalPath = Field(
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
     )
-    voxel_size_um: VoxelSize = Field(None, description="Voxel size [z, y, x] in µm; None reads it from the file")
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm; None reads it from the file"
+    )
     frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Seconds between two frames; None reads it from the file"
     )
@@ -64,7 +66,9 @@ class Segment(_OneMovie):
     tissue_mask: OptionalPath = Field(
         None, description="Mask of the tissue or region of interest: cells outside are removed"
     )
-    use_tissue_model: bool = Field(False, description="Predict the tissue mask with the tissue U-Net of notebook 03")
+    use_tissue_model: bool = Field(
+        False, description="Predict the tissue mask with the tissue U-Net of notebook 03"
+    )
     slice_wise: bool = Field(
         False, description="Segment every z-slice with 2D networks and join the slices by overlap"
     )

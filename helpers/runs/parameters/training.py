@@ -25,10 +25,12 @@ class _Pairs(Parameters):
 
     raw_dir: OptionalPath = Field(None, description="Folder of raw stacks (the paper's Raw/)")
     label_dir: OptionalPath = Field(
-        None, description="Folder of instance labels (the paper's RealMask/); empty if there are only binary masks"
+        None,
+        description="Folder of instance labels (the paper's RealMask/); empty if there are only binary masks",
     )
     binary_dir: OptionalPath = Field(
-        None, description="Folder of binary masks (the paper's BinaryMask/); empty derives them from the labels"
+        None,
+        description="Folder of binary masks (the paper's BinaryMask/); empty derives them from the labels",
     )
     pattern: str = Field("*", description="Which file names to take from the folders, such as '*.tif'")
     voxel_size_um: VoxelSize = Field(
@@ -41,7 +43,9 @@ class _Pairs(Parameters):
         if self.raw_dir is None:
             raise InputError("raw_dir", None, "name the folder that holds the raw stacks")
         if self.label_dir is None and self.binary_dir is None:
-            raise InputError("label_dir", None, "name the folder of instance labels (or binary_dir, of masks)")
+            raise InputError(
+                "label_dir", None, "name the folder of instance labels (or binary_dir, of masks)"
+            )
 
     def inputs(self) -> list[Path]:
         """Return the folders of the pairs."""
@@ -63,8 +67,12 @@ class CreateDataset(_Pairs):
     network_depth: int = Field(
         3, ge=1, le=6, description="Depth of the U-Net to be trained: patches must be divisible by 2**depth"
     )
-    percentile_low: float = Field(1.0, ge=0, lt=100, description="Raw intensities at this percentile become 0")
-    percentile_high: float = Field(99.8, gt=0, le=100, description="Raw intensities at this percentile become 1")
+    percentile_low: float = Field(
+        1.0, ge=0, lt=100, description="Raw intensities at this percentile become 0"
+    )
+    percentile_high: float = Field(
+        99.8, gt=0, le=100, description="Raw intensities at this percentile become 1"
+    )
     min_foreground: float = Field(
         0.05, ge=0, le=1, description="Least fraction of a patch that must be cells"
     )
@@ -106,7 +114,9 @@ class CreateDataset(_Pairs):
 class _Training(Parameters):
     """What the training of any network needs."""
 
-    n_epochs: int = Field(100, ge=1, description="Passes over the training set; more give a better fit and take longer")
+    n_epochs: int = Field(
+        100, ge=1, description="Passes over the training set; more give a better fit and take longer"
+    )
     learning_rate: float = Field(
         1e-4, gt=0, le=0.01, description="Step size of the optimiser; the paper advises at most 0.001"
     )
@@ -136,14 +146,18 @@ class TrainDenoiser(_Training):
     clean_paths: list[Path] = Field(
         [], description="Noise-free versions of the raw files, where known: only to measure the PSNR"
     )
-    voxel_size_um: VoxelSize = Field(None, description="Voxel size [z, y, x] in µm; None reads it from the files")
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm; None reads it from the files"
+    )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in HDF5 files, such as 'raw'")
     channel: int = Field(0, ge=0, description="Channel to denoise, counted from 0")
     n_epochs: int = Field(200, ge=1, description="Passes over the patches")
     steps_per_epoch: int | None = Field(400, ge=1, description="Steps per epoch; None uses every patch once")
     batch_size: int = Field(1, ge=1, description="Patches per step")
     learning_rate: float = Field(4e-4, gt=0, le=0.01, description="Step size of the optimiser")
-    patch_size: PatchSize = Field((16, 256, 256), description="Size [z, y, x] of a patch in voxels ([y, x] in 2D)")
+    patch_size: PatchSize = Field(
+        (16, 256, 256), description="Size [z, y, x] of a patch in voxels ([y, x] in 2D)"
+    )
     patches_per_image: int = Field(20, ge=1, description="Patches cut from each frame of each file")
     start_filters: int = Field(32, ge=4, description="Filters of the first level")
     masked_percent: float = Field(
@@ -152,7 +166,9 @@ class TrainDenoiser(_Training):
     mask_radius: int = Field(
         4, ge=1, description="Radius in voxels from which a hidden pixel's replacement is drawn"
     )
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="Fraction of the patches kept for validation")
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Fraction of the patches kept for validation"
+    )
 
     def inputs(self) -> list[Path]:
         """Return the raw files."""
@@ -174,27 +190,40 @@ class TrainSegmentation(_Training):
     )
     raw_dir: OptionalPath = Field(None, description="With create_npz or train_tissue: folder of raw stacks")
     label_dir: OptionalPath = Field(None, description="With create_npz: folder of instance labels")
-    tissue_dir: OptionalPath = Field(None, description="With train_tissue: folder of tissue masks, named as the raw stacks")
-    patch_size: PatchSize = Field((16, 128, 128), description="With create_npz or train_tissue: size of a patch in voxels")
-    patches_per_image: int = Field(16, ge=1, description="With create_npz or train_tissue: patches cut from each stack")
+    tissue_dir: OptionalPath = Field(
+        None, description="With train_tissue: folder of tissue masks, named as the raw stacks"
+    )
+    patch_size: PatchSize = Field(
+        (16, 128, 128), description="With create_npz or train_tissue: size of a patch in voxels"
+    )
+    patches_per_image: int = Field(
+        16, ge=1, description="With create_npz or train_tissue: patches cut from each stack"
+    )
     steps_per_epoch: int | None = Field(None, ge=1, description="Steps per epoch; None uses every patch once")
     rays: int = Field(192, ge=8, le=512, description="Rays of StarDist: more resolve the shape better")
     grid: list[int] | None = Field(
         None, description="StarDist predicts on every n-th voxel [z, y, x]; None chooses by cell size"
     )
     anisotropy: list[float] | None = Field(
-        None, description="Relative cell extents [z, y, x] for StarDist's rays; None measures them on the labels"
+        None,
+        description="Relative cell extents [z, y, x] for StarDist's rays; None measures them on the labels",
     )
     augment: bool = Field(True, description="Mirror, turn and vary the patches anew in every epoch")
     patience: int | None = Field(
-        None, ge=1, description="Stop when the validation loss has not improved for so many epochs; None never"
+        None,
+        ge=1,
+        description="Stop when the validation loss has not improved for so many epochs; None never",
     )
-    use_gpu_opencl: bool = Field(False, description="Let StarDist compute distances by OpenCL (needs gputools)")
+    use_gpu_opencl: bool = Field(
+        False, description="Let StarDist compute distances by OpenCL (needs gputools)"
+    )
 
     @model_validator(mode="after")
     def _something_to_do(self) -> TrainSegmentation:
         if not (self.train_unet or self.train_stardist or self.train_tissue or self.create_npz):
-            raise ValueError("nothing to do: set train_unet, train_stardist, train_tissue or create_npz to True")
+            raise ValueError(
+                "nothing to do: set train_unet, train_stardist, train_tissue or create_npz to True"
+            )
         return self
 
     def inputs(self) -> list[Path]:
@@ -217,14 +246,18 @@ class OptimizeThresholds(_Pairs):
     )
     measure: Literal["f1", "accuracy"] = Field("f1", description="What to make largest: 'f1' or 'accuracy'")
     iou_thresholds: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        [0.3, 0.5, 0.7], min_length=1, description="Overlap (IoU) from which a cell counts as found; the mean over these is optimised"
+        [0.3, 0.5, 0.7],
+        min_length=1,
+        description="Overlap (IoU) from which a cell counts as found; the mean over these is optimised",
     )
     max_stacks: int = Field(32, ge=1, description="Use at most this many validation stacks")
     use_denoiser: bool = Field(False, description="Denoise the stacks first, as notebook 05 will")
     use_probability: bool = Field(
         True, description="Flood StarDist's probability map; False floods its distance map"
     )
-    n_tiles: list[int] | None = Field(None, description="Tiles [z, y, x] for prediction; None chooses them to fit")
+    n_tiles: list[int] | None = Field(
+        None, description="Tiles [z, y, x] for prediction; None chooses them to fit"
+    )
 
     def inputs(self) -> list[Path]:
         """Return the pairs, or the training set that names them, and the models."""

@@ -1,0 +1,98 @@
+"""The command line: ``python -m helpers run|status|report|check|help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from helpers.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 where a notebook failed, 2 where the input is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers", description="Volltrack: from raw 3D movies to measured cells."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run an experiment's notebooks; what is done already is skipped")
+    run.add_argument("--only", metavar="STEP", help="run one step, such as 05 or 05_segment")
+    run.add_argument("--from", metavar="STEP", dest="start", help="run this step and those after it")
+    run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    status = commands.add_parser("status", help="say of each step whether it is done, and if not, why")
+    report = commands.add_parser("report", help="write the HTML report of an experiment again")
+    for command in (run, status, report):
+        command.add_argument("experiment", metavar="EXPERIMENT.yaml")
+        command.add_argument("--run-dir", help="folder of the results, instead of the file's")
+    commands.add_parser("check", help="say what is installed, which devices are there and what is missing")
+    steps = commands.add_parser("help", help="print the parameters of a step")
+    steps.add_argument("step", nargs="?", help="such as 05 or 05_segment; all steps where left out")
+    given = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[given.command](given)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(given: argparse.Namespace) -> int:
+    from helpers.data.experiment import read_experiment
+    from helpers.runs.batch import run_experiment
+    from helpers.runs.report import finish
+
+    started = time.monotonic()
+    experiment = read_experiment(given.experiment, run_dir=given.run_dir)
+    failed = run_experiment(experiment, only=given.only, start=given.start, dry_run=given.dry_run, say=_say)
+    if given.dry_run:
+        return 0
+    print(finish(experiment))
+    print(f"{time.monotonic() - started:.0f} s in all")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _status(given: argparse.Namespace) -> int:
+    from helpers.data.experiment import read_experiment
+    from helpers.runs.batch import plan, state_of
+
+    for name, state in state_of(plan(read_experiment(given.experiment, run_dir=given.run_dir))):
+        print(f"{name}: {state}")
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    from helpers.data.experiment import read_experiment
+    from helpers.runs.report import finish
+
+    print(finish(read_experiment(given.experiment, run_dir=given.run_dir)))
+    return 0
+
+
+def _check(_: argparse.Namespace) -> int:
+    from helpers.runs.check import check
+
+    text, complete = check()
+    print(text)
+    return 0 if complete else 1
+
+
+def _help(given: argparse.Namespace) -> int:
+    from helpers.runs.parameters import STEPS
+
+    chosen = [cls for name, cls in STEPS.items() if name.startswith(given.step or "")]
+    if not chosen:
+        raise InputError("step", given.step, f"known steps are {', '.join(STEPS)}")
+    print("\n\n".join(cls.help() for cls in chosen))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+_COMMANDS = {"run": _run, "status": _status, "report": _report, "check": _check, "help": _help}
+
+if __name__ == "__main__":
+    sys.exit(main())

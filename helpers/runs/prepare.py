@@ -1,0 +1,53 @@
+"""Data that an experiment makes or fetches for itself, below ``<run_dir>/data``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from helpers.data.experiment import Experiment
+from helpers.errors import InputError
+from helpers.runs.run import write_json
+
+
+def prepare(experiment: Experiment, *, say: Callable[[str], None] = print) -> None:
+    """Make or fetch the data named under ``prepare:``, unless they are there already.
+
+    ``synthetic`` makes training pairs in ``train/raw`` and ``train/label`` and a movie with its truth in ``movie/``;
+    ``ovule`` and ``embryo`` lay out the real samples as pairs in ``train`` and ``test``.
+
+    Raises
+    ------
+    InputError
+        If the settings are wrong, or a sample can be had neither locally nor from the network.
+    """
+    for name, settings in experiment.prepare.items():
+        marker = experiment.data_dir / f".{name}.json"
+        if marker.is_file() and json.loads(marker.read_text()) == settings:
+            continue
+        say(f"preparing the data: {name}")
+        experiment.data_dir.mkdir(parents=True, exist_ok=True)
+        if name == "synthetic":
+            _synthetic(experiment, settings)
+        else:
+            from helpers.data import samples
+
+            {"ovule": samples.prepare_ovule, "embryo": samples.prepare_embryo}[name](
+                experiment.data_dir, **settings
+            )
+        write_json(marker, settings)
+
+
+def _synthetic(experiment: Experiment, settings: dict) -> None:
+    from helpers.data.synthetic import SyntheticSettings, make_movie, save_pairs
+
+    settings = dict(settings)
+    n_stacks = settings.pop("n_stacks", 6)
+    stack_frames = settings.pop("training", {})
+    try:
+        movie = SyntheticSettings(**settings)
+        training = SyntheticSettings(**{**settings, **stack_frames})
+    except TypeError as error:
+        raise InputError(experiment.where("prepare", "synthetic"), settings, str(error)) from None
+    save_pairs(training, n_stacks, experiment.data_dir / "train")
+    make_movie(movie).save(experiment.data_dir / "movie")
