@@ -1,0 +1,403 @@
+"""Label movies: what segmentation writes, frame by frame, and everything later reads.
+
+A label movie is an OME-Zarr image (0.4) of the axes T, Z, Y, X with one chunk file for each frame::
+
+    labels/
+      .zattrs              names the array that holds the image: "0", after widening "1"
+      0/.zarray            uint16
+      0/<t>/<z>/0/0        frame t; the file is there if and only if the frame is finished
+      1/…                  the same in uint32, once a label passed 65,535
+
+**Finished frames.** A chunk file is written under a temporary name and renamed, and one is written for an
+all-background frame too. So the files themselves say which frames are finished, after ``kill -9`` at any moment
+and with several processes writing different frames; there is no second record that could disagree.
+
+**Widening.** A label above 65,535 does not fit into uint16. The writer who meets one first creates the array "1", then
+points .zattrs at it (one atomic rename), then copies the finished frames over, then removes "0". Others look where
+.zattrs points before *and after* they write, so a frame written to "0" meanwhile is written again to "1". Until the
+copy is complete a frame is looked for in "1" and then in "0"; a killed copy is completed when the movie is next opened
+for writing. No locks, which network file systems do not keep reliably.
+
+**One writer for each frame.** Two processes may write different frames at once, not the same one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from helpers.data.atomic import atomic_path, writing_to
+from helpers.data.checks import check_labels
+from helpers.data.ome_zarr import create_frame_array, frame_chunks, multiscales_attributes
+from helpers.data.readers import open_source
+from helpers.data.source import Source, VoxelSize, check_frame_interval, check_voxel_size, stem
+from helpers.data.tiff import write_ome_tiff
+from helpers.errors import InputError
+
+_NARROW, _WIDE = "0", "1"
+#: Attribute that says that the chunk files tell which frames are finished.
+_MARK = "volltrack"
+
+
+@dataclass(frozen=True)
+class LabelMovie:
+    """Labels of a movie on disk; `create` or `open` makes one.
+
+    Parameters
+    ----------
+    path : Path
+        Where it lies.
+    shape : tuple of int
+        Sizes of T, Z, Y, X; 2D has Z = 1.
+    voxel_size : tuple of float, optional
+        (z, y, x) in µm; None where a file of another program does not say.
+    frame_interval : float, optional
+        Seconds.
+    """
+
+    path: Path
+    shape: tuple[int, int, int, int]
+    voxel_size: VoxelSize | None
+    frame_interval: float | None
+    #: What another program wrote is read through this and never written.
+    _source: Source | None = field(repr=False, compare=False, default=None)
+    _opened: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        shape: tuple[int, int, int, int],
+        *,
+        voxel_size: VoxelSize | tuple[float, float],
+        frame_interval: float | None = None,
+        dtype: Any = "uint16",
+        overwrite: bool = False,
+    ) -> LabelMovie:
+        """Create a label movie, or go on with the one that is there.
+
+        Several processes may call this at once for the same movie.
+
+        Parameters
+        ----------
+        path : path-like
+            The OME-Zarr folder, with or without ``.zarr``.
+        shape : tuple of int
+            Sizes of T, Z, Y, X.
+        voxel_size : tuple of float
+            (z, y, x) in µm; for one plane (y, x) will do.
+        frame_interval : float, optional
+            Seconds.
+        dtype : {"uint16", "uint32"}
+            To begin with; widened by itself when a larger label comes.
+        overwrite : bool
+            Whether to remove the finished frames of a movie that is there.
+
+        Raises
+        ------
+        InputError
+            Something else lies there, or a movie of another shape or voxel size and not `overwrite`; or the
+            folder cannot be written.
+        """
+        path = Path(path)
+        shape = tuple(int(n) for n in shape)  # type: ignore[assignment]
+        if len(shape) != 4 or min(shape) < 1:
+            raise InputError("shape", shape, "must be the sizes of T, Z, Y, X, each at least 1")
+        if voxel_size is None:
+            raise InputError("voxel_size", None, f"give (z, y, x) in µm, to be written into {path}")
+        size = check_voxel_size(voxel_size, planar=shape[1] == 1)
+        interval = None if frame_interval is None else check_frame_interval(frame_interval)
+        kind = np.dtype(dtype)
+        if kind not in (np.uint16, np.uint32):
+            raise InputError("dtype", kind.name, "labels are stored as uint16 or uint32")
+        if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            first = _NARROW if kind == np.uint16 else _WIDE
+            attributes = multiscales_attributes("TZYX", size, interval, name=stem(path), array=first)
+            attributes[_MARK] = {"kind": "labels"}
+            # Where another process is first, its movie stays and is opened below.
+            with atomic_path(path, replace=overwrite) as temporary:
+                zarr.create_group(str(temporary), zarr_format=2, attributes=attributes)
+                create_frame_array(temporary / first, shape, kind)
+        movie = cls.open(path)
+        same = movie._source is None and movie.shape == shape and _close(movie.voxel_size, size)
+        if not same or not _close(movie.frame_interval, interval):
+            raise InputError(
+                str(path),
+                f"{movie.shape}, {movie.voxel_size} µm, {movie.frame_interval} s",
+                f"is another movie than the one to write ({shape}, {size} µm, {interval} s); choose another folder "
+                "or overwrite",
+            )
+        movie._complete_widening()
+        return movie
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        voxel_size: VoxelSize | tuple[float, float] | None = None,
+        frame_interval: float | None = None,
+        dataset: str | int | None = None,
+        axes: str | None = None,
+    ) -> LabelMovie:
+        """Open a label movie of ours, or labels in any format that `Movie.open` reads.
+
+        The parameters are those of `Movie.open`. Labels of other programs are read only, and all of their
+        frames are finished.
+
+        Raises
+        ------
+        InputError
+            Missing or unreadable, several channels, or voxels that are not integers.
+        """
+        path = Path(path)
+        source = open_source(path, dataset=dataset, axes=axes)
+        n_frames, n_channels, *zyx = source.shape
+        if n_channels != 1:
+            raise InputError(
+                str(path), f"{n_channels} channels", "labels have one channel; give axes or another file"
+            )
+        if source.dtype.kind not in "ui":
+            raise InputError(
+                str(path), source.dtype.name, "labels must be integers; this looks like an intensity image"
+            )
+        z, y, x = source.voxel_size
+        planar = zyx[0] == 1
+        size = (1.0 if z is None and planar else z, y, x)
+        if voxel_size is not None:
+            size = check_voxel_size(voxel_size, planar=planar)
+        interval = source.frame_interval if frame_interval is None else check_frame_interval(frame_interval)
+        ours = dataset is None and axes is None and _MARK in _attributes(path)
+        opened = {
+            "voxel_size": voxel_size,
+            "frame_interval": frame_interval,
+            "dataset": dataset,
+            "axes": axes,
+        }
+        return cls(
+            path,
+            (n_frames, *zyx),  # type: ignore[arg-type]
+            None if None in size else size,  # type: ignore[arg-type]
+            interval,
+            None if ours else source,
+            opened,
+        )
+
+    def __reduce__(self):
+        return functools.partial(LabelMovie.open, self.path, **self._opened), ()
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the labels on disk: uint16, or uint32 where needed (any integer in others' files)."""
+        if self._source is not None:
+            return self._source.dtype
+        return np.dtype("uint32" if self._pointer() == _WIDE else "uint16")
+
+    @property
+    def n_frames(self) -> int:
+        """Number of time points."""
+        return self.shape[0]
+
+    @property
+    def is_2d(self) -> bool:
+        """Whether each frame is one plane."""
+        return self.shape[1] == 1
+
+    def done_frames(self) -> set[int]:
+        """Return the frames that are wholly written, an all-background one among them."""
+        if self._source is not None:
+            return set(range(self.n_frames))
+        return {t for t in range(self.n_frames) if self._holder(t) is not None}
+
+    def frame(self, t: int) -> np.ndarray:
+        """Read the labels of one frame: int32, shape (Z, Y, X).
+
+        Raises
+        ------
+        InputError
+            No such frame, or one that is not written yet: it is never returned as background.
+        """
+        self._check_frame(t)
+        if self._source is not None:
+            return check_labels(self._source.stack(t, 0), f"{self.path}, frame {t}")
+        for _ in range(2):
+            # A second look, for the array may be widened and removed between the two steps.
+            holder = self._holder(t)
+            if holder is None:
+                break
+            try:
+                labels = _array(self.path / holder)[t]
+            except FileNotFoundError:
+                continue
+            if self._is_done(holder, t):
+                return np.asarray(labels).astype(np.int32)
+        raise InputError("frame", t, f"is not written yet in {self.path}; run the segmentation to its end")
+
+    def write_frame(self, t: int, labels: np.ndarray) -> None:
+        """Write the labels of one frame, wholly or not at all.
+
+        Parameters
+        ----------
+        t : int
+            The frame; written before, it is replaced.
+        labels : ndarray of int, shape (Z, Y, X), or (Y, X) in 2D
+            0 is background. A label above 65,535 widens the movie to uint32.
+
+        Raises
+        ------
+        InputError
+            Another shape, labels that are not integers ≥ 0, labels of another program, or a folder that
+            cannot be written. The frames finished before stay.
+        """
+        if self._source is not None:
+            raise InputError(
+                str(self.path), "labels of another program", "are not overwritten; create another movie"
+            )
+        self._check_frame(t)
+        labels = check_labels(labels, f"labels of frame {t}")
+        if labels.ndim == 2 and self.is_2d:
+            labels = labels[np.newaxis]
+        if labels.shape != self.shape[1:]:
+            raise InputError(
+                f"labels of frame {t}", labels.shape, f"must have the shape {self.shape[1:]} of {self.path}"
+            )
+        largest = int(labels.max(initial=0))
+        with writing_to(self.path):
+            while True:
+                pointer = self._pointer()
+                if pointer == _NARROW and largest > np.iinfo(np.uint16).max:
+                    self._widen()
+                    continue
+                try:
+                    self._write(pointer, t, labels)
+                except FileNotFoundError:
+                    if self._pointer() == pointer:
+                        raise
+                    continue  # widened and removed under our hands
+                if self._pointer() == pointer:
+                    return
+
+    def export_tiff(self, path: str | os.PathLike[str]) -> Path:
+        """Write the whole movie as OME-TIFF (zlib) with voxel size and frame interval.
+
+        Parameters
+        ----------
+        path : path-like
+            ``*.tif`` or ``*.tiff``; replaced where it exists.
+
+        Raises
+        ------
+        InputError
+            Frames are missing (lists them), no voxel size, or a folder that cannot be written.
+        """
+        missing = sorted(set(range(self.n_frames)) - self.done_frames())
+        if missing:
+            raise InputError(
+                str(self.path), f"frames {missing} missing", "finish the movie before it is exported"
+            )
+        if self.voxel_size is None:
+            raise InputError(
+                "voxel_size", None, f"{self.path} does not say it; open it with voxel_size = (z, y, x) in µm"
+            )
+        if not str(path).lower().endswith((".tif", ".tiff")):
+            raise InputError("path", str(path), "must end in .tif")
+        kind = np.dtype("uint32" if self.dtype.itemsize > 2 else "uint16")
+        n_frames, *zyx = self.shape
+        return write_ome_tiff(
+            path,
+            (self.frame(t).astype(kind) for t in range(n_frames)),
+            shape=(n_frames, 1, *zyx),
+            dtype=kind,
+            voxel_size=self.voxel_size,
+            frame_interval=self.frame_interval,
+        )
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Iterate over the frames, one in memory at a time."""
+        return (self.frame(t) for t in range(self.n_frames))
+
+    def _check_frame(self, t: int) -> None:
+        if not 0 <= t < self.n_frames:
+            raise InputError("frame", t, f"{self.path} has {self.n_frames}: 0 to {self.n_frames - 1}")
+
+    def _pointer(self) -> str:
+        """Name of the array that .zattrs calls the image."""
+        return _attributes(self.path)["multiscales"][0]["datasets"][0]["path"]
+
+    def _is_done(self, array: str, t: int) -> bool:
+        frame = self.path / array / str(t)
+        depth = frame_chunks(self.shape)[1]
+        return all((frame / str(k) / "0" / "0").exists() for k in range(-(-self.shape[1] // depth)))
+
+    def _holder(self, t: int) -> str | None:
+        """Name of the array that holds a frame wholly; the wide one first, for it is newer."""
+        return next((name for name in (_WIDE, _NARROW) if self._is_done(name, t)), None)
+
+    def _write(self, array: str, t: int, labels: np.ndarray) -> None:
+        target = _array(self.path / array, writable=True)
+        chunks = -(-self.shape[1] // target.chunks[1])
+        if chunks > 1:
+            # Several files are not renamed at once: without the first the frame is not finished.
+            (self.path / array / str(t) / "0" / "0" / "0").unlink(missing_ok=True)
+        for k in reversed(range(chunks)):
+            part = slice(k * target.chunks[1], (k + 1) * target.chunks[1])
+            target[t, part] = labels[part].astype(target.dtype)
+
+    def _widen(self) -> None:
+        """Make uint32 the movie's type; see the head of this module."""
+        if not (self.path / _WIDE / ".zarray").exists():
+            with atomic_path(self.path / _WIDE, replace=False) as temporary:
+                create_frame_array(temporary, self.shape, np.uint32)
+        attributes = _attributes(self.path)
+        attributes["multiscales"][0]["datasets"][0]["path"] = _WIDE
+        with atomic_path(self.path / ".zattrs") as temporary:
+            temporary.write_text(json.dumps(attributes))
+        self._complete_widening()
+
+    def _complete_widening(self) -> None:
+        if self._pointer() != _WIDE or not (self.path / _NARROW / ".zarray").exists():
+            return
+        for t in range(self.n_frames):
+            if self._is_done(_NARROW, t) and not self._is_done(_WIDE, t):
+                try:
+                    narrow = np.asarray(_array(self.path / _NARROW)[t])
+                except FileNotFoundError:
+                    return  # another process has completed it
+                self._write(_WIDE, t, narrow)
+        # Out of the way first: a killed removal must not look like an array with fewer frames.
+        aside = self.path / f".{uuid.uuid4().hex[:8]}.part"
+        try:
+            os.rename(self.path / _NARROW, aside)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _close(a: Any, b: Any) -> bool:
+    """Whether two calibrations are the same, both unknown included."""
+    if a is None or b is None:
+        return a is b
+    return bool(np.allclose(a, b, rtol=1e-6, atol=0))
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path / ".zattrs").read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def _array(path: Path, *, writable: bool = False) -> Any:
+    array = zarr.open_array(str(path), mode="r+" if writable else "r", zarr_format=2)
+    # zarr leaves out chunks that hold only background; ours must be there to be finished.
+    return array.with_config({"write_empty_chunks": True})

@@ -1,0 +1,177 @@
+"""OME-Zarr images (NGFF 0.4 on Zarr 2, 0.5 on Zarr 3): multiscales metadata in and out.
+
+Written is 0.4, which every reader of the field understands; read are both. A length without a unit is not
+known (see `helpers.data.units`), so a scale without one gives no voxel size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import zarr
+
+from helpers.data.source import Source, VoxelSize, resolve_axes
+from helpers.data.units import micrometres, seconds
+from helpers.errors import InputError
+
+#: Bytes of one chunk; a larger stack is cut along z (Blosc takes 2 GiB at most).
+_LARGEST_CHUNK = 2**30
+
+
+def open_ome_zarr(path: Path, *, dataset: str | int | None = None, axes: str | None = None) -> Source:
+    """Open an OME-Zarr image, at full resolution, or a plain Zarr array.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    dataset : str, optional
+        Path inside it: a field of a plate, an image of several, one resolution, or an array.
+    axes : str, optional
+        The dimensions as stored, where the metadata do not name them.
+
+    Raises
+    ------
+    InputError
+        Not Zarr; nothing named `dataset`; a group without an image, with the list of what is in it.
+    """
+    try:
+        node = zarr.open(str(path), mode="r")
+        if dataset is not None:
+            if not isinstance(node, zarr.Group) or str(dataset) not in node:
+                raise InputError("dataset", dataset, f"{path} holds {_contents(node)}")
+            node = node[str(dataset)]
+        if isinstance(node, zarr.Group) and "bioformats2raw.layout" in _ngff(node) and "0" in node:
+            node = node["0"]  # bioformats2raw wraps its images in numbered groups
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            str(path), f"{type(error).__name__}: {error}", "cannot be read as OME-Zarr"
+        ) from error
+    if isinstance(node, zarr.Array):
+        names = getattr(node.metadata, "dimension_names", None) or []
+        found = (
+            "".join((str(name) or "Q")[0] for name in names) if len(names) == node.ndim else "Q" * node.ndim
+        )
+        return Source(node, resolve_axes(found, node.shape, axes, path))
+    multiscales = _ngff(node).get("multiscales")
+    if not multiscales:
+        raise InputError(
+            "dataset",
+            dataset,
+            f"{path} is a group without an image at this place; it holds {_contents(node)}",
+        )
+    try:
+        return _open_multiscales(node, multiscales[0], axes, path)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            str(path), f"{type(error).__name__}: {error}", "has OME-Zarr metadata that do not fit its arrays"
+        ) from error
+
+
+def _ngff(node: Any) -> dict[str, Any]:
+    attributes = dict(node.attrs)
+    return attributes.get("ome", attributes)
+
+
+def _contents(node: Any) -> str:
+    if not isinstance(node, zarr.Group):
+        return "one array only; leave dataset out"
+    return ", ".join(sorted(node.keys())) or "nothing"
+
+
+def _open_multiscales(group: Any, multiscales: dict[str, Any], axes: str | None, path: Path) -> Source:
+    level = multiscales["datasets"][0]
+    array = group[level["path"]]
+    # Before 0.4 axes were plain names, before 0.3 there were none and the order was fixed.
+    described = [a if isinstance(a, dict) else {"name": a} for a in multiscales.get("axes", list("tczyx"))]
+    scale = np.ones(array.ndim)
+    for transform in [
+        *level.get("coordinateTransformations", []),
+        *multiscales.get("coordinateTransformations", []),
+    ]:
+        if transform.get("type") == "scale":
+            scale = scale * np.asarray(transform["scale"], dtype=float)
+    found = "".join(str(a["name"])[0].upper() for a in described)
+    letters = resolve_axes(found, array.shape, axes, path)
+    of = {letter: (float(s), a.get("unit")) for letter, s, a in zip(letters, scale, described, strict=True)}
+    size = tuple(micrometres(*of.get(letter, (None, None))) for letter in "ZYX")
+    missing = {
+        letter: of[letter]
+        for letter, value in zip("ZYX", size, strict=True)
+        if value is None and letter in of
+    }
+    note = ", ".join(
+        f"the scale along {c.lower()} is {s:g} with the unit {u!r}" for c, (s, u) in missing.items()
+    )
+    return Source(array, letters, size, seconds(*of.get("T", (None, None))), note)  # type: ignore[arg-type]
+
+
+def multiscales_attributes(
+    axes: str, voxel_size: VoxelSize, frame_interval: float | None, *, name: str, array: str = "0"
+) -> dict[str, Any]:
+    """Return the NGFF 0.4 attributes of an image with one resolution.
+
+    Parameters
+    ----------
+    axes : str
+        Such as ``"TZYX"``.
+    voxel_size : tuple of float
+        (z, y, x) in µm.
+    frame_interval : float, optional
+        Seconds; without it the time axis has no unit.
+    name : str
+        Name of the image.
+    array : str
+        Path of the array in the group.
+    """
+    kinds = {"T": "time", "C": "channel"}
+    sizes = dict(zip("ZYX", voxel_size, strict=True))
+    described: list[dict[str, str]] = []
+    for axis in axes:
+        entry = {"name": axis.lower(), "type": kinds.get(axis, "space")}
+        if axis in sizes:
+            entry["unit"] = "micrometer"
+        elif axis == "T" and frame_interval is not None:
+            entry["unit"] = "second"
+        described.append(entry)
+    scale = [sizes.get(axis, (frame_interval or 1.0) if axis == "T" else 1.0) for axis in axes]
+    dataset = {"path": array, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+    return {"multiscales": [{"version": "0.4", "name": name, "axes": described, "datasets": [dataset]}]}
+
+
+def create_frame_array(path: Path, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Create a Zarr 2 array whose chunks are single stacks; every chunk written gets a file, empty or not.
+
+    Parameters
+    ----------
+    path : Path
+        The array's folder.
+    shape : tuple of int
+        The last three are Z, Y, X.
+    dtype : dtype
+        Of the voxels.
+    """
+    return zarr.create_array(
+        str(path),
+        shape=shape,
+        dtype=dtype,
+        chunks=frame_chunks(shape),
+        compressors=numcodecs.Blosc(cname="zstd", clevel=5, shuffle=numcodecs.Blosc.SHUFFLE),
+        fill_value=0,
+        zarr_format=2,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+        config={"write_empty_chunks": True},
+    )
+
+
+def frame_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return chunks of one stack each, cut along z where a stack of 8-byte voxels would pass 1 GiB."""
+    z, y, x = shape[-3:]
+    return (1,) * (len(shape) - 3) + (max(1, min(z, _LARGEST_CHUNK // (8 * y * x))), y, x)

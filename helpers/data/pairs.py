@@ -1,0 +1,176 @@
+"""Raw stacks and their labels: matched by name, read and checked together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.checks import check_image, check_labels
+from helpers.data.movies import Movie
+from helpers.data.source import VoxelSize, is_image, natural_key, stem
+from helpers.errors import InputError
+
+__all__ = ["check_image", "check_labels", "list_images", "load_pair", "match_pairs"]
+
+
+def list_images(folder: str | os.PathLike[str], *, pattern: str = "*", name: str = "folder") -> list[Path]:
+    """Return the images of a folder in natural order.
+
+    Parameters
+    ----------
+    folder : path-like
+        Images are told by their ending; OME-Zarr folders are images too.
+    pattern : str
+        Glob that the names must match, such as ``"*_t0.tif"``.
+    name : str
+        The parameter, for the error.
+
+    Raises
+    ------
+    InputError
+        No such folder, or no image in it that matches.
+    """
+    here = Path(folder)
+    if not here.is_dir():
+        found = "is a file" if here.exists() else "does not exist"
+        raise InputError(name, str(folder), f"{found}; give a folder of images")
+    images = sorted((path for path in here.glob(pattern) if is_image(path)), key=natural_key)
+    if not images:
+        others = sorted(path.name for path in here.iterdir())[:5]
+        raise InputError(
+            name,
+            str(folder),
+            f"holds no images that match {pattern!r}"
+            + (f"; it holds {', '.join(others)} …" if others else ": it is empty"),
+        )
+    return images
+
+
+def match_pairs(
+    raw_dir: str | os.PathLike[str], label_dir: str | os.PathLike[str], *, pattern: str = "*"
+) -> list[tuple[Path, Path]]:
+    """Pair the raw stacks of one folder with the labels of another by name.
+
+    The name is what is left without the endings of the format, so ``a.ome.tif`` and ``a.tif``, or ``a.h5``,
+    are a pair. The order of the listing plays no part.
+
+    Parameters
+    ----------
+    raw_dir, label_dir : path-like
+        The folders. The same folder twice is for files that hold both, such as HDF5.
+    pattern : str
+        Glob that the names in both folders must match.
+
+    Returns
+    -------
+    list of (Path, Path)
+        Raw and labels, in natural order of their names.
+
+    Raises
+    ------
+    InputError
+        A folder is missing or holds no images, a name occurs twice in a folder, or files have no partner:
+        all of them are listed, on both sides.
+    """
+    raw = _by_stem(list_images(raw_dir, pattern=pattern, name="raw_dir"), "raw_dir")
+    labels = _by_stem(list_images(label_dir, pattern=pattern, name="label_dir"), "label_dir")
+    raw_alone = [raw[key].name for key in raw if key not in labels]
+    labels_alone = [labels[key].name for key in labels if key not in raw]
+    if raw_alone or labels_alone:
+        missing = [
+            f"{len(alone)} in {folder} without {partner}: {', '.join(alone)}"
+            for alone, folder, partner in (
+                (raw_alone, raw_dir, f"labels in {label_dir}"),
+                (labels_alone, label_dir, f"a raw stack in {raw_dir}"),
+            )
+            if alone
+        ]
+        raise InputError(
+            "raw_dir, label_dir",
+            f"{len(raw_alone) + len(labels_alone)} files without a partner",
+            "; ".join(missing) + ". A stack and its labels must have the same name",
+        )
+    return [(raw[key], labels[key]) for key in raw]
+
+
+def _by_stem(paths: Sequence[Path], name: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        if (key := stem(path)) in found:
+            raise InputError(
+                name, [found[key].name, path.name], "have the same name; keep one of them, or give a pattern"
+            )
+        found[key] = path
+    return found
+
+
+def load_pair(
+    raw: str | os.PathLike[str],
+    label: str | os.PathLike[str],
+    *,
+    voxel_size: VoxelSize | tuple[float, float] | None = None,
+    channel: int = 0,
+    raw_dataset: str | int | None = None,
+    label_dataset: str | int | None = None,
+    axes: str | None = None,
+) -> tuple[np.ndarray, np.ndarray, VoxelSize]:
+    """Read a raw stack and its labels, and check that they belong together.
+
+    Parameters
+    ----------
+    raw, label : path-like
+        Stacks of one frame, in any format that `Movie.open` reads.
+    voxel_size : tuple of float, optional
+        (z, y, x) in µm; wins over the files.
+    channel : int
+        Of the raw stack.
+    raw_dataset, label_dataset : str or int, optional
+        As `dataset` of `Movie.open`.
+    axes : str, optional
+        As stored, of both.
+
+    Returns
+    -------
+    raw : ndarray, shape (Z, Y, X)
+        As stored.
+    labels : ndarray of int32, shape (Z, Y, X)
+    voxel_size : tuple of float
+        (z, y, x) in µm.
+
+    Raises
+    ------
+    InputError
+        Unreadable files, several frames, shapes or voxel sizes that differ, an unknown voxel size, an image
+        or labels that `check_image` or `check_labels` refuses.
+    """
+    movies = [
+        Movie.open(path, voxel_size=voxel_size, dataset=dataset, axes=axes)
+        for path, dataset in ((raw, raw_dataset), (label, label_dataset))
+    ]
+    for movie in movies:
+        if movie.n_frames != 1:
+            raise InputError(
+                str(movie.path),
+                f"{movie.n_frames} frames",
+                "a pair is one stack each; give axes (such as 'ZYX'), or split the movie",
+            )
+    image, truth = movies
+    if truth.n_channels != 1:
+        raise InputError(str(label), f"{truth.n_channels} channels", "labels have one channel; give axes")
+    if image.shape[2:] != truth.shape[2:]:
+        raise InputError(
+            str(label),
+            truth.shape[2:],
+            f"labels must have the shape of their raw stack {raw}, which is {image.shape[2:]}",
+        )
+    known = [movie.voxel_size for movie in movies if movie.voxel_size is not None]
+    if len(known) == 2 and not np.allclose(known[0], known[1], rtol=1e-3):
+        raise InputError(
+            "voxel_size", None, f"{raw} says {known[0]} and {label} says {known[1]} µm; give the right one"
+        )
+    size = known[0] if known else image.require_voxel_size()
+    stack = check_image(image.frame(0, channel), str(raw))
+    return stack, check_labels(truth.frame(0), str(label)), size

@@ -1,0 +1,71 @@
+"""Lengths and times as files spell them, in micrometres and seconds.
+
+Spellings come from ImageJ (``micron``, ``\\u00B5m``, ``sec``), OME (``µm``, ``Å``, ``min``), OME-Zarr
+(``micrometer``, ``second``, the UDUNITS-2 names) and TIFF's resolution unit (inch, centimetre).
+"""
+
+from __future__ import annotations
+
+import math
+
+_MICROMETRES: dict[float, tuple[str, ...]] = {
+    1e-4: ("å", "angstrom", "ångström"),
+    1e-6: ("pm", "picometer", "picometre"),
+    1e-3: ("nm", "nanometer", "nanometre", "nanometers", "nanometres"),
+    1.0: ("µm", "um", "micron", "microns", "micrometer", "micrometre", "micrometers", "micrometres"),
+    1e3: ("mm", "millimeter", "millimetre", "millimeters", "millimetres"),
+    1e4: ("cm", "centimeter", "centimetre", "centimeters", "centimetres"),
+    2.54e4: ("in", "inch", "inches", '"'),
+    1e6: ("m", "meter", "metre", "meters", "metres"),
+}
+_SECONDS: dict[float, tuple[str, ...]] = {
+    1e-9: ("ns", "nanosecond", "nanoseconds"),
+    1e-6: ("µs", "us", "microsecond", "microseconds"),
+    1e-3: ("ms", "msec", "millisecond", "milliseconds"),
+    1.0: ("s", "sec", "secs", "second", "seconds"),
+    60.0: ("min", "mins", "minute", "minutes"),
+    3600.0: ("h", "hr", "hour", "hours"),
+    86400.0: ("d", "day", "days"),
+}
+_LENGTH = {name: factor for factor, names in _MICROMETRES.items() for name in names}
+_TIME = {name: factor for factor, names in _SECONDS.items() for name in names}
+
+
+def micrometres(value: object, unit: object) -> float | None:
+    """Convert a length to µm.
+
+    Parameters
+    ----------
+    value : object
+        The number as the file gives it.
+    unit : object
+        The unit as the file spells it.
+
+    Returns
+    -------
+    float or None
+        None where the value is not a positive number or the unit is no length (``pixel``, nothing at all):
+        a length without a unit is not known.
+    """
+    return _convert(value, unit, _LENGTH)
+
+
+def seconds(value: object, unit: object) -> float | None:
+    """Convert a time to seconds; None where the value is not positive or the unit is no time."""
+    return _convert(value, unit, _TIME)
+
+
+def _convert(value: object, unit: object, factors: dict[str, float]) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    # Java's escape, and U+03BC (Greek mu), which looks like U+00B5 (the micro sign).
+    spelled = str(unit).strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\u03bc", "µ")
+    factor = factors.get(spelled.lower())
+    if factor is None or not math.isfinite(number) or number <= 0:
+        return None
+    if factor == 1.0:
+        return number
+    # 254 nm is 0.254, not 0.25400000000000006: rounding to 12 digits undoes the product's last bit.
+    return float(f"{number * factor:.12g}")
