@@ -76,9 +76,6 @@ class Segment(_OneMovie):
         None, description="Tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
     )
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
-    overwrite: bool = Field(
-        False, description="Segment again frames that were segmented with other parameters"
-    )
 
     @model_validator(mode="after")
     def _sizes_in_order(self) -> Segment:

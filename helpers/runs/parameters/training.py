@@ -120,6 +120,10 @@ class _Training(Parameters):
     learning_rate: float = Field(
         1e-4, gt=0, le=0.01, description="Step size of the optimiser; the paper advises at most 0.001"
     )
+    schedule: Literal["plateau", "cosine"] = Field(
+        "plateau",
+        description="'plateau' halves the rate when the validation loss stands still, 'cosine' lets it fall over all epochs (best for short trainings)",
+    )
     batch_size: int = Field(5, ge=1, description="Patches per step; limited by the (GPU) memory")
     network_depth: int = Field(3, ge=1, le=6, description="Levels of the U-Net; each halves the image")
     kernel: Annotated[int, AfterValidator(_odd)] = Field(
