@@ -1,0 +1,81 @@
+"""What the formats share: files that appear only when they are whole, and columns that keep their type."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move what was written there to `path` once the block succeeds.
+
+    Works for a file and for a folder; an older one at `path` is replaced, and stays whole if the block fails.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _remove(temporary)
+    try:
+        yield temporary
+        if path.is_dir() or temporary.is_dir():
+            _remove(path)
+        os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def existing(path: str | Path, what: str) -> Path:
+    """Return `path` as a Path, or raise `InputError` saying that `what` was expected there."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError("path", str(path), f"there is nothing there; give {what}")
+    return path
+
+
+def dtypes(table: pd.DataFrame) -> dict[str, str]:
+    """Return the name of each column's dtype, in column order."""
+    return {str(column): str(dtype) for column, dtype in table.dtypes.items()}
+
+
+def with_dtypes(table: pd.DataFrame, wanted: dict[str, str]) -> pd.DataFrame:
+    """Return `table` with the columns of `wanted` first, in that order and of those dtypes, then the others.
+
+    A column that cannot have its dtype again (a value was lost on the way) keeps what it has.
+    """
+    columns = [column for column in wanted if column in table]
+    rest = [column for column in table.columns if column not in wanted]
+    result = table[columns + rest].copy()
+    for column in columns:
+        if str(result[column].dtype) != wanted[column]:
+            try:
+                result[column] = result[column].astype(wanted[column])  # type: ignore[call-overload]
+            except (TypeError, ValueError):
+                continue
+    return result
+
+
+def numbers(series: pd.Series) -> np.ndarray | None:
+    """Return a column's values as int64 or float64 (missing as NaN), or None if it does not hold numbers."""
+    if not (pd.api.types.is_bool_dtype(series) or pd.api.types.is_numeric_dtype(series)):
+        return None
+    if pd.api.types.is_complex_dtype(series):
+        return None
+    if not pd.api.types.is_float_dtype(series) and not series.isna().any():
+        return series.to_numpy(np.uint64 if str(series.dtype).lower() == "uint64" else np.int64)
+    return series.to_numpy(np.float64, na_value=np.nan)
