@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.data.checks import check_labels
 from helpers.errors import InputError
 
 #: IoU thresholds τ of the paper's figure.
@@ -130,15 +131,15 @@ def seg_sum(truth: np.ndarray, predicted: np.ndarray) -> float:
 def check_pair(
     truth: np.ndarray, predicted: np.ndarray, *, keep_ids: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Refuse a pair of label frames that cannot be scored.
+    """Refuse a pair of label frames that cannot be scored, and return both as int32.
 
     Parameters
     ----------
     truth, predicted : ndarray of int, (Z, Y, X) or (Y, X)
         Label images of one shape.
     keep_ids : bool
-        Return them as they are. Otherwise as int32, with ids larger than the image renumbered: tables of overlaps
-        are as long as the largest id.
+        Keep the ids. Otherwise ids larger than the image are renumbered: tables of overlaps are as long as the
+        largest id.
 
     Returns
     -------
@@ -148,9 +149,9 @@ def check_pair(
     Raises
     ------
     InputError
-        For float, boolean or negative labels, other than 2 or 3 axes, no pixels, or different shapes.
+        As `helpers.data.checks.check_labels`, or for different shapes.
     """
-    truth, predicted = _check_labels(truth, "truth"), _check_labels(predicted, "predicted")
+    truth, predicted = check_labels(truth, "truth"), check_labels(predicted, "predicted")
     if truth.shape != predicted.shape:
         raise InputError("predicted", f"shape {predicted.shape}", f"the shape of the truth, {truth.shape}")
     if keep_ids:
@@ -159,24 +160,7 @@ def check_pair(
 
 
 def _narrow(labels: np.ndarray) -> np.ndarray:
-    too_large = int(labels.max()) > min(labels.size, np.iinfo(np.int32).max)
-    return _compact(labels)[0] if too_large else labels.astype(np.int32, copy=False)
-
-
-def _check_labels(labels: np.ndarray, name: str) -> np.ndarray:
-    labels = np.asarray(labels)
-    if not np.issubdtype(labels.dtype, np.integer):
-        expected = "an integer label image, 0 background and one number ≥ 1 per object"
-        if labels.dtype == bool:
-            expected += "; number the objects of a mask first, such as with skimage.measure.label"
-        raise InputError(name, f"{labels.dtype} array", expected)
-    if labels.ndim not in (2, 3) or labels.size == 0:
-        raise InputError(name, f"shape {labels.shape}", "one frame, (Z, Y, X) or (Y, X), with pixels in it")
-    if labels.min() < 0:
-        raise InputError(
-            name, f"labels down to {labels.min()}", "labels ≥ 0: 0 background, objects from 1 on"
-        )
-    return labels
+    return _compact(labels)[0] if int(labels.max()) > labels.size else labels
 
 
 def check_thresholds(iou_thresholds: Sequence[float]) -> tuple[float, ...]:

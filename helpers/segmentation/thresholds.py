@@ -1,0 +1,389 @@
+"""Find the thresholds that give the best labels, judged on the labels that are finally written.
+
+The networks run once; only what comes after them (non-maximum suppression, fusion) is repeated for every set of
+thresholds tried. Because each repetition costs a fusion, the sets are chosen one axis at a time::
+
+    sweep:   the whole grid of prob, at the best foreground and nms so far; then foreground; then nms;
+             again from the start as long as the score rises
+    refine:  halve the steps to the left and right of the best value of each axis
+
+On a plateau of equal scores its middle is taken: the value farthest from where the score falls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from helpers.data.atomic import atomic_path
+from helpers.errors import InputError
+from helpers.progress import progress
+from helpers.segmentation.matching import check_thresholds, match_counts
+
+#: The axes, in the order in which they are searched: from the one that matters most.
+AXES = ("prob", "foreground", "nms")
+
+PROB_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+NMS_THRESHOLDS = (0.2, 0.3, 0.4, 0.5)
+FOREGROUND_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+Measure = Literal["f1", "accuracy"]
+
+# Two scores closer than this are one plateau: the ratios of integers are floats.
+_SAME = 1e-9
+_MAX_SWEEPS = 4
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The best thresholds and all that were tried.
+
+    Attributes
+    ----------
+    prob, nms, foreground : float or None
+        StarDist's probability and overlap thresholds and the foreground network's cut; None for what was not sought.
+    score : float
+        What these reach.
+    measure : str
+        ``"f1"`` or ``"accuracy"`` of objects, averaged over `iou_thresholds`, or ``"iou"``/``"f1"`` of pixels.
+    iou_thresholds : tuple of float
+        Empty for a score of pixels.
+    table : DataFrame
+        Every set tried, in order: the thresholds, ``score``, and (for objects) ``n_true, n_predicted`` and the
+        measure at each IoU threshold, as ``f1_50``.
+    """
+
+    prob: float | None
+    nms: float | None
+    foreground: float | None
+    score: float
+    measure: str
+    iou_thresholds: tuple[float, ...]
+    table: pd.DataFrame
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The thresholds that were sought, by name: what `labels_from_outputs` was called with."""
+        found = {"prob": self.prob, "nms": self.nms, "foreground": self.foreground}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def optimize(
+    outputs: Sequence[Any],
+    truths: Sequence[np.ndarray],
+    labels_from_outputs: Callable[..., np.ndarray],
+    *,
+    prob_thresholds: Sequence[float] | None = PROB_THRESHOLDS,
+    nms_thresholds: Sequence[float] | None = NMS_THRESHOLDS,
+    foreground_thresholds: Sequence[float] | None = FOREGROUND_THRESHOLDS,
+    iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+    measure: Measure = "f1",
+    start: Mapping[str, float] | None = None,
+    refinements: int = 2,
+    desc: str = "Thresholds",
+) -> Thresholds:
+    """Search the thresholds under which the written labels agree best with the truth.
+
+    Parameters
+    ----------
+    outputs : sequence
+        What the networks gave for each validation frame; of any kind, handed to `labels_from_outputs` as it is.
+    truths : sequence of ndarray of int
+        The true labels of the same frames.
+    labels_from_outputs : callable
+        ``labels_from_outputs(output, prob=…, nms=…, foreground=…) -> labels``: the segmenter's own way from
+        networks' outputs to written labels.
+    prob_thresholds, nms_thresholds, foreground_thresholds : sequence of float, optional
+        Values in 0 … 1 to sweep. A single value is kept fixed; None leaves the keyword away altogether, such as
+        the foreground when StarDist's own optimum is sought.
+    iou_thresholds : sequence of float
+        IoU thresholds over which the measure is averaged.
+    measure : {"f1", "accuracy"}
+        Measure to raise; TP, FP and FN are pooled over the frames.
+    start : mapping, optional
+        Values by axis to begin with, such as StarDist's own optimum; else the middles of the grids.
+    refinements : int
+        How often the step around the best value is halved after the sweeps.
+    desc : str
+        Name of the progress bar.
+
+    Returns
+    -------
+    Thresholds
+        Deterministic: the same input gives the same thresholds.
+
+    Raises
+    ------
+    InputError
+        For thresholds outside 0 … 1, an unknown measure, unequal or empty lists, truth without any object, and
+        whatever `helpers.segmentation.matching.check_pair` refuses.
+    """
+    ious = check_thresholds(iou_thresholds)
+    if measure not in ("f1", "accuracy"):
+        raise InputError("measure", measure, '"f1" or "accuracy"')
+    if refinements < 0:
+        raise InputError("refinements", refinements, "0 or more halvings of the step")
+    if len(outputs) != len(truths) or not len(truths):
+        found = f"{len(outputs)} outputs, {len(truths)} truths"
+        raise InputError("truths", found, "one truth per output, and at least one pair")
+    if not any(np.any(truth) for truth in truths):
+        raise InputError("truths", "no objects", "validation frames with labelled objects")
+    grids = _grids(
+        {"prob": prob_thresholds, "nms": nms_thresholds, "foreground": foreground_thresholds}, start or {}
+    )
+    rows: dict[tuple[float, ...], dict[str, float]] = {}
+    expected = sum(len(grid) - 1 for grid in grids.values()) + 1
+    expected += 2 * refinements * sum(len(grid) > 1 for grid in grids.values())
+
+    with progress(desc=desc, unit="evaluation", total=expected) as bar:
+
+        def score(values: Mapping[str, float]) -> float:
+            key = tuple(values[axis] for axis in grids)
+            if key not in rows:
+                counts = [
+                    match_counts(truth, labels_from_outputs(output, **values), iou_thresholds=ious)
+                    for output, truth in zip(outputs, truths, strict=True)
+                ]
+                rows[key] = {**values, **_row(counts, measure)}
+                bar.total = max(int(bar.total or 0), len(rows))
+                bar.update()
+            return rows[key]["score"]
+
+        best = _search(grids, dict(start or {}), score, refinements)
+        bar.total = len(rows)
+
+    table = pd.DataFrame(list(rows.values()))
+    return Thresholds(
+        prob=best.get("prob"),
+        nms=best.get("nms"),
+        foreground=best.get("foreground"),
+        score=score(best),
+        measure=measure,
+        iou_thresholds=ious,
+        table=table,
+    )
+
+
+def optimize_foreground(
+    foregrounds: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    *,
+    thresholds: Sequence[float] = tuple(round(0.05 * k, 2) for k in range(1, 20)),
+    measure: Literal["iou", "f1"] = "iou",
+) -> Thresholds:
+    """Find the foreground network's own cut, pixel by pixel: quick, and a start for `optimize`.
+
+    Parameters
+    ----------
+    foregrounds : sequence of ndarray of float
+        The network's output of each validation frame; a pixel is foreground where it is > the threshold.
+    truths : sequence of ndarray
+        True masks or labels (> 0 is foreground) of the same shapes.
+    thresholds : sequence of float
+        Values in 0 … 1 to try.
+    measure : {"iou", "f1"}
+        Jaccard index or F1 (Dice) of the pixels, pooled over the frames.
+
+    Returns
+    -------
+    Thresholds
+        With `foreground` only; the table has ``foreground, score, iou, f1, precision, recall``.
+
+    Raises
+    ------
+    InputError
+        For thresholds outside 0 … 1, an unknown measure, unequal lists or shapes, or no foreground in the truth.
+    """
+    if measure not in ("iou", "f1"):
+        raise InputError("measure", measure, '"iou" or "f1"')
+    if len(foregrounds) != len(truths) or not len(truths):
+        found = f"{len(foregrounds)} foregrounds, {len(truths)} truths"
+        raise InputError("truths", found, "one truth per foreground, and at least one pair")
+    grid = _check_grid("thresholds", thresholds)
+    tp, n_predicted, n_true = np.zeros(len(grid)), np.zeros(len(grid)), 0
+    for foreground, truth in zip(foregrounds, truths, strict=True):
+        if np.shape(foreground) != np.shape(truth):
+            raise InputError(
+                "foregrounds", f"shape {np.shape(foreground)}", f"the shape of its truth, {np.shape(truth)}"
+            )
+        mask = np.asarray(truth) > 0
+        n_true += int(mask.sum())
+        for k, threshold in enumerate(grid):
+            predicted = np.asarray(foreground) > threshold
+            n_predicted[k] += predicted.sum()
+            tp[k] += (predicted & mask).sum()
+    if n_true == 0:
+        raise InputError("truths", "no foreground", "validation frames with labelled objects")
+    table = pd.DataFrame({"foreground": grid})
+    table["iou"] = tp / (n_true + n_predicted - tp)
+    table["f1"] = 2 * tp / (n_true + n_predicted)
+    table["precision"] = tp / np.maximum(n_predicted, 1)
+    table["recall"] = tp / n_true
+    table.insert(1, "score", table[measure])
+    scores = table["score"].to_numpy(float)
+    best = _plateau_middle(scores)
+    return Thresholds(None, None, grid[best], float(scores[best]), measure, (), table)
+
+
+def save(thresholds: Thresholds, path: str | Path) -> Path:
+    """Write thresholds and everything tried as JSON, whole or not at all.
+
+    Parameters
+    ----------
+    thresholds : Thresholds
+        What `optimize` found.
+    path : path-like
+        ``thresholds.json`` of the experiment. StarDist's own optimum belongs into its model's folder besides, where
+        `stardist` looks for it: `helpers.models.stardist.save_thresholds`.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written there.
+    """
+    content = {
+        "prob": thresholds.prob,
+        "nms": thresholds.nms,
+        "foreground": thresholds.foreground,
+        "score": thresholds.score,
+        "measure": thresholds.measure,
+        "iou_thresholds": list(thresholds.iou_thresholds),
+        "tried": thresholds.table.to_dict("records"),
+    }
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2))
+    return path
+
+
+def load(path: str | Path) -> Thresholds:
+    """Read what `save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        ``thresholds.json``. Also one of StarDist's own, which has ``prob`` and ``nms`` only.
+
+    Returns
+    -------
+    Thresholds
+        With a NaN score and an empty table where the file has none.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no JSON, or a threshold is not in 0 … 1.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            str(path), "no such file", "thresholds written by the notebook 04_optimize_thresholds"
+        )
+    try:
+        content = json.loads(path.read_text())
+        found = {name: content.get(name) for name in ("prob", "nms", "foreground")}
+    except (ValueError, AttributeError) as error:
+        raise InputError(str(path), str(error), "a JSON file with prob, nms and foreground") from error
+    for name, value in found.items():
+        if value is not None:
+            _check_grid(f"{name} in {path}", (value,))
+    return Thresholds(
+        **found,
+        score=float(content.get("score", "nan")),
+        measure=content.get("measure", "f1"),
+        iou_thresholds=tuple(content.get("iou_thresholds", ())),
+        table=pd.DataFrame(content.get("tried", [])),
+    )
+
+
+def _search(
+    grids: Mapping[str, tuple[float, ...]],
+    start: dict[str, float],
+    score: Callable[[Mapping[str, float]], float],
+    refinements: int,
+) -> dict[str, float]:
+    """Coordinate search over the grids, then halved steps around the best; see the head of the module."""
+    best = {axis: start.get(axis, grid[len(grid) // 2]) for axis, grid in grids.items()}
+
+    def along(axis: str, values: Sequence[float]) -> float:
+        scores = np.array([score({**best, axis: value}) for value in values])
+        return values[_plateau_middle(scores)]
+
+    lines = {axis: sorted({*grid, best[axis]}) for axis, grid in grids.items()}
+    reached = score(best)
+    for _ in range(_MAX_SWEEPS):
+        before = reached
+        for axis, line in lines.items():
+            best[axis] = along(axis, line)
+        reached = score(best)
+        if reached <= before + _SAME:
+            break
+    for _ in range(refinements):
+        for axis, line in lines.items():
+            if len(line) == 1:
+                continue
+            at = line.index(best[axis])
+            middles = [round((line[k] + line[k + 1]) / 2, 4) for k in (at - 1, at) if 0 <= k < len(line) - 1]
+            lines[axis] = line = sorted({*line, *middles})
+            at = line.index(best[axis])
+            # Only the neighbourhood: farther values were tried with other values on the other axes.
+            best[axis] = along(axis, line[max(at - 1, 0) : at + 2])
+    return best
+
+
+def _plateau_middle(scores: np.ndarray) -> int:
+    """Index of the maximum; of equal ones, the middle of the longest run (the first of equally long ones)."""
+    top = np.flatnonzero(scores >= scores.max() - _SAME)
+    runs = np.split(top, np.flatnonzero(np.diff(top) > 1) + 1)
+    longest = max(runs, key=len)
+    return int(longest[(len(longest) - 1) // 2])
+
+
+def _row(counts: Sequence[pd.DataFrame], measure: str) -> dict[str, float]:
+    """The measure at every IoU threshold from the summed counts, and their mean."""
+    ious = counts[0]["iou_threshold"].to_numpy(float)
+    tp, fp, fn = (sum(frame[name].to_numpy(float) for frame in counts) for name in ("tp", "fp", "fn"))
+    below = 2 * tp + fp + fn if measure == "f1" else tp + fp + fn
+    values = np.asarray((2 * tp if measure == "f1" else tp) / below, dtype=float)
+    by_iou = {f"{measure}_{round(100 * iou)}": float(v) for iou, v in zip(ious, values, strict=True)}
+    n_true, n_predicted = int(np.max(tp + fn)), int(np.max(tp + fp))
+    return {"score": float(values.mean()), "n_true": n_true, "n_predicted": n_predicted, **by_iou}
+
+
+def _grids(
+    given: Mapping[str, Sequence[float] | None], start: Mapping[str, float]
+) -> dict[str, tuple[float, ...]]:
+    grids = {
+        axis: _check_grid(f"{axis}_thresholds", values)
+        for axis in AXES
+        if (values := given[axis]) is not None
+    }
+    if not grids:
+        raise InputError("prob_thresholds", None, "at least one list of thresholds to try")
+    for axis, value in start.items():
+        if axis not in grids:
+            raise InputError("start", axis, f"one of {', '.join(grids)}")
+        _check_grid(f"start[{axis!r}]", (value,))
+    return grids
+
+
+def _check_grid(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    expected = "one or more numbers from 0 to 1"
+    try:
+        grid = tuple(sorted({float(value) for value in values}))
+    except (TypeError, ValueError) as error:
+        raise InputError(name, values, expected) from error
+    if not grid or not all(0 <= value <= 1 for value in grid):
+        raise InputError(name, list(values), expected)
+    return grid
