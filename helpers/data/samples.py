@@ -1,0 +1,260 @@
+"""Real sample data: fetched once, checked by their SHA-256, kept in the user's cache.
+
+`fetch` looks, in this order, in the folder that the environment variable ``VOLLTRACK_SAMPLES`` names, in the
+cache, and at the address where the authors published the file. What has no address is not fetched: the embryo
+stacks state no licence, so who may use them brings them along.
+
+`prepare_ovule` and `prepare_embryo` lay the two real experiments out as folders of raw and label stacks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data.movies import Movie, write_movie
+from helpers.data.source import VoxelSize
+from helpers.errors import InputError
+
+#: Names a folder that is searched first, laid out as the names of `SAMPLES` say.
+ENVIRONMENT_VARIABLE = "VOLLTRACK_SAMPLES"
+_HOST = "https://raw.githubusercontent.com"
+
+OVULE_VOXEL_SIZE: VoxelSize = (0.235, 0.15, 0.15)
+EMBRYO_VOXEL_SIZE: VoxelSize = (1.75, 0.8, 0.8)
+#: First row of the half of the ovule that nothing is trained on.
+OVULE_TEST_FROM_Y = 72
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One published file.
+
+    Parameters
+    ----------
+    content : str
+        What it shows.
+    sha256 : str
+        Of the file.
+    source : str
+        ``repository/commit/path``; empty where the file is not fetched.
+    licence : str
+        Of the repository it was published in.
+    """
+
+    content: str
+    sha256: str
+    source: str = ""
+    licence: str = "not stated"
+
+
+_LAPTRACK = "yfukai/laptrack/156fa6fd8731af1cf8fa157cb36ed8bda8c1c4e5"
+SAMPLES: dict[str, Sample] = {
+    "plantseg/sample_ovule.h5": Sample(
+        "real membrane stack with labels, 32×128×128, 50 cells (PlantSeg)",
+        "904d8e22890beb8d1b42564499019af7cdcb469f0b8ccc5f796fcf26a7c10e5e",
+        "kreshuklab/plant-seg/9d748063cc9de8d8025aaf691a11483b94a5894c/tests/resources/sample_ovule.h5",
+        "MIT",
+    ),
+    "plantseg/ovule_network_outputs.npz": Sample(
+        "outputs of a StarDist and a U-Net on the ovule, for the fusion without training",
+        "21951771def7d51159dcd44c80e940bac6115c24c415891b2b97606d6f3c2ec2",
+    ),
+    "tracks/Celegans-5pc-17timepoints.xml": Sample(
+        "TrackMate XML of a real C. elegans embryo, 87 spots, 4 divisions",
+        "aeeb753c9edec18b7f1caa39cf8283eb4f0663ff2f9b585df33a3ce804437a81",
+        "Image-Analysis-Hub/pycellin/dc9b049f0d968aaa01eb310d96de6ad3c7d483e3/sample_data/Celegans-5pc-17timepoints.xml",
+        "BSD-3-Clause",
+    ),
+    "tracks/FakeTracks_v8.xml": Sample(
+        "TrackMate 8 XML with contours of a synthetic movie",
+        "72fb578c8585c76f2bda5d5e2abd9a8ff8621884e3b068101f4ead39511ce91d",
+        "live-image-tracking-tools/geff/88a482bcdebf52fce9b4ef54ab2a2ee2f2e45695/packages/geff/tests/data/FakeTracks.xml",
+        "MIT",
+    ),
+    "tracks/with_gap_closing.xml": Sample(
+        "links of TrackMate's LAP tracker with gap closing",
+        "3b06ab797808011e6939d991e673ed6cc8331f84df4751673e381ea6c83f063a",
+        f"{_LAPTRACK}/tests/data/trackmate_tracks_with_gap_closing.xml",
+        "BSD-3-Clause",
+    ),
+    "tracks/with_splitting_merging.xml": Sample(
+        "links of TrackMate's LAP tracker with splitting and merging",
+        "d7ae704cc0c07cfae5030ad21ba871cc3d11f072aa58d8de39ac35bf5c7c064d",
+        f"{_LAPTRACK}/tests/data/trackmate_tracks_with_splitting_merging.xml",
+        "BSD-3-Clause",
+    ),
+    "tracks/cells_2d_small.npz": Sample(
+        "real cells in 2D and time with labels, 10×234×234",
+        "48040529876dcc9142c5b1b0448c8773c1657d2b14a2807b32ea911e8362f3e9",
+        f"{_LAPTRACK}/docs/examples/cell_segmentation_data/data_small.npz",
+        "CC-BY-4.0",
+    ),
+}
+_EMBRYO = {
+    "embryo/test/label/Emb1_t251.tif": "79b2e6aa3c5cde30de700eeffb2ce4d4e1aa74578359090110b2664c951bd4ee",
+    "embryo/test/label/Emb4_t401.tif": "cee58c8fedbe55635826a05b3ccc6575893a038e0604800ff72423c3cda38143",
+    "embryo/test/raw/Emb1_t251.tif": "861daf789b1c4a397a2ed28b96a250f0dbd4a4e77193d62d9f24ea6ffd2cd6b4",
+    "embryo/test/raw/Emb4_t401.tif": "5934d928ca668fe8992b299410b846ee7d1d0d1f56a82c8f0383759adc3c465b",
+    "embryo/train/label/Emb01_t251.tif": "26f6c3d52fa04b474b031a74784b39cea5826e59717c3aff0343cc08b3fce199",
+    "embryo/train/label/Emb01_t401.tif": "37efe49eaa7d1979e9d6f71266dffe329c6440039e101a68c9c79c886e2f2c04",
+    "embryo/train/label/Emb04_t251.tif": "f914c8085641f617f5e90eb565c9a320380d9041aef07ad5bf0ef773721be27f",
+    "embryo/train/label/Emb04_t401.tif": "d5b204e750cc1c93841b7400d88e358410453223ce1bbda6820ea61e72fa3c72",
+    "embryo/train/raw/Emb01_t251.tif": "ca9e444a1e8b7cc27732e70aa1bc7c28ea11c2b4783e3ed003c4912deef50760",
+    "embryo/train/raw/Emb01_t401.tif": "a7e682c44537d28d2916d6b78e639249ab21cab0b4f7e59a767e14efd5718338",
+    "embryo/train/raw/Emb04_t251.tif": "f6a573414e985e049c130dd66f1f474a1020b17770ae1a7b377b3c87c7bd0283",
+    "embryo/train/raw/Emb04_t401.tif": "7b2cc854254ff59b7e91d31b93f27e12c8f4919dea317a740878df89025892b2",
+}
+SAMPLES |= {
+    name: Sample("real 3D nuclei of a mouse embryo (BBBC050, as QCANet was published with)", sha256)
+    for name, sha256 in _EMBRYO.items()
+}
+
+
+def fetch(name: str, *, cache: str | os.PathLike[str] | None = None) -> Path:
+    """Return a sample file, fetching it where it is not here yet.
+
+    Parameters
+    ----------
+    name : str
+        A key of `SAMPLES`.
+    cache : path-like, optional
+        Folder for what is fetched; the user's cache folder by default.
+
+    Returns
+    -------
+    Path
+        A file whose SHA-256 is the known one.
+
+    Raises
+    ------
+    InputError
+        No such sample; or neither here nor to be had, with what to download and where to put it.
+    """
+    if name not in SAMPLES:
+        raise InputError("sample", name, f"must be one of {', '.join(SAMPLES)}")
+    sample = SAMPLES[name]
+    folder = os.environ.get(ENVIRONMENT_VARIABLE)
+    local = Path(folder) / name if folder else None
+    if local is not None and local.is_file() and _sha256(local) == sample.sha256:
+        return local
+    wrong = (
+        f" {local} is another file (its SHA-256 differs)." if local is not None and local.is_file() else ""
+    )
+    put = f"put it at {name} in a folder, and set {ENVIRONMENT_VARIABLE} to that folder"
+    if not sample.source:
+        raise InputError(
+            "sample",
+            name,
+            f"this file is not fetched (licence: {sample.licence}).{wrong} If you have it, {put}",
+        )
+    import pooch
+
+    url = f"{_HOST}/{sample.source}"
+    target = Path(cache) if cache is not None else Path(pooch.os_cache("volltrack"))
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # pooch announces every file with its hash
+    try:
+        path = pooch.retrieve(
+            url, f"sha256:{sample.sha256}", fname=Path(name).name, path=target / Path(name).parent
+        )
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(
+            "sample",
+            name,
+            f"could not be fetched.{wrong} Go online and run again, or download {url} and {put}. ({reason})",
+        ) from error
+    finally:
+        logger.setLevel(level)
+    return Path(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def prepare_ovule(folder: str | os.PathLike[str], *, validation_from_x: int = 96) -> Path:
+    """Write the ovule as stacks to train on, to validate on and to test on.
+
+    ``train/raw`` and ``train/label`` hold ``ovule_train`` (y < 72, x < `validation_from_x`) and
+    ``ovule_validation`` (y < 72, the other x); ``test/raw`` and ``test/label`` hold ``ovule_test`` (y ≥ 72).
+    Cut at x = 96 the two hold 25 and 10 whole cells.
+
+    Parameters
+    ----------
+    folder : path-like
+        Files that are there already, complete, are kept.
+    validation_from_x : int
+        Where the training half is cut, 1 to 127 voxels.
+
+    Returns
+    -------
+    Path
+        `folder`.
+
+    Raises
+    ------
+    InputError
+        The stack is not to be had (see `fetch`), a cut outside, or a folder that cannot be written.
+    """
+    folder = Path(folder)
+    file = fetch("plantseg/sample_ovule.h5")
+    for kind in ("raw", "label"):
+        stack = Movie.open(file, dataset=kind).frame(0)
+        if not 0 < validation_from_x < stack.shape[2]:
+            raise InputError("validation_from_x", validation_from_x, f"must be 1 to {stack.shape[2] - 1}")
+        half = stack[:, :OVULE_TEST_FROM_Y]
+        parts = {
+            f"train/{kind}/ovule_train": half[:, :, :validation_from_x],
+            f"train/{kind}/ovule_validation": half[:, :, validation_from_x:],
+            f"test/{kind}/ovule_test": stack[:, OVULE_TEST_FROM_Y:],
+        }
+        for name, part in parts.items():
+            _write_stack(folder / f"{name}.ome.tif", part, OVULE_VOXEL_SIZE)
+    return folder
+
+
+def prepare_embryo(folder: str | os.PathLike[str]) -> Path:
+    """Write the embryo's four training and two test stacks, with their voxel size.
+
+    ``train/raw``, ``train/label``, ``test/raw``, ``test/label``. The files themselves are not fetched: the
+    environment variable ``VOLLTRACK_SAMPLES`` names the folder that holds them.
+
+    Parameters
+    ----------
+    folder : path-like
+        Files that are there already, complete, are kept.
+
+    Returns
+    -------
+    Path
+        `folder`.
+
+    Raises
+    ------
+    InputError
+        The stacks are not there, or a folder that cannot be written.
+    """
+    folder = Path(folder)
+    for name in _EMBRYO:
+        target = folder / Path(name).relative_to("embryo").with_suffix(".ome.tif")
+        _write_stack(target, Movie.open(fetch(name)).frame(0), EMBRYO_VOXEL_SIZE)
+    return folder
+
+
+def _write_stack(path: Path, stack: np.ndarray, voxel_size: VoxelSize) -> None:
+    if path.exists():
+        try:
+            there = Movie.open(path)
+            if there.shape[2:] == stack.shape and np.array_equal(there.frame(0), stack):
+                return
+        except InputError:
+            pass  # truncated by something else than us: written again
+    write_movie(path, stack, voxel_size=voxel_size, axes="ZYX")
