@@ -28,7 +28,7 @@ def match(rows: np.ndarray, columns: np.ndarray, costs: np.ndarray, no_link_cost
     Parameters
     ----------
     rows, columns : (n,) int ndarray
-        Source and target of each candidate link; any integers, each pair at most once.
+        Source and target of each candidate link, integers ≥ 0; each pair at most once.
     costs : (n,) float ndarray
         Cost of each candidate, ≥ 0.
     no_link_cost : float
@@ -43,18 +43,29 @@ def match(rows: np.ndarray, columns: np.ndarray, costs: np.ndarray, no_link_cost
     pays = np.flatnonzero(costs < no_link_cost)
     if len(pays) == 0:
         return pays
-    order = pays[np.lexsort((columns[pays], rows[pays]))]
-    row_names, row = np.unique(rows[order], return_inverse=True)
-    column_names, column = np.unique(columns[order], return_inverse=True)
-    starts = np.zeros(len(row_names) + 1, np.int64)
+    order = pays[np.lexsort((columns[pays], costs[pays], rows[pays]))]
+    row, n_rows = _numbered(rows[order])
+    column, n_columns = _numbered(columns[order])
+    starts = np.zeros(n_rows + 1, np.int64)
     np.cumsum(np.bincount(row), out=starts[1:])
-    chosen = _solve(starts, column.astype(np.int32), costs[order] / no_link_cost, len(column_names))
+    chosen = _solve(starts, column.astype(np.int32), costs[order] / no_link_cost, n_columns)
     return order[chosen[chosen >= 0]]
+
+
+def _numbered(names: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return `names` (integers ≥ 0) renumbered 0…n−1 in their order, and n."""
+    used = np.zeros(names.max() + 1, bool)
+    used[names] = True
+    return (np.cumsum(used) - 1)[names], int(used.sum())
 
 
 @numba.njit("int64[::1](int64[::1], int32[::1], float64[::1], int64)", cache=True)
 def _solve(starts, columns, costs, n_columns):  # pragma: no cover - compiled
-    """Return for each row the index of its candidate or a negative number; costs are relative to no link."""
+    """Return for each row the index of its candidate or a negative number.
+
+    Costs are relative to no link and ascend within each row. Prices are never positive, so a cost alone is a
+    lower bound of the reduced cost, and every scan of a row stops early.
+    """
     n_rows = len(starts) - 1
     price = np.zeros(n_columns)  # dual variable of each column, ≤ 0; free columns keep 0
     row_of = np.full(n_columns, _FREE, np.int64)
@@ -65,9 +76,6 @@ def _solve(starts, columns, costs, n_columns):  # pragma: no cover - compiled
     n_waiting = 0
     for row in range(n_rows):
         best = starts[row]
-        for edge in range(starts[row], starts[row + 1]):
-            if costs[edge] < costs[best]:
-                best = edge
         if row_of[columns[best]] == _FREE:
             row_of[columns[best]] = row
             edge_of[row] = best
@@ -75,56 +83,15 @@ def _solve(starts, columns, costs, n_columns):  # pragma: no cover - compiled
             waiting[n_waiting] = row
             n_waiting += 1
 
-    # Bidding (augmenting row reduction): most of the others settle without a search. Bounded, because
-    # rounding could make two rows outbid each other for ever; the search below finishes any rest.
-    left = np.empty(n_rows, np.int64)
-    n_left = 0
-    bids = 8 * n_waiting
-    while n_waiting > 0:
-        n_waiting -= 1
-        row = waiting[n_waiting]
-        if bids == 0:
-            left[n_left] = row
-            n_left += 1
-            continue
-        bids -= 1
-        lowest = 1.0
-        second = 1.0
-        best = _ALONE
-        for edge in range(starts[row], starts[row + 1]):
-            reduced = costs[edge] - price[columns[edge]]
-            if reduced < lowest:
-                second = lowest
-                lowest = reduced
-                best = edge
-            elif reduced < second:
-                second = reduced
-        if best == _ALONE:
-            edge_of[row] = _ALONE
-            continue
-        column = columns[best]
-        loser = row_of[column]
-        if loser != _FREE and lowest == second:
-            left[n_left] = row
-            n_left += 1
-            continue
-        if loser != _FREE:
-            edge_of[loser] = _FREE
-            waiting[n_waiting] = loser
-            n_waiting += 1
-        price[column] -= second - lowest
-        row_of[column] = row
-        edge_of[row] = best
-
-    # Shortest augmenting paths (Dijkstra over reduced costs) for the rest.
+    # Shortest augmenting paths (Dijkstra over reduced costs) for the others.
     distance = np.full(n_columns, np.inf)
     scanned = np.zeros(n_columns, np.bool_)
     reached_by = np.empty(n_columns, np.int64)
     touched = np.empty(n_columns, np.int64)
     heap_key = np.empty(1024)
     heap_column = np.empty(1024, np.int64)
-    for k in range(n_left):
-        root = left[k]
+    for k in range(n_waiting):
+        root = waiting[k]
         row = root
         base = 0.0
         n_touched = 0
@@ -138,6 +105,8 @@ def _solve(starts, columns, costs, n_columns):  # pragma: no cover - compiled
                 end_row = row
                 end_column = -1
             for edge in range(starts[row], starts[row + 1]):
+                if base + costs[edge] >= shortest:
+                    break
                 column = columns[edge]
                 if scanned[column]:
                     continue

@@ -114,14 +114,12 @@ class LinkCost:
     def candidates(
         self, source: Points, target: Points, times: tuple[np.ndarray, np.ndarray] | None = None
     ) -> Links:
-        """Return (index into source, index into target, cost) of every candidate, sorted by both indices.
+        """Return (index into source, index into target, cost) of every candidate, in any order.
 
         `times` restricts the pairs to those with the same number in both arrays, one number per point.
         """
         parts = [self._accepted(source, target, i, j) for i, j in self._pairs(source, target, times)]
-        i, j, cost = stack(parts)
-        order = np.lexsort((j, i))
-        return i[order], j[order], cost[order]
+        return stack(parts)
 
     def _accepted(self, source: Points, target: Points, i: np.ndarray, j: np.ndarray) -> Links:
         cost = self._costs(source, target, i, j)
