@@ -187,3 +187,28 @@ def stack(parts: Sequence[Links]) -> Links:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     source, target, cost = (np.concatenate(part) for part in zip(*parts, strict=True))
     return source, target, cost
+
+
+def radii(objects: pd.DataFrame) -> np.ndarray:
+    """Return the radius of each object in µm, as TrackMate defines it.
+
+    From ``radius_um`` or TrackMate's ``RADIUS`` if the table has it, otherwise of the ball (``volume_um3``) or
+    disc (``area_um2``) of equal size.
+
+    Raises
+    ------
+    InputError
+        The table has none of these columns, or a size is missing.
+    """
+    named = [column for column in ("radius_um", "RADIUS") if column in objects]
+    if named:
+        radius = objects[named[0]].to_numpy(float)
+    elif "volume_um3" in objects:
+        radius = np.cbrt(3 * objects["volume_um3"].to_numpy(float) / (4 * np.pi))
+    elif "area_um2" in objects:
+        radius = np.sqrt(objects["area_um2"].to_numpy(float) / np.pi)
+    else:
+        raise InputError("objects", list(objects.columns), "add radius_um, volume_um3 or area_um2")
+    if not np.all(radius > 0):
+        raise InputError("objects", "a size that is not above 0", "every object needs radius_um or a size")
+    return radius
