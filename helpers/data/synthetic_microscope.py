@@ -72,7 +72,7 @@ def smooth_noise(shape: tuple[int, ...], scale_voxels: np.ndarray, rng: np.rando
     coarse_shape = [1 if n == 1 else c for n, c in zip(shape, coarse_shape, strict=True)]
     coarse = rng.normal(size=coarse_shape).astype(np.float32)
     factors = [1 if n == 1 else max(s, 1) for n, s in zip(shape, scale_voxels, strict=True)]
-    fine = zoom(coarse, factors, order=1)[tuple(slice(0, n) for n in shape)]
+    fine = np.asarray(zoom(coarse, factors, order=1))[tuple(slice(0, n) for n in shape)]
     return (fine - fine.mean()) / max(float(fine.std()), 1e-6)
 
 

@@ -240,7 +240,7 @@ def keep_whole(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     moved : ndarray of bool
         The voxels that changed hands.
     """
-    parts = label_components(labels, background=0, connectivity=1)
+    parts = np.asarray(label_components(labels, background=0, connectivity=1))
     sizes = np.bincount(parts.ravel())
     owner = np.zeros(len(sizes), labels.dtype)
     owner[parts.ravel()] = labels.ravel()
