@@ -157,7 +157,7 @@ def iterate_tiles(
 def pad_to_block(image: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.float32]:
     """Mirror an image at its far ends until every axis is a multiple of `block`."""
     pad = [(0, -s % b) for s, b in zip(image.shape, block, strict=True)]
-    return np.pad(image, pad, mode="symmetric") if any(p[1] for p in pad) else image
+    return np.pad(image, pad, mode="reflect") if any(p[1] for p in pad) else image
 
 
 def forward_function(keras_model: Any) -> Forward:
@@ -280,3 +280,41 @@ def load_csbdeep(kind: type, folder: Path, n_dim: int | None) -> Any:
     if n_dim is not None and model.config.n_dim != n_dim:
         raise InputError("model folder", str(folder), f"a {n_dim}D model: this one is {model.config.n_dim}D")
     return model
+
+
+def apply_unet(
+    keras_model: Any,
+    image: NDArray[np.float32],
+    *,
+    depth: int,
+    kernel: int,
+    n_first: int,
+    n_tiles: Sequence[int] | None,
+) -> NDArray[np.float32]:
+    """Return a plain U-Net's output for an image of any size.
+
+    Parameters
+    ----------
+    keras_model : keras.Model
+        With one input and one output channel and poolings by two.
+    image : ndarray of float32, (Z, Y, X) or (Y, X)
+    depth, kernel, n_first : int
+        Of the U-Net: what its tiles overlap by, and how much memory they take, follows from them.
+    n_tiles : sequence of int, optional
+        Tiles per axis; None: as few as fit the free memory.
+    """
+    block = (2**depth,) * image.ndim
+    radius = (receptive_radius(depth, kernel),) * image.ndim
+    padded = pad_to_block(image, block)
+    forward = forward_function(keras_model)
+    tiles = check_n_tiles(n_tiles, image.ndim) or choose_n_tiles(
+        image.shape, bytes_per_voxel=unet_bytes_per_voxel(n_first), radius=radius, block=block
+    )
+
+    def compute(tiles: tuple[int, ...]) -> NDArray[np.float32]:
+        result = np.empty(padded.shape, np.float32)
+        for tile in iterate_tiles(padded.shape, tiles, radius, block):
+            result[tile.write] = forward(padded[tile.read])[0][..., 0][tile.inside]
+        return result
+
+    return retry_smaller(compute, padded.shape, tiles)[tuple(slice(n) for n in image.shape)]

@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.data.augment import Augmentation, augment
+from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import inference, training
 from helpers.models.devices import prepare_tensorflow, quiet
-from helpers.models.training import Augmenter, PatchSet, TrainingSettings, TrainingState
+from helpers.models.training import TrainingSettings, TrainingState
 
 
 @dataclass(frozen=True)
@@ -123,25 +125,25 @@ class StarPrediction:
 
 
 def train(
-    patches: PatchSet,
+    patches: TrainingSet,
     folder: str | Path,
     settings: StarDistSettings | None = None,
     *,
-    augment: Augmenter | None = None,
+    augmentation: Augmentation | None = None,
     overwrite: bool = False,
 ) -> tuple[Any, TrainingState]:
     """Train StarDist on the instances of a training set, or go on where a training was interrupted.
 
     Parameters
     ----------
-    patches : PatchSet
-        ``X`` and ``labels`` are read, one batch at a time. Voxels with a negative label are ignored.
+    patches : TrainingSet
+        Images and instances are read, one batch at a time. Voxels with a negative label are ignored.
     folder : str or Path
         Model folder. Its name is the model's.
     settings : StarDistSettings, optional
         Architecture and training.
-    augment : callable, optional
-        ``(image, labels, rng) -> (image, labels)`` for one patch of shape (Z, Y, X) or (Y, X).
+    augmentation : Augmentation, optional
+        Drawn anew for each patch of each epoch; None: none.
     overwrite : bool
         Replace another model in the folder.
 
@@ -161,15 +163,15 @@ def train(
     folder = Path(folder)
     n_dim = training.check_patches(patches)
     network = f"StarDist{n_dim}D"
-    data = training.describe_set(patches)
+    data = training.describe_set(patches, augmentation)
     state = training.open_folder(folder, network, settings, data, overwrite=overwrite)
     if state.status != "running":
         return load(folder), state
-    config = _config(patches, settings, n_dim, folder)
+    config = _config(patches, settings, n_dim)
     prepare_tensorflow()
     training.seed_everything(settings.seed)
     model = _build(config, folder, settings)
-    make_batch = _TargetMaker(patches, config, augment)
+    make_batch = _TargetMaker(patches, config, augmentation)
     state = training.fit(
         model, folder, make_batch, train=patches.train, validation=patches.validation,
         network=network, settings=settings, state=state, data=data,
@@ -177,45 +179,51 @@ def train(
     return model, state
 
 
-def median_extents(patches: PatchSet, n_patches: int = 32) -> NDArray[np.float64]:
+def median_extents(patches: TrainingSet, n_patches: int = 32) -> NDArray[np.float64]:
     """Return the median size of the cells along each axis, in voxels.
 
-    Cells cut by a patch's border are left out along that axis, or a thin patch would make cells look flat.
+    Of a cell cut by a patch's border only a lower bound is known, so this is the median of the Kaplan–Meier
+    estimator: a thin patch does not make cells look flat, nor does leaving cut cells out make them look small.
+
+    Raises
+    ------
+    InputError
+        If the patches hold no cell.
     """
     from scipy.ndimage import find_objects
 
     chosen = patches.train[
         np.linspace(0, len(patches.train) - 1, min(n_patches, len(patches.train))).astype(int)
     ]
-    whole: list[NDArray] = []
-    cut: list[NDArray] = []
+    extents: list[list[int]] = []
+    whole: list[list[bool]] = []
     for i in chosen:
-        labels = np.maximum(np.asarray(patches.labels[i]), 0)
-        for box in find_objects(labels):
-            if box is None:
-                continue
-            extent = np.array([s.stop - s.start for s in box], float)
-            touches = np.array([s.start == 0 or s.stop == n for s, n in zip(box, labels.shape, strict=True)])
-            whole.append(np.where(touches, np.nan, extent))
-            cut.append(extent)
-    if not cut:
-        raise InputError(
-            "training set", "no labelled cell in its patches", "patches with cells: check the labels"
-        )
-    # Where hardly a cell is whole along an axis, its cut extents are all there is.
-    extents = np.array(whole)
-    seen = np.isfinite(extents).sum(axis=0) >= 3
-    return np.array(
-        [np.nanmedian(extents[:, a]) if seen[a] else np.median(np.array(cut)[:, a]) for a in range(len(seen))]
-    )
+        labels = np.maximum(patches.patch(int(i))[2], 0)
+        for box in filter(None, find_objects(labels)):
+            extents.append([s.stop - s.start for s in box])
+            whole.append([s.start > 0 and s.stop < n for s, n in zip(box, labels.shape, strict=True)])
+    if not extents:
+        raise InputError(str(patches.path), "no labelled cell", "patches with cells: check the labels")
+    columns = zip(np.array(extents).T, np.array(whole).T, strict=True)
+    return np.array([_censored_median(values, known) for values, known in columns])
 
 
-def choose_grid(extents: Sequence[float]) -> tuple[int, ...]:
+def _censored_median(values: NDArray[np.intp], known: NDArray[np.bool_]) -> float:
+    """Return the median of values of which those not `known` are lower bounds (Kaplan and Meier, 1958)."""
+    surviving = 1.0
+    for value in np.unique(values):
+        surviving *= 1 - np.sum(known & (values == value)) / np.sum(values >= value)
+        if surviving <= 0.5:
+            return float(value)
+    return float(values.max())
+
+
+def choose_grid(extents: Sequence[float] | NDArray[np.float64]) -> tuple[int, ...]:
     """Choose the subsampling per axis: 1 below 16 voxels of extent, 2 below 48, else 4."""
     return tuple(1 if e < 16 else 2 if e < 48 else 4 for e in extents)
 
 
-def _config(patches: PatchSet, settings: StarDistSettings, n_dim: int, folder: Path) -> Any:
+def _config(patches: TrainingSet, settings: StarDistSettings, n_dim: int) -> Any:
     from stardist import Rays_GoldenSpiral
     from stardist.models import Config2D, Config3D
 
@@ -225,7 +233,7 @@ def _config(patches: PatchSet, settings: StarDistSettings, n_dim: int, folder: P
     for name, value in (("grid", grid), ("anisotropy", anisotropy), ("patch_size", settings.patch_size)):
         if value is not None and len(value) != n_dim:
             raise InputError(name, value, f"{n_dim} numbers, one per axis, for the {n_dim}D training set")
-    available = tuple(patches.X.shape[2:])
+    available = tuple(patches.patch_size)
     size = tuple(settings.patch_size or available)
     if any(s > a for s, a in zip(size, available, strict=True)):
         raise InputError("patch_size", size, f"at most the training set's {available}")
@@ -303,10 +311,10 @@ def distance_loss(n_rays: int, background_weight: float) -> Any:
 class _TargetMaker:
     """Makes batches: crops, augmented, with StarDist's targets (normalised distance transform and rays)."""
 
-    def __init__(self, patches: PatchSet, config: Any, augment: Augmenter | None) -> None:
-        self.patches, self.config, self.augment = patches, config, augment
+    def __init__(self, patches: TrainingSet, config: Any, augmentation: Augmentation | None) -> None:
+        self.patches, self.config, self.augmentation = patches, config, augmentation
         self.size = tuple(config.train_patch_size)
-        self.rays = None
+        self.rays: Any = None
         if config.n_dim == 3:
             from stardist.rays3d import rays_from_json
 
@@ -315,13 +323,13 @@ class _TargetMaker:
     def __call__(self, indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, tuple]:
         images, probabilities, targets = [], [], []
         for i in indices:
-            room = [n - s for n, s in zip(self.patches.X.shape[2:], self.size, strict=True)]
+            x, _, y = self.patches.patch(int(i))
+            room = [n - s for n, s in zip(x.shape, self.size, strict=True)]
             start = [int(rng.integers(r + 1)) if rng is not None else r // 2 for r in room]
             crop = tuple(slice(a, a + s) for a, s in zip(start, self.size, strict=True))
-            x = np.asarray(self.patches.X[i][0][crop], np.float32)
-            y = np.asarray(self.patches.labels[i].reshape(self.patches.X.shape[2:])[crop])
-            if rng is not None and self.augment is not None:
-                x, y = self.augment(x, y, rng)
+            x, y = x[crop], y[crop]
+            if rng is not None and self.augmentation is not None:
+                x, y = augment(x, y, self.augmentation, rng, voxel_size=self.patches.voxel_size)
             probability, target = self.targets(np.asarray(y))
             images.append(np.asarray(x, np.float32))
             probabilities.append(probability)
@@ -351,9 +359,9 @@ class _TargetMaker:
             probability = edt_prob(labels, anisotropy=anisotropy)
         probability = probability[coarse].astype(np.float32)
         if self.rays is not None:
-            rays = star_dist3D(labels, self.rays, mode=mode, grid=self.config.grid)
+            rays = np.asarray(star_dist3D(labels, self.rays, mode=mode, grid=self.config.grid))
         else:
-            rays = star_dist(labels, self.config.n_rays, mode=mode, grid=self.config.grid)
+            rays = np.asarray(star_dist(labels, self.config.n_rays, mode=mode, grid=self.config.grid))
         target = np.empty((*rays.shape[:-1], rays.shape[-1] + 1), np.float32)
         target[..., :-1], target[..., -1] = rays, probability
         if ignored.any():

@@ -26,19 +26,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from helpers.data.atomic import writing_to
+from helpers.data.augment import Augmentation
+from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.progress import progress
 
 #: Makes one batch: indices of patches and a generator for crops and augmentation (None: neither) → (x, y).
 MakeBatch = Callable[[NDArray[np.intp], "np.random.Generator | None"], tuple[Any, Any]]
-#: Alters one patch in training: (image, target, generator) → (image, target).
-Augmenter = Callable[[NDArray, NDArray, np.random.Generator], tuple[NDArray, NDArray]]
 
 _OWN_FILES = (
     "config.json",
@@ -51,37 +52,6 @@ _OWN_FILES = (
 )
 #: Settings that may differ when a training goes on: they say how long, not what.
 _MAY_CHANGE = ("epochs", "max_minutes", "patience")
-
-
-class PatchSet(Protocol):
-    """What a training reads: a training set opened lazily (`helpers.data.patches.TrainingSet`).
-
-    Attributes
-    ----------
-    X : array_like, (S, 1, Z, Y, X) or (S, 1, Y, X), float32
-        Normalised images.
-    Y : array_like, as `X`, float32
-        Foreground, 0 or 1; a negative value is ignored by the loss.
-    labels : array_like, (S, Z, Y, X) or (S, Y, X), integer
-        Instances.
-    axes : str
-        ``"SCZYX"`` or ``"SCYX"``.
-    train, validation : ndarray of int
-        Indices of the patches of either kind.
-    voxel_size : tuple of float
-        (z, y, x) in µm.
-    settings : dict
-        How the set was made.
-    """
-
-    X: Any
-    Y: Any
-    labels: Any
-    axes: str
-    train: NDArray[np.intp]
-    validation: NDArray[np.intp]
-    voxel_size: tuple[float, ...] | None
-    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -180,11 +150,15 @@ class TrainingState:
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place at once."""
+    """Let `write` fill a temporary file beside `path`, then put it in place at once.
+
+    The temporary name does not end in ``.h5``: csbdeep would take what a killed training left for weights.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write(part)
-        os.replace(part, path)
+        with writing_to(path):
+            write(part)
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -194,14 +168,15 @@ def write_json(path: Path, content: object) -> None:
     replace_file(path, lambda part: part.write_text(json.dumps(content, indent=1), encoding="utf-8"))
 
 
-def describe_set(patches: PatchSet) -> dict[str, Any]:
-    """Return what identifies a training set, without reading more of it than two patches."""
-    ends = [np.ascontiguousarray(patches.X[i]) for i in (0, len(patches.X) - 1)]
+def describe_set(patches: TrainingSet, augmentation: Augmentation | None) -> dict[str, Any]:
+    """Return what identifies the data of a training, without reading more of it than two patches."""
+    ends = [patches.read("X", i) for i in (0, len(patches) - 1)]
     return {
-        "shape": list(patches.X.shape),
+        "patches": [len(patches), *patches.patch_size],
         "train": len(patches.train),
         "validation": len(patches.validation),
         "checksum": zlib.crc32(ends[1].tobytes(), zlib.crc32(ends[0].tobytes())),
+        "augmentation": None if augmentation is None else asdict(augmentation),
     }
 
 
@@ -235,6 +210,8 @@ def open_folder(
     """
     wanted = json.loads(json.dumps({"network": network, "settings": asdict(settings), "data": data}))
     record = folder / "training.json"
+    for part in folder.glob(".*.part"):  # what a killed training left
+        part.unlink(missing_ok=True)
     if overwrite or not folder.exists() or not any(folder.iterdir()):
         found = _read_json(record) if record.exists() else None
         if found is None or found["state"]["status"] != "running" or _difference(found, wanted):
@@ -280,11 +257,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _clear(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _OWN_FILES:
-        (folder / name).unlink(missing_ok=True)
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _OWN_FILES:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -495,28 +471,21 @@ def _ahead(pool: ThreadPoolExecutor, make: Callable, arguments: Iterator, depth:
             future.cancel()
 
 
-def check_patches(patches: PatchSet, *, n_dim: int | None = None, divisible_by: Sequence[int] = ()) -> int:
+def check_patches(patches: TrainingSet) -> int:
     """Check that a training set can train a network, and return its number of spatial dimensions.
 
     Raises
     ------
     InputError
-        If there are no patches of a kind, more than one channel, another number of dimensions, or a patch
-        size that the network's poolings do not divide.
+        If there are no patches of a kind, or more than one channel.
     """
-    spatial = tuple(patches.X.shape[2:])
-    if len(spatial) not in (2, 3) or (n_dim is not None and len(spatial) != n_dim):
-        raise InputError(
-            "training set", patches.X.shape, f"patches of {n_dim or '2 or 3'} spatial dimensions"
-        )
-    if patches.X.shape[1] != 1:
-        raise InputError("training set", patches.X.shape, "patches of one channel, (S, 1, …)")
+    channels = patches.members["X"].shape[1]
+    if channels != 1:
+        raise InputError(str(patches.path), f"{channels} channels", "a training set of one channel")
     for name in ("train", "validation"):
         if len(getattr(patches, name)) == 0:
-            raise InputError("training set", f"no {name} patches", f"at least one patch for {name}")
-    if divisible_by:
-        check_divisible("patch size", spatial, divisible_by)
-    return len(spatial)
+            raise InputError(str(patches.path), f"no {name} patches", f"at least one patch for {name}")
+    return len(patches.patch_size)
 
 
 def check_divisible(name: str, size: Sequence[int], divisors: Sequence[int]) -> None:

@@ -20,10 +20,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.data.augment import Augmentation, augment
+from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import inference, training
 from helpers.models.devices import prepare_tensorflow, quiet
-from helpers.models.training import Augmenter, PatchSet, TrainingSettings, TrainingState
+from helpers.models.training import TrainingSettings, TrainingState
 
 _LOSSES = ("bce_dice", "bce", "mse", "mae")
 
@@ -65,26 +67,26 @@ class UNetSettings(TrainingSettings):
 
 
 def train(
-    patches: PatchSet,
+    patches: TrainingSet,
     folder: str | Path,
     settings: UNetSettings | None = None,
     *,
-    augment: Augmenter | None = None,
+    augmentation: Augmentation | None = None,
     overwrite: bool = False,
 ) -> tuple[Any, TrainingState]:
     """Train a U-Net on the foreground masks of a training set, or go on where a training was interrupted.
 
     Parameters
     ----------
-    patches : PatchSet
+    patches : TrainingSet
         ``X`` is read, and ``Y`` as foreground; voxels with ``Y < 0`` are ignored. Patches are read one batch at
         a time, so a set may be larger than memory.
     folder : str or Path
         Model folder. Its name is the model's.
     settings : UNetSettings, optional
         Architecture and training.
-    augment : callable, optional
-        ``(image, mask, rng) -> (image, mask)`` for one patch of shape (Z, Y, X) or (Y, X).
+    augmentation : Augmentation, optional
+        Drawn anew for each patch of each epoch; None: none.
     overwrite : bool
         Replace another model in the folder.
 
@@ -103,8 +105,8 @@ def train(
     settings = settings or UNetSettings()
     folder = Path(folder)
     n_dim = training.check_patches(patches)
-    training.check_divisible("patch size", patches.X.shape[2:], (2**settings.depth,) * n_dim)
-    data = training.describe_set(patches)
+    training.check_divisible("patch size", patches.patch_size, (2**settings.depth,) * n_dim)
+    data = training.describe_set(patches, augmentation)
     state = training.open_folder(folder, "U-Net", settings, data, overwrite=overwrite)
     if state.status != "running":
         return load(folder), state
@@ -113,11 +115,13 @@ def train(
     model = _build(folder, settings, n_dim)
 
     def make_batch(indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, NDArray]:
-        x = np.stack([np.asarray(patches.X[i][0], np.float32) for i in indices])
-        y = np.stack([np.asarray(patches.Y[i][0], np.float32) for i in indices])
-        if rng is not None and augment is not None:
-            pairs = [augment(a, b, rng) for a, b in zip(x, y, strict=True)]
-            x, y = (np.stack(side).astype(np.float32, copy=False) for side in zip(*pairs, strict=True))
+        pairs = []
+        for i in indices:
+            x, y = patches.read("X", i)[0], patches.read("Y", i)[0]
+            if rng is not None and augmentation is not None:
+                x, y = augment(x, y, augmentation, rng, voxel_size=patches.voxel_size)
+            pairs.append((x, y))
+        x, y = (np.stack(side).astype(np.float32, copy=False) for side in zip(*pairs, strict=True))
         return x[..., np.newaxis], y[..., np.newaxis]
 
     state = training.fit(
@@ -249,24 +253,10 @@ def predict(model: Any, stack: NDArray, *, n_tiles: Sequence[int] | None = None)
         raise InputError(
             f"model {model.name}", f"{config.n_channel_out} output channels", "a U-Net with one output"
         )
-    block = (2**config.unet_n_depth,) * config.n_dim
-    radius = (inference.receptive_radius(config.unet_n_depth, config.unet_kern_size),) * config.n_dim
-    tiles = inference.check_n_tiles(n_tiles, config.n_dim) or inference.choose_n_tiles(
-        image.shape,
-        bytes_per_voxel=inference.unet_bytes_per_voxel(config.unet_n_first),
-        radius=radius,
-        block=block,
-    )
-    padded = inference.pad_to_block(image, block)
-    forward = inference.forward_function(model.keras_model)
-
-    def compute(tiles: tuple[int, ...]) -> NDArray[np.float32]:
-        result = np.empty(padded.shape, np.float32)
-        for tile in inference.iterate_tiles(padded.shape, tiles, radius, block):
-            result[tile.write] = forward(padded[tile.read])[0][..., 0][tile.inside]
-        return result
-
-    result = inference.retry_smaller(compute, padded.shape, tiles)[tuple(slice(s) for s in image.shape)]
+    result = inference.apply_unet(
+        model.keras_model, image, depth=config.unet_n_depth, kernel=config.unet_kern_size,
+        n_first=config.unet_n_first, n_tiles=n_tiles,
+    )  # fmt: skip
     if getattr(model, "volltrack_output", "probability") == "logit":
         from scipy.special import expit
 
