@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,3 +80,10 @@ def numbers(series: pd.Series) -> np.ndarray | None:
     if not pd.api.types.is_float_dtype(series) and not series.isna().any():
         return series.to_numpy(np.uint64 if str(series.dtype).lower() == "uint64" else np.int64)
     return series.to_numpy(np.float64, na_value=np.nan)
+
+
+def frames_of(labels: Any) -> Iterable[np.ndarray]:
+    """Yield the label frames of an iterable of arrays, or of a `LabelMovie`, one at a time."""
+    if hasattr(labels, "frame") and hasattr(labels, "shape"):
+        return (np.asarray(labels.frame(t)) for t in range(labels.shape[0]))
+    return (np.asarray(frame) for frame in labels)

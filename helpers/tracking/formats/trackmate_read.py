@@ -466,4 +466,9 @@ def _restore(kept: dict, objects: pd.DataFrame, links: pd.DataFrame) -> tuple[pd
         objects = objects.iloc[np.argsort(order)].reset_index(drop=True)
     if sorted(order := kept.get("link_order", [])) == list(range(len(links))):
         links = links.iloc[np.argsort(order)].reset_index(drop=True)
-    return with_dtypes(objects, kept.get("objects", {})), with_dtypes(links, kept.get("links", {}))
+    tables = []
+    for table, wanted in ((objects, kept.get("objects", {})), (links, kept.get("links", {}))):
+        if table.empty:  # Without a row there are no attributes to name the columns.
+            table = table.reindex(columns=list(dict.fromkeys([*table.columns, *wanted])))
+        tables.append(with_dtypes(table, wanted))
+    return tables[0], tables[1]

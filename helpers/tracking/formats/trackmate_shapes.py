@@ -124,7 +124,7 @@ def _windows(labels: np.ndarray, only: Iterable[int] | None) -> Iterator[tuple[i
 
 def _outline(mask: np.ndarray) -> np.ndarray:
     """Return the corners (y, x) of the outer pixel edges of a connected mask, pixel (0, 0) spanning 0…1."""
-    full = np.pad(ndimage.binary_fill_holes(mask), 1).astype(np.int8)
+    full = np.pad(np.asarray(ndimage.binary_fill_holes(mask)), 1).astype(np.int8)
     # Every pixel edge between inside and outside as start → step, the inside on its right hand (y down). With
     # the holes filled a 4-connected mask never touches itself at a corner, so each corner has one way out.
     step: dict[tuple[int, int], tuple[int, int]] = {}

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import dtypes, numbers, replacing
+from helpers.tracking.formats.storage import dtypes, frames_of, numbers, replacing
 from helpers.tracking.formats.trackmate_meshes import mesh_path, write_meshes
 from helpers.tracking.formats.trackmate_settings import tracker_element
 from helpers.tracking.formats.trackmate_shapes import Mesh, contours_from_labels, meshes_from_labels
@@ -282,13 +282,6 @@ def _draw(
         raise InputError("labels", f"{count} frames", f"there are objects in frame {max(late)}")
     full = (1,) * (3 - len(first or ())) + (first or ())
     return drawn, shape or (count, *full[-3:])
-
-
-def frames_of(labels: Any) -> Iterable[np.ndarray]:
-    """Yield the label frames of an iterable of arrays, or of a `LabelMovie`, one at a time."""
-    if hasattr(labels, "frame") and hasattr(labels, "shape"):
-        return (np.asarray(labels.frame(t)) for t in range(labels.shape[0]))
-    return (np.asarray(frame) for frame in labels)
 
 
 def _declaration(feature: str, integer: bool) -> str:

@@ -1,0 +1,209 @@
+"""Plain CSV: a folder with ``objects.csv`` and ``links.csv``, or one file.
+
+Beside the tables lies a JSON file (``tracks.json`` in the folder, ``<file>.json`` beside a single file) with the
+voxel size, the frame interval and the type of each column; without it a table can still be read. In a single file
+each object names its ``sources`` (ids of the objects it follows, separated by ``;``), the columns of those links as
+``link_cost`` …, and, for people, the ids of its track and tracklet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.errors import InputError
+from helpers.tracking.formats.storage import dtypes, existing, numbers, replacing, with_dtypes
+from helpers.tracking.tracks import Tracks
+
+_SOURCES = "sources"
+
+
+def read(
+    path: str | Path, *, voxel_size: Sequence[float] | None = None, frame_interval: float | None = None
+) -> Tracks:
+    """Read tracks from CSV.
+
+    Parameters
+    ----------
+    path : path
+        A folder with ``objects.csv`` (and ``links.csv``), or a single CSV file.
+    voxel_size : sequence of float, optional
+        (z, y, x) in µm; what the JSON file beside the table says if left out.
+    frame_interval : float, optional
+        Seconds between frames; likewise.
+
+    Raises
+    ------
+    InputError
+        Nothing there, no CSV, or a table that is no Tracks (see `Tracks`).
+    """
+    path = existing(path, "a CSV file or a folder with objects.csv")
+    if path.is_dir():
+        about = _about(path / "tracks.json")
+        objects = _read_csv(existing(path / "objects.csv", "the table of objects"), about.get("objects"))
+        links = None
+        if (path / "links.csv").exists():
+            links = _read_csv(path / "links.csv", about.get("links"))
+    else:
+        about = _about(Path(f"{path}.json"))
+        objects, links = _split(_read_csv(path, about.get("file")), about)
+    return Tracks(
+        objects,
+        links,  # type: ignore[arg-type]
+        voxel_size if voxel_size is not None else about.get("voxel_size"),  # type: ignore[arg-type]
+        frame_interval if frame_interval is not None else about.get("frame_interval"),
+    )
+
+
+def write(tracks: Tracks, path: str | Path) -> None:
+    """Write tracks as CSV: a single file if `path` ends in ``.csv``, else a folder.
+
+    Columns may hold numbers, text or arrays of numbers (as JSON).
+    """
+    path = Path(path)
+    about: dict[str, Any] = {"voxel_size": tracks.voxel_size, "frame_interval": tracks.frame_interval}
+    if path.suffix.lower() == ".csv":
+        table, about["derived"] = _joined(tracks)
+        about["links"] = dtypes(tracks.links)
+        about["link_order"] = np.lexsort((tracks.links["source"], tracks.link_rows[:, 1])).tolist()
+        about["file"] = _write_csv(table, path)
+        _write_json(about, Path(f"{path}.json"))
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    about["objects"] = _write_csv(tracks.objects, path / "objects.csv")
+    about["links"] = _write_csv(tracks.links, path / "links.csv")
+    _write_json(about, path / "tracks.json")
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> dict[str, Any]:
+    """Write a table and return what a CSV does not say: dtypes, arrays, and rows without a text."""
+    described: dict[str, Any] = {"dtypes": dtypes(table), "arrays": [], "missing": {}}
+    shown = table.copy()
+    for column in table:
+        series = table[column]
+        if numbers(series) is not None:
+            continue
+        held = [value for value in series if not _missing(value)]
+        if any(isinstance(value, (np.ndarray, list, tuple)) for value in held):
+            described["arrays"].append(column)
+            texts = [None if _missing(value) else json.dumps(np.asarray(value).tolist()) for value in series]
+            shown[column] = pd.Series(texts, index=series.index, dtype=object)
+        rows = [row for row, value in enumerate(series) if _missing(value)]
+        if rows:
+            described["missing"][column] = rows
+    with replacing(path) as temporary:
+        shown.to_csv(temporary, index=False, lineterminator="\n")
+    return described
+
+
+def _read_csv(path: Path, described: dict[str, Any] | None) -> pd.DataFrame:
+    try:
+        if not described:
+            return pd.read_csv(path, float_precision="round_trip")
+        wanted = described["dtypes"]
+        numeric = {column: kind for column, kind in wanted.items() if _is_number(kind)}
+        table = pd.read_csv(
+            path,
+            dtype={column: numeric.get(column, "str") for column in wanted},
+            keep_default_na=False,
+            na_values={column: [""] for column in numeric},
+            float_precision="round_trip",
+        )
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise InputError("path", str(path), f"a CSV table with a header line ({error})") from error
+    for column in described["arrays"]:
+        if column in table:
+            values = [np.array(json.loads(text)) if text else None for text in table[column]]
+            table[column] = pd.Series(values, dtype=object)
+    for column, rows in described["missing"].items():
+        if column in table and column not in described["arrays"]:
+            values = table[column].astype(object)
+            values.iloc[[row for row in rows if row < len(table)]] = None
+            table[column] = values
+    return with_dtypes(table, wanted)
+
+
+def _is_number(kind: str) -> bool:
+    return kind.lower().startswith(("int", "uint", "float", "bool"))
+
+
+def _missing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            "path", str(path), f"JSON as written beside the table ({error}), or no such file"
+        ) from error
+
+
+def _write_json(about: dict[str, Any], path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(about), encoding="utf-8")
+
+
+def _joined(tracks: Tracks) -> tuple[pd.DataFrame, list[str]]:
+    """Return the objects with their incoming links as columns, and the names of the columns added for people."""
+    table = tracks.annotated()
+    derived = [column for column in table if column not in tracks.objects]
+    # A column of the user's wins over a derived one of the same name.
+    table = tracks.objects.join(table[derived])
+    target = tracks.link_rows[:, 1]
+    order = np.lexsort((tracks.links["source"], target))
+    for column in tracks.links.columns.drop("target"):
+        name = _SOURCES if column == "source" else f"link_{column}"
+        if name in tracks.objects:
+            raise InputError("objects", name, "this column name is taken in a single file; write a folder")
+        series = tracks.links[column]
+        if numbers(series) is None:
+            raise InputError(
+                f"links.{column}", str(series.dtype), "a single file holds numbers; write a folder"
+            )
+        texts = [""] * len(table)
+        for row, value in zip(target[order].tolist(), series.iloc[order].tolist(), strict=True):
+            texts[row] += (";" if texts[row] else "") + repr(value)
+        table[name] = texts
+    return table, [str(column) for column in derived]
+
+
+def _split(table: pd.DataFrame, about: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    objects = table.drop(columns=[column for column in about.get("derived", ()) if column in table])
+    if _SOURCES not in table:
+        return objects, None
+    names = {_SOURCES: "source"} | {c: c[5:] for c in table if str(c).startswith("link_")}
+    links: dict[str, Any] = {}
+    for column, name in names.items():
+        texts = ["" if _missing(text) else str(text) for text in table[column]]
+        links[name] = [value for text in texts for value in text.split(";") if text]
+        if column == _SOURCES:
+            counts = [text.count(";") + 1 if text else 0 for text in texts]
+    ids = table["id"] if "id" in table else pd.Series(np.arange(len(table)))
+    links["target"] = np.repeat(ids.to_numpy(), counts)
+    try:
+        result = pd.DataFrame(links)
+        wanted = about.get("links") or {"source": "int64", "target": "int64"}
+        for column in result.columns.drop("target"):
+            kind = wanted.get(column, "float64")
+            if column == "source" or kind.startswith(("int", "uint", "Int", "UInt")):
+                result[column] = [int(float(v)) if "." in str(v) else int(v) for v in result[column]]
+            elif kind.startswith("bool"):
+                result[column] = [value == "True" for value in result[column]]
+            else:
+                result[column] = result[column].astype(float)
+    except ValueError as error:
+        raise InputError(
+            _SOURCES, str(error), "ids separated by ;, and as many values in each link_ column"
+        ) from error
+    if sorted(order := about.get("link_order", [])) == list(range(len(result))):
+        result = result.iloc[np.argsort(order)].reset_index(drop=True)
+    return objects.drop(columns=list(names)), with_dtypes(result, wanted)
