@@ -9,7 +9,6 @@ A network that predicts foreground merges cells that touch. Masks in which touch
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -105,17 +104,17 @@ def _offsets_within(radius: float, spacing: tuple[float, ...]) -> np.ndarray:
     """Voxel offsets (n, 3) no longer than `radius` µm, nearest first: most searches end at the first few."""
     spacing = (math.inf,) * (3 - len(spacing)) + spacing  # 2D: nothing above or below
     reach = tuple(int(radius * (1 + 1e-6) / s) for s in spacing)
-    grid = itertools.product(*(range(-r, r + 1) for r in reach))
-    lengths = {o: math.hypot(*(n * s for n, s in zip(o, spacing, strict=True) if n)) for o in grid if any(o)}
-    near = [o for o, length in lengths.items() if length <= radius * (1 + 1e-6)]
-    return np.array(sorted(near, key=lambda o: lengths[o]), np.int64).reshape(-1, 3)
+    grid = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), -1).reshape(-1, 3)
+    lengths = np.sqrt(((grid * np.where(np.isinf(spacing), 0, spacing)) ** 2).sum(1))
+    near = (lengths > 0) & (lengths <= radius * (1 + 1e-6))
+    return grid[near][np.argsort(lengths[near], kind="stable")].astype(np.int64)
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(nogil=True, cache=True)
 def _carve(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     depth, height, width = labels.shape
     kept = np.zeros(labels.shape, np.bool_)
-    for row in numba.prange(depth * height):
+    for row in range(depth * height):
         z, y = row // height, row % height
         for x in range(width):
             own = labels[z, y, x]

@@ -182,7 +182,7 @@ def create_training_set(
         copies=(copies, 0, math.inf),
         foreground_probability=(foreground_probability, 0, 1),
         min_foreground=(min_foreground, 0, 1),
-        validation_fraction=(validation_fraction, 0, 0.9),
+        validation_fraction=(validation_fraction, 0, math.nextafter(1, 0)),
         seed=(seed, 0, math.inf),
     )
     augmentation = augmentation or Augmentation()
