@@ -152,6 +152,7 @@ def draw_raw(
     title: str = "",
     limits: tuple[float, float] | None = None,
     bar: bool = True,
+    dim: float = 1.0,
 ) -> None:
     """Show a plane of raw intensities in grey, in its true proportions, with a scale bar if its size is known.
 
@@ -169,12 +170,16 @@ def draw_raw(
         Black and white; else from the plane's percentiles.
     bar : bool
         Whether a scale bar is drawn.
+    dim : float
+        Above 1 nothing is shown brighter than 1/dim of white, so that light outlines stand out.
     """
     size = pixel_size(voxel_size)
     black, white = limits or gray_limits(image)
+    white = black + dim * (white - black)
     aspect = 1.0 if size is None else size[0] / size[1]
     # Labels can be handed in as raw; bool cannot be shown in grey otherwise.
-    axes.imshow(np.asarray(image, np.float32), cmap="gray", vmin=black, vmax=white, aspect=aspect)
+    shown = np.clip(np.asarray(image, np.float32), black, black + (white - black) / dim)
+    axes.imshow(shown, cmap="gray", vmin=black, vmax=white, aspect=aspect)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

@@ -137,7 +137,14 @@ def label_overlay(
     where = "" if np.ndim(raw) == 2 else f", z = {np.shape(raw)[0] // 2 if z is None else z}"
     draw_raw(left, image, voxel_size=voxel_size, title=f"raw{where}")
     n_cells = np.count_nonzero(np.unique(cells))
-    draw_raw(right, image, voxel_size=voxel_size, title=f"{title}: {n_cells} in this plane", bar=False)
+    draw_raw(
+        right,
+        image,
+        voxel_size=voxel_size,
+        title=f"{title}: {n_cells} in this plane",
+        bar=False,
+        dim=1.0 if style == "fill" else 1.4,
+    )
     if style == "fill":
         draw_labels(right, cells, alpha=0.45)
         draw_outlines(right, cells, "white", 0.6)
@@ -283,7 +290,7 @@ def error_overlay(
     left, right = figure.subplots(1, 2)
     where = "" if np.ndim(raw) == 2 else f", z = {np.shape(raw)[0] // 2 if z is None else z}"
     draw_raw(left, image, voxel_size=voxel_size, title=f"raw{where}")
-    draw_raw(right, image, voxel_size=voxel_size, title=title or "errors", bar=False)
+    draw_raw(right, image, voxel_size=voxel_size, title=title or "errors", bar=False, dim=1.6)
     _fill(right, parts["FN"] > 0, ERROR_COLORS["FN"], 0.55)
     _hatch(right, parts["FP"] > 0, ERROR_COLORS["FP"])
     for kind, line_width in (("TP", 0.9), ("FN", 1.4), ("FP", 1.4)):

@@ -249,7 +249,7 @@ def scale_bar(axes: Axes, width_pixels: int, size_x: float) -> None:
     """
     from matplotlib.patheffects import withStroke
 
-    length = nice_length(0.25 * width_pixels * size_x)
+    length = nice_length(0.3 * width_pixels * size_x)
     bar = length / size_x / width_pixels
     outline = [withStroke(linewidth=2.2, foreground="black")]
     (line,) = axes.plot(

@@ -1,0 +1,337 @@
+"""Pictures of tracks: the lineage as a tree, the paths over the movie, and where links are wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from helpers.errors import InputError
+from helpers.tracking.tracks import Tracks
+from helpers.view.planes import draw_raw
+from helpers.view.style import OKABE_ITO, label_colors, new_figure, pixel_size, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Colours of the kinds of `helpers.tracking.scores.wrong_links`, with a marker each.
+ERROR_KINDS: dict[str, tuple[str, str]] = {
+    "missed link": (OKABE_ITO["sky"], "o"),
+    "false link": (OKABE_ITO["orange"], "s"),
+    "id switch": (OKABE_ITO["purple"], "X"),
+    "missed division": (OKABE_ITO["blue"], "v"),
+    "false division": (OKABE_ITO["vermillion"], "^"),
+}
+
+
+@styled
+def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = False) -> Figure:
+    """Draw tracks as trees: time runs to the right, a cell is a line, a division a fork.
+
+    Parameters
+    ----------
+    tracks : Tracks
+        Any; merging tracks too, drawn as forks that close.
+    max_tracks : int
+        The largest so many tracks are drawn, by number of objects; the title says how many there are.
+    divided_only : bool
+        Draw only tracks in which a cell divides.
+
+    Returns
+    -------
+    Figure
+        Lines are coloured by generation (founders dark); a division is a dot.
+
+    Raises
+    ------
+    InputError
+        If `max_tracks` is not positive.
+    """
+    from matplotlib.collections import LineCollection
+
+    if max_tracks < 1:
+        raise InputError("max_tracks", max_tracks, "at least 1")
+    chosen = _largest_tracks(tracks, max_tracks, divided_only)
+    rows = _tree_rows(tracks, chosen)
+    frames = tracks.objects["frame"].to_numpy(float)
+    scale, unit = _time_scale(tracks)
+    first, last = np.full(tracks.n_tracklets, np.inf), np.full(tracks.n_tracklets, -np.inf)
+    np.minimum.at(first, tracks.tracklet_ids, frames)
+    np.maximum.at(last, tracks.tracklet_ids, frames)
+    colors = _generation_colors(tracks)
+    drawn = np.array(sorted(rows), dtype=int)
+    levels = np.array([rows[t] for t in drawn], float)
+    figure = new_figure(6.5, float(np.clip(0.16 * len(drawn) + 1.0, 2.2, 9.0)))
+    axes = figure.subplots()
+    starts = np.column_stack([first[drawn] * scale, levels])
+    ends = np.column_stack([last[drawn] * scale, levels])
+    lines = list(np.stack([starts, ends], axis=1))
+    axes.add_collection(
+        LineCollection(lines, colors=colors[drawn], linewidths=1.8, capstyle="round", gid="cells")
+    )
+    forks, fork_colors, dots = [], [], []
+    for parent, child in tracks.tracklet_links:
+        if parent in rows and child in rows:
+            at, to = last[parent] * scale, first[child] * scale
+            forks.append([(at, rows[parent]), (to, rows[child])])
+            fork_colors.append(colors[child])
+            dots.append((at, rows[parent]))
+    if forks:
+        axes.add_collection(LineCollection(forks, colors=fork_colors, linewidths=1.2, gid="forks"))
+        axes.plot(*np.array(dots).T, "o", color="black", markersize=2.6, gid="divisions", zorder=3)
+    span = (frames.max() - frames.min()) * scale if len(frames) else 1.0
+    start = frames.min() * scale if len(frames) else 0.0
+    axes.set_xlim(start - 0.02 * max(span, scale), start + 1.02 * max(span, scale))
+    axes.set_ylim((levels.max() if len(levels) else 0) + 0.8, -0.8)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"time ({unit})" if unit != "frame" else "frame")
+    axes.set_title(
+        f"{len(chosen)} of {tracks.n_tracks} tracks, {len(tracks.divisions)} divisions in all", loc="left"
+    )
+    _generation_legend(figure, tracks, drawn)
+    return figure
+
+
+@styled
+def tracks_over_projection(
+    image: np.ndarray, tracks: Tracks, *, color_by: str = "track", title: str = ""
+) -> Figure:
+    """Draw the paths of cells over a maximum projection of the image.
+
+    Parameters
+    ----------
+    image : ndarray, (T, Z, Y, X), (Z, Y, X) or (Y, X)
+        Its brightest voxel along everything but y and x is shown; usually one frame.
+    tracks : Tracks
+        With a voxel size, by which µm are put on pixels.
+    color_by : str
+        ``"track"``, ``"generation"``, or a numeric column of ``tracks.objects``, averaged over each link's two ends.
+
+    Returns
+    -------
+    Figure
+        Axes in µm. A dot marks where each cell is last seen.
+
+    Raises
+    ------
+    InputError
+        If the voxel size is missing or there is no such column.
+    """
+    from matplotlib.collections import LineCollection
+
+    size = pixel_size(tracks.voxel_size)
+    if size is None:
+        raise InputError(
+            "tracks.voxel_size", None, "(z, y, x) in µm, to put the tracks on the image's pixels"
+        )
+    if np.ndim(image) < 2:
+        raise InputError("image", f"shape {np.shape(image)}", "an image with y and x")
+    projection = np.asarray(image).reshape(-1, *np.shape(image)[-2:]).max(axis=0)
+    height, width = projection.shape
+    ratio = height * size[0] / (width * size[1])
+    shown = min(4.6, 5.6 / ratio)
+    figure = new_figure(shown + 1.3, shown * ratio + 0.8)
+    axes = figure.subplots()
+    draw_raw(axes, projection, voxel_size=tracks.voxel_size, title=title, dim=1.6)
+    position = tracks.objects[["y", "x"]].to_numpy(float) / size
+    segments = position[tracks.link_rows][..., ::-1]
+    paths = LineCollection(list(segments), linewidths=1.2, capstyle="round", gid="links")
+    objects = tracks.annotated()
+    if color_by == "track":
+        paths.set_color(label_colors(tracks.track_ids[tracks.link_rows[:, 0]] + 1).tolist())
+    elif color_by == "generation":
+        paths.set_color(_generation_colors(tracks)[tracks.tracklet_ids[tracks.link_rows[:, 1]]].tolist())
+        _generation_legend(figure, tracks, np.arange(tracks.n_tracklets))
+    elif color_by in objects and pd.api.types.is_numeric_dtype(objects[color_by]):
+        values = objects[color_by].to_numpy(float)[tracks.link_rows].mean(axis=1)
+        paths.set_array(values)
+        paths.set_cmap("viridis")
+        figure.colorbar(paths, ax=axes, label=_with_unit(color_by), shrink=0.8)
+    else:
+        numeric = [name for name in objects if pd.api.types.is_numeric_dtype(objects[name])]
+        raise InputError("color_by", color_by, f'"track", "generation" or one of {", ".join(numeric)}')
+    axes.add_collection(paths, autolim=False)
+    ends = tracks.out_degree == 0
+    axes.plot(position[ends, 1], position[ends, 0], ".", color="white", markersize=3, gid="last seen")
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    return figure
+
+
+@styled
+def link_errors(
+    table: pd.DataFrame, *, n_frames: int | None = None, frame_interval: float | None = None
+) -> Figure:
+    """Show when and where links are wrong.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `helpers.tracking.scores.wrong_links`: ``frame, z, y, x`` (µm), ``kind``. May be empty.
+    n_frames : int, optional
+        Length of the movie, so that frames without errors show as such.
+    frame_interval : float, optional
+        Seconds, to label the time axis.
+
+    Returns
+    -------
+    Figure
+        Errors per frame, stacked by kind, and the same errors from above, with a marker per kind.
+
+    Raises
+    ------
+    InputError
+        If columns are missing.
+    """
+    if missing := [name for name in ("frame", "y", "x", "kind") if name not in table]:
+        raise InputError("table", missing, "these columns too, as `wrong_links` gives them")
+    kinds = [kind for kind in ERROR_KINDS if kind in set(table["kind"])]
+    kinds += sorted(set(table["kind"]) - set(ERROR_KINDS))
+    figure = new_figure(7.6, 3.4)
+    when, where = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    frames = table["frame"].to_numpy(int)
+    length = max(n_frames or 0, int(frames.max(initial=-1)) + 1, 1)
+    below = np.zeros(length)
+    for k, kind in enumerate(kinds):
+        color, marker = ERROR_KINDS.get(kind, (OKABE_ITO["black"], "+x*P"[k % 4]))
+        of_kind = table["kind"].to_numpy() == kind
+        counts = np.bincount(frames[of_kind], minlength=length)
+        label = f"{kind}: {int(of_kind.sum())}"
+        when.bar(np.arange(length), counts, bottom=below, width=0.9, color=color, label=label)
+        below = below + counts
+        rows = table[of_kind]
+        where.plot(
+            rows["x"].to_numpy(),
+            rows["y"].to_numpy(),
+            marker,
+            color=color,
+            markersize=4.5,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+        )
+    when.set_xlabel("frame")
+    when.set_ylabel("errors per frame")
+    when.set_xlim(-0.6, length - 0.4)
+    when.set_ylim(0, max(below.max() * 1.05, 1))
+    _whole_numbers(when)
+    if frame_interval is not None:
+        scale, unit = _unit_of_time(frame_interval, length)
+        second = when.secondary_xaxis("top", functions=(lambda v: v * scale, lambda v: v / scale))
+        second.set_xlabel(f"time ({unit})")
+    where.set_xlabel("x (µm)")
+    where.set_ylabel("y (µm)")
+    where.set_aspect("equal", adjustable="datalim")
+    where.invert_yaxis()
+    if kinds:
+        handles, labels = when.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    else:
+        when.set_title("no wrong links")
+    return figure
+
+
+def _largest_tracks(tracks: Tracks, n: int, divided_only: bool) -> np.ndarray:
+    """Track ids by falling number of objects (then id)."""
+    ids = tracks.track_ids
+    counts = np.bincount(ids[ids >= 0], minlength=tracks.n_tracks)
+    wanted = np.arange(len(counts))
+    if divided_only:
+        wanted = np.unique(ids[tracks.out_degree > 1])
+    return wanted[np.argsort(-counts[wanted], kind="stable")][:n]
+
+
+def _tree_rows(tracks: Tracks, chosen: np.ndarray) -> dict[int, float]:
+    """Height of each tracklet: leaves one below the other, a parent in the middle of its children."""
+    track_of = np.full(tracks.n_tracklets, -1)
+    track_of[tracks.tracklet_ids] = tracks.track_ids
+    founders: dict[int, list[int]] = {int(track): [] for track in chosen}
+    for tracklet in range(tracks.n_tracklets):
+        if track_of[tracklet] in founders and tracklet not in tracks.parents:
+            founders[int(track_of[tracklet])].append(tracklet)
+    rows: dict[int, float] = {}
+    leaves = 0
+    for roots in founders.values():
+        # Depth first, without recursion: a track can have more generations than Python allows calls.
+        stack = [(root, False) for root in reversed(roots)]
+        while stack:
+            tracklet, done = stack.pop()
+            children = tracks.children.get(tracklet, [])
+            if done:
+                known = [rows[child] for child in children if child in rows]
+                rows[tracklet] = float(np.mean(known))
+            elif tracklet in rows:
+                continue
+            elif not children:
+                rows[tracklet] = float(leaves)
+                leaves += 1
+            else:
+                stack.append((tracklet, True))
+                stack += [(child, False) for child in reversed(children)]
+        leaves += 0.5  # type: ignore[assignment]  # a gap between trees
+    return rows
+
+
+def _generation_colors(tracks: Tracks) -> np.ndarray:
+    """RGBA of each tracklet, from dark (founders) to light."""
+    import matplotlib
+
+    highest = int(tracks.generations.max(initial=0))
+    # The last tenth of viridis is too light on white paper.
+    return matplotlib.colormaps["viridis"](0.9 * tracks.generations / max(highest, 1))
+
+
+def _generation_legend(figure: Figure, tracks: Tracks, drawn: np.ndarray) -> None:
+    from matplotlib.lines import Line2D
+
+    generations = np.unique(tracks.generations[drawn])
+    if len(generations) < 2:
+        return
+    colors = _generation_colors(tracks)
+    handles = [
+        Line2D([], [], color=colors[drawn][tracks.generations[drawn] == g][0], linewidth=2, label=str(g))
+        for g in generations
+    ]
+    figure.legend(handles=handles, title="generation", loc="outside right upper")
+
+
+def _time_scale(tracks: Tracks) -> tuple[float, str]:
+    if tracks.frame_interval is None:
+        return 1.0, "frame"
+    return _unit_of_time(
+        tracks.frame_interval, int(tracks.objects["frame"].max()) + 1 if len(tracks.objects) else 1
+    )
+
+
+def _unit_of_time(frame_interval: float, n_frames: int) -> tuple[float, str]:
+    """Units per frame, and the unit in which the movie's length is a number of one to three digits."""
+    duration = frame_interval * n_frames
+    for unit, seconds in (("h", 3600.0), ("min", 60.0)):
+        if duration >= 2 * seconds:
+            return frame_interval / seconds, unit
+    return frame_interval, "s"
+
+
+def _with_unit(column: str) -> str:
+    """``volume_um3`` → ``volume (µm³)``."""
+    for ending, unit in (
+        ("_um3", "µm³"),
+        ("_um2", "µm²"),
+        ("_um_per_min", "µm/min"),
+        ("_um_per_s", "µm/s"),
+        ("_um", "µm"),
+        ("_s", "s"),
+        ("_hz", "Hz"),
+    ):
+        if column.endswith(ending):
+            return f"{column[: -len(ending)].replace('_', ' ')} ({unit})"
+    return f"{column} (µm)" if column in ("z", "y", "x") else column.replace("_", " ")
+
+
+def _whole_numbers(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
