@@ -166,9 +166,9 @@ def _objects_and_pairs(
             )
     tables: list[pd.DataFrame] = []
     parts: list[pd.DataFrame] = []
-    before: _Frame | None = None
+    before: Frame | None = None
     n_objects = 0
-    for t, labels in enumerate(_checked(frames)):
+    for t, labels in enumerate(checked_frames(frames)):
         if given is None:
             from helpers.tracking.objects import measure
 
@@ -180,7 +180,7 @@ def _objects_and_pairs(
             tables.append(table)
         else:
             table = given[given["frame"] == t]
-        now = _Frame.of(labels, table["label"].to_numpy(np.int64), table["id"].to_numpy(np.int64), scale)
+        now = Frame.of(labels, table["label"].to_numpy(np.int64), table["id"].to_numpy(np.int64), scale)
         if before is not None:
             parts.append(_overlaps(before, now))
         before = now
@@ -198,7 +198,7 @@ def _objects_and_pairs(
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """One frame: which object each voxel belongs to (1…n in the order of `ids`) and how large each one is."""
 
     numbers: np.ndarray
@@ -208,7 +208,8 @@ class _Frame:
     """(n objects, n voxels of a padded frame) for scaled objects, which may share voxels."""
 
     @classmethod
-    def of(cls, labels: np.ndarray, wanted: np.ndarray, ids: np.ndarray, scale: float) -> _Frame:
+    def of(cls, labels: np.ndarray, wanted: np.ndarray, ids: np.ndarray, scale: float = 1.0) -> Frame:
+        """Return the frame of `labels` with the objects of the labels `wanted`, called `ids`."""
         order = np.argsort(wanted, kind="stable")
         wanted, ids = wanted[order], ids[order]
         twice = wanted[1:][np.diff(wanted) == 0]
@@ -221,7 +222,8 @@ class _Frame:
         return cls(numbers, ids, members.sum(axis=1), members)
 
 
-def _overlaps(before: _Frame, now: _Frame) -> pd.DataFrame:
+def overlaps_within(before: Frame, now: Frame) -> pd.DataFrame:
+    """Return ``source, target`` (ids), ``shared`` (voxels), ``source_size``, ``target_size`` and ``iou``."""
     if before.members is not None and now.members is not None:
         common = (before.members @ now.members.T).tocoo()
         source, target, shared = common.coords[0], common.coords[1], common.data
@@ -232,10 +234,19 @@ def _overlaps(before: _Frame, now: _Frame) -> pd.DataFrame:
         {
             "source": before.ids[source],
             "target": now.ids[target],
+            "shared": shared,
+            "source_size": a,
+            "target_size": b,
             "iou": shared / (a + b - shared),
-            "fraction": shared / b,
         }
     )
+
+
+def _overlaps(before: Frame, now: Frame) -> pd.DataFrame:
+    found = overlaps_within(before, now)
+    return found.assign(fraction=found["shared"] / found["target_size"])[
+        ["source", "target", "iou", "fraction"]
+    ]
 
 
 def _shared(before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -304,7 +315,7 @@ def _scaled(numbers: np.ndarray, n: int, scale: float) -> csr_array:
     return csr_array((np.ones(len(row), np.int64), (row, column)), shape=size)
 
 
-def _checked(frames: Iterable[np.ndarray] | Any) -> Iterator[np.ndarray]:
+def checked_frames(frames: Iterable[np.ndarray] | Any) -> Iterator[np.ndarray]:
     """Yield the frames of an iterable or a label movie, all of one shape and of integers."""
     shape: tuple[int, ...] | None = None
     if hasattr(frames, "frame") and hasattr(frames, "shape"):
