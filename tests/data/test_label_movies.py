@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import zarr
 
+from helpers.data import label_movies
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
@@ -216,21 +217,25 @@ def test_processes_write_different_frames_at_once(tmp_path):
         np.testing.assert_array_equal(others.frame(t), expected)
 
 
-def test_a_write_that_overlaps_a_widening_is_not_lost(tmp_path, monkeypatch):
+@pytest.mark.parametrize("moment", ["array is open", "array is not open"])
+def test_a_write_that_overlaps_a_widening_is_not_lost(tmp_path, monkeypatch, moment):
     """The other writer widens between our look at the pointer and our write: the frame is written again."""
     movie = create(tmp_path / "labels")
     movie.write_frame(0, frame_of(0))
-    write = LabelMovie._write
+    original = label_movies._array
     widened = []
 
-    def late(self, array, t, labels):
-        if t == 2 and not widened:
-            widened.append(array)
+    def widen_meanwhile(path, *, writable=False):
+        first = not widened
+        opened = original(path, writable=writable) if first and moment == "array is open" else None
+        if first:
+            widened.append(path.name)
             LabelMovie.open(movie.path).write_frame(6, frame_of(6, top=70_000))
-        write(self, array, t, labels)
+        return original(path, writable=writable) if opened is None else opened
 
-    monkeypatch.setattr(LabelMovie, "_write", late)
+    monkeypatch.setattr(label_movies, "_array", widen_meanwhile)
     movie.write_frame(2, frame_of(2))
+    monkeypatch.undo()
     assert widened == ["0"]
     np.testing.assert_array_equal(Movie.open(movie.path).frame(2), frame_of(2))
     assert movie.done_frames() == {0, 2, 6}
