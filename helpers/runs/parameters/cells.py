@@ -73,11 +73,11 @@ def _line(annotation: Any, default: Any) -> tuple[str, str, str]:
         return json.dumps("" if default is None else str(default)), "str", '{type:"string"}'
     if kind in (int, float):
         name = kind.__name__
-        if optional:
-            return str(default), f"{name} | None", '{type:"raw"}'
+        if optional:  # papermill cannot read "float | None"
+            return str(default), name, '{type:"raw"}'
         return str(default), name, '{type:"integer"}' if kind is int else '{type:"number"}'
     value = str(list(default)) if isinstance(default, (list, tuple)) else str(default)
-    return value, "list | None" if optional else "list", '{type:"raw"}'
+    return value, "list", '{type:"raw"}'
 
 
 def _options(annotation: Any) -> list[Any]:

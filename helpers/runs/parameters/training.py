@@ -20,7 +20,7 @@ def _odd(value: int) -> int:
     return value
 
 
-class _Pairs(Parameters):
+class Pairs(Parameters):
     """Where the pairs of raw and label stacks are."""
 
     raw_dir: OptionalPath = Field(None, description="Folder of raw stacks (the paper's Raw/)")
@@ -52,7 +52,7 @@ class _Pairs(Parameters):
         return [folder for folder in (self.raw_dir, self.label_dir, self.binary_dir) if folder]
 
 
-class CreateDataset(_Pairs):
+class CreateDataset(Pairs):
     """Pairs of raw and label stacks become the NPZ training set."""
 
     step: ClassVar[str] = "01_create_dataset"
@@ -240,7 +240,7 @@ class TrainSegmentation(_Training):
         return own
 
 
-class OptimizeThresholds(_Pairs):
+class OptimizeThresholds(Pairs):
     """Find the thresholds that make the labels finally written best."""
 
     step: ClassVar[str] = "04_optimize_thresholds"

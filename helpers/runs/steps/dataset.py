@@ -1,0 +1,86 @@
+"""Notebook 01: pairs of stacks and the settings of the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from helpers.data.augment import Augmentation
+from helpers.data.pairs import list_images, match_pairs
+from helpers.data.source import stem
+from helpers.data.stacks import StackPair
+from helpers.data.training_set import TrainingSet
+from helpers.runs.parameters import CreateDataset
+from helpers.runs.parameters.training import Pairs
+
+
+def find_pairs(p: Pairs) -> list[StackPair]:
+    """Pair the raw stacks with their labels, their masks, or both, by name.
+
+    Raises
+    ------
+    InputError
+        Listing the stacks that have no partner.
+    """
+    p.require_pairs()
+    assert p.raw_dir is not None
+    found: dict[str, StackPair] = {
+        stem(raw): StackPair(raw) for raw in list_images(p.raw_dir, pattern=p.pattern, name="raw_dir")
+    }
+    labels = dict(match_pairs(p.raw_dir, p.label_dir, pattern=p.pattern)) if p.label_dir else {}
+    binary = dict(match_pairs(p.raw_dir, p.binary_dir, pattern=p.pattern)) if p.binary_dir else {}
+    return [
+        StackPair(pair.raw, labels.get(pair.raw), binary.get(pair.raw), name)  # type: ignore[call-overload]
+        for name, pair in found.items()
+    ]
+
+
+def settings(p: CreateDataset) -> dict[str, Any]:
+    """Return the arguments of `create_training_set`."""
+    return {
+        "patch_size": p.patch_size,
+        "patches_per_image": p.patches_per_image,
+        "copies": p.copies_per_image,
+        "augmentation": Augmentation(
+            denoised=p.augment_denoised,
+            poisson=p.augment_poisson,
+            gaussian=p.augment_gaussian,
+            rotate=p.augment_rotate,
+            rotate_90=p.augment_rotate,
+            flip=p.augment_flip,
+            flip_z=p.augment_flip,
+            elastic=p.augment_elastic,
+            intensity=p.augment_intensity,
+        ),
+        "denoise": _denoise(p) if p.augment_denoised else None,
+        "voxel_size": p.voxel_size_um,
+        "pmin": p.percentile_low,
+        "pmax": p.percentile_high,
+        "min_foreground": p.min_foreground,
+        "boundary_width": p.boundary_width_um,
+        "validation_fraction": p.validation_fraction,
+        "validation_stacks": p.validation_stacks,
+        "depth": p.network_depth,
+        "dataset": p.dataset_key,
+        "seed": p.seed,
+        "overwrite": p.overwrite,
+    }
+
+
+def _denoise(p: CreateDataset) -> Callable[[np.ndarray], np.ndarray]:
+    from helpers.models import denoising
+
+    model = denoising.load(p.path("models", "denoiser"))
+    return lambda raw: denoising.predict(model, raw)
+
+
+def results(training_set: TrainingSet) -> dict[str, Any]:
+    """Return what ``done.json`` keeps of the training set."""
+    return {
+        "train_patches": len(training_set.train),
+        "validation_patches": len(training_set.validation),
+        "patch_size": training_set.patch_size,
+        "validation_stacks": training_set.settings.get("validation_stacks", []),
+    }

@@ -1,0 +1,88 @@
+"""Notebook 03: settings of the networks, and what is kept of their training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import pandas as pd
+
+from helpers.data.augment import Augmentation
+from helpers.errors import InputError
+from helpers.models.stardist import StarDistSettings
+from helpers.models.training import TrainingSettings
+from helpers.models.unet import UNetSettings
+from helpers.runs.parameters import CreateDataset, TrainSegmentation
+
+
+def npz_parameters(p: TrainSegmentation, **changes: Any) -> CreateDataset:
+    """Return notebook 01's parameters for `create_npz` and `train_tissue`: its defaults, but for what 03 names."""
+    shared = {name: getattr(p, name) for name in type(p).model_fields if name in CreateDataset.model_fields}
+    return CreateDataset.checked({**shared, **changes})
+
+
+def tissue_parameters(p: TrainSegmentation) -> CreateDataset:
+    """Return notebook 01's parameters for the tissue masks.
+
+    Raises
+    ------
+    InputError
+        If `tissue_dir` is not given.
+    """
+    if p.tissue_dir is None:
+        raise InputError("tissue_dir", None, "name the folder of tissue masks, or set train_tissue to False")
+    return npz_parameters(p, label_dir=None, binary_dir=p.tissue_dir, min_foreground=0.0)
+
+
+def _common(p: TrainSegmentation) -> dict[str, Any]:
+    values = {
+        "epochs": p.n_epochs,
+        "steps_per_epoch": p.steps_per_epoch,
+        "batch_size": p.batch_size,
+        "learning_rate": p.learning_rate,
+        "schedule": p.schedule,
+        "patience": p.patience,
+        "max_minutes": p.max_minutes,
+        "seed": p.seed,
+    }
+    assert set(values) <= {field.name for field in fields(TrainingSettings)}
+    return values
+
+
+def unet_settings(p: TrainSegmentation) -> UNetSettings:
+    """Return the settings of the U-Net and its training."""
+    return UNetSettings(**_common(p), depth=p.network_depth, kernel=p.kernel, n_first=p.start_filters)
+
+
+def stardist_settings(p: TrainSegmentation) -> StarDistSettings:
+    """Return the settings of StarDist and its training."""
+    return StarDistSettings(
+        **_common(p),
+        rays=p.rays,
+        grid=tuple(p.grid) if p.grid else None,
+        anisotropy=tuple(p.anisotropy) if p.anisotropy else None,
+        depth=p.network_depth,
+        kernel=p.kernel,
+        n_filter_base=p.start_filters,
+        use_gpu_opencl=p.use_gpu_opencl,
+    )
+
+
+def augmentation(p: TrainSegmentation) -> Augmentation | None:
+    """Return what is done to each patch anew in every epoch: cheap and exact transforms, no interpolation."""
+    if not p.augment:
+        return None
+    return Augmentation(denoised=False, rotate=False, elastic=False, poisson=False)
+
+
+def results(histories: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Return the number of epochs, the best validation loss and the seconds of each network."""
+    return {
+        name: {
+            "epochs": len(table),
+            "val_loss": float(table["val_loss"].min()),
+            "seconds": float(table["seconds"].sum()),
+        }
+        for name, table in histories.items()
+    }

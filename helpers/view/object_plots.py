@@ -1,0 +1,48 @@
+"""Figures of measured cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from helpers.errors import InputError
+from helpers.view.style import OKABE_ITO, new_figure, styled
+
+
+@styled
+def size_histogram(objects: pd.DataFrame) -> Figure:
+    """Show how large the cells are, on a logarithmic axis, so that specks stand apart from cells.
+
+    Parameters
+    ----------
+    objects : DataFrame
+        With ``volume_um3``, in 2D ``area_um2``.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the table has neither column.
+    """
+    names = {"volume_um3": "volume (µm³)", "area_um2": "area (µm²)"}
+    column = next((name for name in names if name in objects), None)
+    if column is None:
+        raise InputError("objects", list(objects.columns), "a table with volume_um3 or area_um2")
+    figure = new_figure(4.8, 2.8)
+    axes = figure.subplots()
+    sizes = objects[column].to_numpy(float)
+    sizes = sizes[sizes > 0]
+    if len(sizes):
+        edges = np.geomspace(sizes.min() * 0.95, sizes.max() * 1.05, 40)
+        axes.hist(sizes, edges, color=OKABE_ITO["blue"])
+        axes.axvline(float(np.median(sizes)), color=OKABE_ITO["vermillion"], label=f"median {np.median(sizes):.3g}")
+        axes.set_xscale("log")
+        axes.legend(frameon=False)
+    axes.set_xlabel(names[column])
+    axes.set_ylabel("cells")
+    axes.set_title(f"{len(objects)} cells in {objects['frame'].nunique()} frames", loc="left")
+    return figure
