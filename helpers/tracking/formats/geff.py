@@ -6,6 +6,7 @@ Nodes are objects: ``t`` (frame), ``z, y, x`` (µm; no ``z`` in 2D), ``seg_id`` 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,7 +150,7 @@ def read(
     time, space = _axes(metadata.axes, path)
     columns = {name: _column(prop) for name, prop in memory["node_props"].items()}
     objects = pd.DataFrame({"id": memory["node_ids"].astype(np.int64)})
-    objects["frame"] = _frames(columns.pop(time.name))
+    objects["frame"], derived_interval = _frames(time, columns, frame_interval)
     recorded = voxel_size if voxel_size is not None else about.get("voxel_size")
     for place, name in enumerate("zyx"):
         axis = space.get(name)
@@ -168,7 +169,7 @@ def read(
     for name, prop in memory["edge_props"].items():
         links[about.get("edge_names", {}).get(name, name)] = _column(prop)
     if frame_interval is None:
-        frame_interval = about.get("frame_interval") or _interval(time)
+        frame_interval = about.get("frame_interval") if about else derived_interval
     return Tracks(
         with_dtypes(objects, about.get("objects", {})),
         with_dtypes(links, about.get("links", {})),
@@ -242,12 +243,10 @@ def _axes(axes: Any, path: Path) -> tuple[Any, dict[str, Any]]:
         raise InputError(
             "path", str(path), f"a GEFF with one time axis and 2 or 3 space axes; it has {found}"
         )
-    by_name = {axis.name.lower(): axis for axis in space}
+    # GEFF's order is that of the image, (z), y, x. Names decide where they say more (POSITION_X, pos_x, X).
     names = "zyx"[-len(space) :]
-    # GEFF's order is that of the image: (z), y, x. Names decide where they say more.
-    if set(by_name) == set(names):
-        return time[0], by_name
-    return time[0], dict(zip(names, space, strict=True))
+    by_name = {re.split("[^a-z]", axis.name.lower())[-1]: axis for axis in space}
+    return time[0], by_name if set(by_name) == set(names) else dict(zip(names, space, strict=True))
 
 
 def _factor(axis: Any, size: float | None) -> float:
@@ -268,15 +267,35 @@ def _factor(axis: Any, size: float | None) -> float:
     return size or 1.0
 
 
-def _interval(axis: Any) -> float | None:
-    if axis.scale is None:
-        return None
-    factor = seconds(axis.scaled_unit)
-    return axis.scale * factor if factor else None
+def _frames(
+    axis: Any, columns: dict[str, np.ndarray], frame_interval: float | None
+) -> tuple[np.ndarray, float | None]:
+    """Return the frame of each node and the seconds between frames, if the GEFF says so.
 
-
-def _frames(values: np.ndarray) -> np.ndarray:
-    frames = np.asarray(values, float)
-    if not (frames == np.rint(frames)).all():
-        raise InputError("time axis", frames[frames != np.rint(frames)][:5].tolist(), "whole frames")
-    return frames.astype(np.int64)
+    A time axis may count frames or state a time. For a time, a property named FRAME decides, else the shortest
+    step between two times is one frame.
+    """
+    values = columns.pop(axis.name).astype(float)
+    second = seconds(axis.unit)
+    if second is None:
+        scaled = seconds(axis.scaled_unit)
+        interval = axis.scale * scaled if axis.scale is not None and scaled is not None else None
+        if not (values == np.rint(values)).all():
+            raise InputError(
+                f"time axis {axis.name}", values[values != np.rint(values)][:5].tolist(), "whole frames"
+            )
+        return values.astype(np.int64), interval
+    times = np.unique(values)
+    given = frame_interval / second if frame_interval else None
+    named = [name for name in columns if name.lower() == "frame" and columns[name].dtype.kind in "iu"]
+    if named:
+        frames = columns.pop(named[0]).astype(np.int64)
+        known = frames > 0
+        return frames, float(np.median(values[known] / frames[known])) * second if known.any() else None
+    step = given or (float(np.diff(times).min()) if len(times) > 1 else 1.0)
+    frames = np.rint(values / step)
+    if not np.allclose(frames * step, values, rtol=1e-6, atol=1e-6 * step):
+        raise InputError(
+            f"time axis {axis.name}", times[:5].tolist(), "multiples of one interval; give frame_interval"
+        )
+    return frames.astype(np.int64), step * second if len(times) > 1 else None

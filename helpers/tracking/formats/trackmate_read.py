@@ -291,6 +291,7 @@ def _take_frame(found: _File, element: ET.Element, contours: bool) -> None:
             contour = _contour(attributes, spot.text)
             if contours:
                 found.contours[len(found.frames)] = contour
+        attributes.setdefault("POSITION_Z", "0")  # Some detectors know only a plane.
         found.frames.append(frame)
         found.names.append(attributes.get("name"))
         found.spots.add(attributes)
@@ -322,6 +323,11 @@ def _take_track(found: _File, element: ET.Element) -> None:
     found.track_names[track] = element.get("name", "")
     for edge in element:
         if edge.tag == "Edge":
+            for side in found.edges.naming:
+                if side not in edge.attrib:
+                    raise InputError(
+                        f"Edge of track {track}", dict(edge.attrib), f"every Edge needs a {side}"
+                    )
             found.edges.add(edge.attrib)
             found.edge_tracks.append(track)
 
@@ -345,7 +351,6 @@ def _objects(found: _File, scale: Scale, contours: bool) -> pd.DataFrame:
         "id": columns.pop("ID", empty.astype(np.int64)),
         "frame": np.array(found.frames, np.int64),
     }
-    columns.setdefault("POSITION_Z", np.zeros(n))
     columns.pop("FRAME", None)
     renamed = found.kept.get("attributes", {}) if found.kept else {}
     if "LABEL" in columns and "label" not in columns:

@@ -63,7 +63,10 @@ def test_the_table_of_a_family(tmp_path):
     assert rows[5][:3] == (6, 5, 6) and rows[5][3] in (2, 5)
     mask = tifffile.imread(tmp_path / "mask002.tif")
     assert mask.dtype == np.uint16 and set(np.unique(mask)) == {0, 2, 3}
-    assert sorted(path.name for path in tmp_path.iterdir()) == [*(f"mask00{t}.tif" for t in range(7)), "res_track.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(f"mask00{t}.tif" for t in range(7)),
+        "res_track.txt",
+    ]
 
 
 def test_traccuracy_reads_the_same_graph(tmp_path):
@@ -83,7 +86,9 @@ def test_ctcmetrics_finds_a_perfect_result(tmp_path):
     with pytest.warns(UserWarning):
         ctc.write(expected, tmp_path / "01_RES", frames)
         ctc.write(expected, tmp_path / "01_GT" / "TRA", frames, truth=True)
-    scores = evaluate.evaluate_sequence(str(tmp_path / "01_RES"), str(tmp_path / "01_GT"), metrics=["Valid", "TRA", "DET"])
+    scores = evaluate.evaluate_sequence(
+        str(tmp_path / "01_RES"), str(tmp_path / "01_GT"), metrics=["Valid", "TRA", "DET"]
+    )
     assert scores["Valid"] == 1 and scores["TRA"] == 1 and scores["DET"] == 1
 
 
@@ -116,7 +121,10 @@ def _write(folder, **change):
     ("change", "message"),
     [
         ({"objects": pd.DataFrame({"frame": [0], "y": [0.0], "x": [0.0]})}, "column label"),
-        ({"objects": pd.DataFrame({"frame": [0, 0], "label": [1, 1], "y": 0.0, "x": 0.0})}, "per frame and label"),
+        (
+            {"objects": pd.DataFrame({"frame": [0, 0], "label": [1, 1], "y": 0.0, "x": 0.0})},
+            "per frame and label",
+        ),
         ({"frames": [np.array([[1, 0]]), np.array([[2], [0]])]}, "shape of the first"),
         ({"frames": [np.array([[1, 0]])]}, "objects in frame 1"),
         ({"frames": [np.array([[1, 0]]), np.array([[3, 0]])]}, "the frame does not"),

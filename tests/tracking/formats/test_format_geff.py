@@ -56,7 +56,9 @@ def test_contours_are_polygons(tmp_path):
     expected = family()
     objects = expected.objects.assign(z=0.0)
     rng = np.random.default_rng(0)
-    objects["contour"] = pd.Series([rng.random((n, 2)) if n else None for n in (3, 4, 0, 5, 3, 3, 3, 3, 3, 9)], dtype=object)
+    objects["contour"] = pd.Series(
+        [rng.random((n, 2)) if n else None for n in (3, 4, 0, 5, 3, 3, 3, 3, 3, 9)], dtype=object
+    )
     geff.write(Tracks(objects, expected.links, expected.voxel_size), tmp_path / "t.geff")
     found = geff.read(tmp_path / "t.geff").objects["contour"]
     for a, b in zip(found, objects["contour"], strict=True):
@@ -73,7 +75,9 @@ def test_another_programs_pixels(tmp_path):
     graph.add_node(8, time=1, Y=11.0, X=21.0, area=5)
     graph.add_edge(3, 8)
     names, types = ["time", "Y", "X"], ["time", "space", "space"]
-    write(graph, tmp_path / "p.geff", axis_names=names, axis_types=types, axis_units=["frame", "pixel", "pixel"])
+    write(
+        graph, tmp_path / "p.geff", axis_names=names, axis_types=types, axis_units=["frame", "pixel", "pixel"]
+    )
     with pytest.warns(UserWarning, match="pixel"):
         plain = geff.read(tmp_path / "p.geff")
     assert plain.objects["x"].tolist() == [20, 21] and plain.voxel_size is None

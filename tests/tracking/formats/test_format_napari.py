@@ -54,7 +54,9 @@ def test_positions_in_the_world_are_micrometres():
 
 def test_a_gap_stays_in_its_tracklet_and_is_named():
     objects = pd.DataFrame({"id": [1, 2, 3], "frame": [0, 3, 4], "y": 1.0, "x": 2.0})
-    data, graph, properties, _ = to_napari(Tracks(objects, pd.DataFrame({"source": [1, 2], "target": [2, 3]})))
+    data, graph, properties, _ = to_napari(
+        Tracks(objects, pd.DataFrame({"source": [1, 2], "target": [2, 3]}))
+    )
     assert data[:, 0].tolist() == [0, 0, 0] and graph == {}
     assert properties["missing frames before"].tolist() == [0, 2, 0]
     assert data.shape == (3, 4), "one plane is a 2D layer"

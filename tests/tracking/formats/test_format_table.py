@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from helpers.errors import InputError
 from helpers.tracking.formats import table
 
-relaxed = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @relaxed
