@@ -1,6 +1,6 @@
 """Membrane movies whose truth is known: labels, lineage, tissue, distance to its boundary, intensity rhythms.
 
-    settings = SyntheticSettings(shape=(20, 128, 128), n_cells=48, n_frames=12, seed=1)
+    settings = SyntheticSettings(shape=(24, 128, 128), n_cells=40, n_frames=12, seed=1)
     movie = make_movie(settings)
     movie.raw, movie.labels          # (T, Z, Y, X)
     movie.cells                      # one row per cell: parent, life, rhythm

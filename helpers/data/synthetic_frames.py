@@ -19,6 +19,10 @@ from helpers.errors import InputError
 #: Smallest diameter of a newborn cell in voxels along any axis; below, cells are no longer cells.
 _MIN_DIAMETER = 2.5
 
+#: How much of the cytoplasm's rhythm the cell's own side of its membranes shares. Without it, the walls' change
+#: of place and light would drown the rhythm, or pass for one, in the intensity of the whole label.
+_MEMBRANE_RHYTHM = 0.6
+
 
 @dataclass(frozen=True)
 class SyntheticFrame:
@@ -93,9 +97,11 @@ class Generator:
             )
         self._diameter = diameter
         # The warp bends cells: waves of one to two cell diameters, short of folding space onto itself.
-        warp = Warp.create(
-            24, (1.2 * diameter, 2.2 * diameter), 0.18 * s.irregularity * diameter, 0.1, s.is_2d, streams[2]
+        waves, bend = (
+            (1.2 * diameter, 2.2 * diameter),
+            (0.13 if s.is_2d else 0.18) * s.irregularity * diameter,
         )
+        warp = Warp.create(24, waves, bend, 1.2 * s.speed, s.is_2d, streams[2])
         self._motion_arguments = (self._tissue, self.lineage, warp, newborn, s.speed, s.irregularity, s.is_2d)
         self._warp = warp
         self.cells = self._describe(streams[3])
@@ -106,7 +112,9 @@ class Generator:
         self._patches = np.clip(1 + 0.5 * s.unevenness * patches, 0.25, 2).astype(np.float32)
         mottle = smooth_noise(s.shape, 0.12 * diameter / size, streams[5])
         self._mottle = np.clip(1 + 0.2 * mottle, 0.4, 1.6).astype(np.float32)
-        self._microscope = Microscope(s.voxel_size, s.psf, s.haze, s.photons, 2.0, 100.0, s.read_noise)
+        self._microscope = Microscope(
+            s.voxel_size, s.psf, s.haze, s.photons, gain=2.0, offset=20.0, read_noise=s.read_noise
+        )
 
     def __len__(self) -> int:
         return self.settings.n_frames
@@ -144,7 +152,9 @@ class Generator:
         tissue = labels > 0
         modulation = self._modulation[t, rows]
         inside = np.concatenate([[0.02], cytoplasm_brightness[rows] * modulation]).astype(np.float32)
-        fluorescence = (membrane * self._patches + inside[indices] * self._mottle) * self._light
+        glow = np.concatenate([[1], 1 + _MEMBRANE_RHYTHM * (modulation - 1)]).astype(np.float32)
+        structure = membrane * self._patches * glow[indices] + inside[indices] * self._mottle
+        fluorescence = structure * self._light
         clean = self._microscope.expose(fluorescence)
         raw = self._microscope.record(clean, np.random.default_rng([s.seed, 7, t]))
         objects = self._measure(t, seeds.ids, indices, clean, tissue)

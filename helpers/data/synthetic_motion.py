@@ -124,7 +124,8 @@ class Motion:
     cell_volume : float
         Volume in µm³ (µm² in 2D) of a newborn cell.
     speed : float
-        Root mean square displacement per frame in mean cell diameters.
+        Root mean square displacement per frame in mean cell diameters that the cells strive for; their
+        neighbours hold them back a little.
     irregularity : float
         0: one point a cell; 1: two or three points well apart.
     is_2d : bool
@@ -166,12 +167,16 @@ class Motion:
         frame = self._frame
         if frame == 0:
             self._found()
+            self._settle(60)
         else:
-            self._move()
+            # Cells that go far go in small steps, or they would jump over one another.
+            steps = max(1, int(np.ceil(self.speed / 0.1)))
+            self._grow()
             self._divide()
+            for _ in range(steps):
+                self._move(1 / steps)
+                self._settle(4)
         ids = sorted(self._bodies)
-        for _ in range(60 if frame == 0 else 4):
-            self._relax(ids)
         return self._seeds(ids)
 
     # -- one frame ---------------------------------------------------------------------------------
@@ -182,8 +187,19 @@ class Motion:
         for i, point in zip(founders, self._scaled_samples()[chosen], strict=True):
             self._bodies[i] = self._body(i, point)
 
-    def _move(self) -> None:
+    def _grow(self) -> None:
         growth = self._scale(self._frame) / self._scale(self._frame - 1)
+        for body in self._bodies.values():
+            body.centre = self.tissue.centre + (body.centre - self.tissue.centre) * growth
+
+    def _settle(self, times: int) -> None:
+        ids = sorted(self._bodies)
+        samples = self._scaled_samples()
+        samples = samples + self.warp.displacement(samples, self._frame)
+        for _ in range(times):
+            self._relax(ids, samples)
+
+    def _move(self, share: float) -> None:
         sd = 0.6 * self.speed * 2 * self._radius / np.sqrt(2 if self.is_2d else 3)
         ids = sorted(self._bodies)
         centres = np.array([self._bodies[i].centre for i in ids])
@@ -191,8 +207,7 @@ class Motion:
         for i, drift in zip(ids, flow, strict=True):
             body = self._bodies[i]
             body.velocity = 0.7 * body.velocity + np.sqrt(1 - 0.7**2) * self._noise(sd)
-            origin = self.tissue.centre
-            body.centre = origin + (body.centre - origin) * growth + drift + body.velocity
+            body.centre = body.centre + share * (drift + body.velocity)
 
     def _divide(self) -> None:
         for i in sorted(self._bodies):
@@ -205,11 +220,9 @@ class Motion:
                 body.weight, body.velocity = mother.weight, mother.velocity.copy()
                 self._bodies[daughter] = body
 
-    def _relax(self, ids: list[int]) -> None:
+    def _relax(self, ids: list[int], samples: np.ndarray) -> None:
         """One damped step of Lloyd's algorithm, with the weights steered towards the volumes wanted."""
         seeds = self._seeds(ids)
-        samples = self._scaled_samples()
-        samples = samples + self.warp.displacement(samples, self._frame)
         lift = np.sqrt(seeds.weights.max() - seeds.weights)
         tree = KDTree(np.column_stack([seeds.points, lift]))
         _, nearest = tree.query(np.column_stack([samples, np.zeros(len(samples))]))
@@ -224,6 +237,9 @@ class Motion:
             radius = self.radius(self.cells[i].relative_volume(self._frame))
             if counts[k]:
                 body.centre = body.centre + 0.35 * (sums[k] / counts[k] - body.centre)
+            else:  # crowded out, or pushed out of the tissue: back to the nearest place inside
+                nearest_place = samples[((samples - body.centre) ** 2).sum(axis=1).argmin()]
+                body.centre = body.centre + 0.7 * (nearest_place - body.centre)
             lack = np.clip((wanted[k] - counts[k]) / wanted[k], -0.5, 0.5)
             body.spread = max(body.spread * 0.95, 0.3) if torn[k] else min(body.spread + 0.01, 1.0)
             body.weight = float(np.clip(body.weight + 0.3 * lack * radius**2, -(radius**2), radius**2))

@@ -29,14 +29,15 @@ class SyntheticSettings:
     division_rate : float
         Divisions per founder and frame; round(rate × n_cells × (n_frames − 1)) divisions happen in all.
     speed : float
-        How far cells move from frame to frame, in cell diameters (root mean square).
+        How far cells strive to move from frame to frame, in cell diameters (root mean square); neighbours
+        hold them back by a third. At most 0.3, beyond which nobody could track them.
     irregularity : float
         0: convex cells; 1: bent, interlocked, for a good share not star-convex. At most 1.3.
     rhythmic_fraction : float
-        Share of the cells whose cytoplasm brightens and dims as a sinusoid. The others' brightness is white
-        noise of the same variance, in which any rhythm found is false.
+        Share of the cells that brighten and dim as a sinusoid, the cytoplasm most, the membranes with it. The
+        others' brightness is white noise of the same variance, in which any rhythm found is false.
     rhythm_amplitude : float
-        Relative amplitude of the rhythm, 0 (switched off) to < 1.
+        Relative amplitude of the rhythm in the cytoplasm, 0 (switched off) to < 1.
     rhythm_periods : tuple of float
         Shortest and longest period in frames (at least 2, after Nyquist).
     photons : float
@@ -57,10 +58,10 @@ class SyntheticSettings:
         Loss of light from the brightest to the darkest corner, 0 to < 1.
     """
 
-    shape: tuple[int, int, int] = (20, 128, 128)
+    shape: tuple[int, int, int] = (24, 128, 128)
     n_frames: int = 12
-    n_cells: int = 48
-    voxel_size: tuple[float, float, float] = (2.0, 0.5, 0.5)
+    n_cells: int = 40
+    voxel_size: tuple[float, float, float] = (1.5, 0.5, 0.5)
     frame_interval: float = 60.0
     seed: int = 0
     division_rate: float = 0.02
@@ -69,12 +70,12 @@ class SyntheticSettings:
     rhythmic_fraction: float = 1.0
     rhythm_amplitude: float = 0.5
     rhythm_periods: tuple[float, float] = (2.6, 4.0)
-    photons: float = 80.0
+    photons: float = 120.0
     read_noise: float = 4.0
-    psf: tuple[float, float, float] = (1.1, 0.4, 0.4)
+    psf: tuple[float, float, float] = (0.9, 0.4, 0.4)
     haze: float = 0.15
     membrane_width: float = 0.35
-    cytoplasm: float = 0.15
+    cytoplasm: float = 0.12
     unevenness: float = 0.5
     illumination: float = 0.35
 
@@ -108,6 +109,7 @@ class SyntheticSettings:
                 raise InputError(name, value, "must be at least 0")
         for name, top in {
             "irregularity": 1.3,
+            "speed": 0.3,
             "rhythmic_fraction": 1.0,
             "rhythm_amplitude": 0.95,
             "haze": 0.9,
@@ -117,10 +119,6 @@ class SyntheticSettings:
             value = getattr(self, name)
             if not 0 <= value <= top:
                 raise InputError(name, value, f"must lie between 0 and {top}")
-        if self.speed > 0.5:
-            raise InputError(
-                "speed", self.speed, "at most half a cell diameter per frame, or nobody can track"
-            )
         periods = self.rhythm_periods
         if len(periods) != 2 or not 2 <= periods[0] <= periods[1]:
             raise InputError("rhythm_periods", periods, "give (shortest, longest) in frames, 2 ≤ shortest")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import edt
 import numpy as np
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import map_coordinates
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Tissue:
     phases : ndarray (n,)
         Phases of the lobes in rad.
     lobes : float
-        Relative height of the lobes.
+        How deep the lobes may dent the body, relative to its radius.
+    peak : float
+        Height of the highest lobe, which just touches the superellipsoid.
     """
 
     centre: np.ndarray
@@ -29,6 +32,7 @@ class Tissue:
     waves: np.ndarray
     phases: np.ndarray
     lobes: float
+    peak: float
 
     @classmethod
     def create(cls, extent: np.ndarray, voxel_size: np.ndarray, rng: np.random.Generator) -> Tissue:
@@ -41,8 +45,13 @@ class Tissue:
             semi_axes[0] = np.inf
         waves = rng.normal(size=(4, 3))
         waves *= rng.uniform(1.5, 3.5, size=(4, 1)) / np.linalg.norm(waves, axis=1, keepdims=True)
+        phases = rng.uniform(0, 2 * np.pi, 4)
+        directions = rng.normal(size=(4000, 3))
+        directions[:, 0] *= not is_2d
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        peak = float(np.cos(directions @ waves.T + phases).mean(axis=1).max())
         # Voxel centres lie at index × voxel size, so the middle of the field of view is at (n − 1) / 2.
-        return cls((extent - voxel_size) / 2, semi_axes, waves, rng.uniform(0, 2 * np.pi, 4), 0.06)
+        return cls((extent - voxel_size) / 2, semi_axes, waves, phases, 0.2, peak)
 
     def level(self, points: np.ndarray, scale: float = 1.0) -> np.ndarray:
         """Positive inside, 0 on the surface of the tissue grown to `scale`, negative outside (no unit)."""
@@ -52,8 +61,8 @@ class Tissue:
         lobes = np.zeros(q.shape[:-1])
         for wave, phase in zip(self.waves, self.phases, strict=True):
             lobes += np.cos(direction @ wave + phase)
-        # Between 1 − 2·lobes and 1: the lobes dent the body, they never push it out of the image.
-        return scale * (1 - self.lobes + self.lobes * lobes / len(self.phases)) - radius
+        # At most 1: the lobes dent the body, they never push it out of the image.
+        return scale * (1 + self.lobes * np.minimum(lobes / len(self.phases) - self.peak, 0)) - radius
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """`n` points drawn evenly from the full-grown tissue, (n, 3) in µm."""
@@ -96,6 +105,6 @@ def boundary_distance(
     flat = tissue.shape[0] == 1
     mask = tissue[0] if flat else tissue
     size = voxel_size[-mask.ndim :]
-    signed = np.asarray(distance_transform_edt(mask, sampling=size))
-    signed = signed - np.asarray(distance_transform_edt(~mask, sampling=size))
+    inside = np.ascontiguousarray(mask)
+    signed = edt.edt(inside, anisotropy=size) - edt.edt(~inside, anisotropy=size)
     return map_coordinates(signed, points[:, -mask.ndim :].T, order=1, mode="nearest")
