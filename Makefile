@@ -1,0 +1,64 @@
+# Two commands for a fresh machine (Debian or Ubuntu with Python 3.11, make and git): make demo, make test
+#   make install GPU=1   installs the CUDA libraries for NVIDIA GPUs too
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXTRAS := tensorflow,cellpose,tracking,view,jupyter,batch$(if $(GPU),$(comma)cuda)
+comma  := ,
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: install demo test lint benchmark notebooks lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       install, and run the demo experiment through all notebooks (about 10 minutes)"
+	@echo "make install    only install into $(VENV); GPU=1 adds the CUDA libraries"
+	@echo "make test       install what the tests need, and run them"
+	@echo "make lint       check style and types"
+	@echo "make benchmark  measure this suite beside its peers, in an environment of their own"
+	@echo "make notebooks  write the parameters cells of the notebooks anew from their classes"
+
+install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
+
+# torch first and alone: left to itself, pip would choose a newer one.  n2v last and without its
+# dependencies: its metadata forbids the csbdeep that works here.
+$(VENV)/installed-cpu $(VENV)/installed-gpu: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is missing: sudo apt-get install python3.11 python3.11-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || echo "note: tested with Python 3.11; this is $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv is missing: sudo apt-get install python3-venv"; exit 1; }
+	@echo "installing into $(VENV): a few minutes, several GB"
+	@$(PIP) torch
+	@$(PIP) --editable ".[$(EXTRAS)]"
+	@$(PIP) --no-deps n2v
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | install
+	@$(PIP) --editable ".[test,lint]"
+	@touch $@
+
+demo: install
+	@$(BIN)/python -m helpers run data_manifests/demo.yaml
+
+test: $(VENV)/installed-test
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/installed-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+benchmark: $(VENV)/installed-test
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/benchmarks/peers.txt
+	@$(BIN)/python tests/benchmarks/run.py
+
+notebooks: install
+	@$(BIN)/python -m helpers.runs.parameters.cells
+
+# The versions that are installed become the pins.
+lock: $(VENV)/installed-test
+	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ' > constraints.txt
+
+clean:
+	rm -rf $(VENV) .venv-peers runs

@@ -1,0 +1,126 @@
+"""Parameter classes, the notebooks' first cells, and errors that name what to change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers.errors import InputError
+from helpers.runs.parameters import STEPS, CreateDataset, Segment, TrainSegmentation
+from helpers.runs.parameters.cells import TABLE_TITLE, parameters_cell, parameters_table, refresh
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+def _cells(step: str) -> list[dict]:
+    return json.loads((NOTEBOOKS / f"{step}.ipynb").read_text())["cells"]
+
+
+def test_there_is_one_class_for_each_notebook() -> None:
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == sorted(STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_first_code_cell_is_the_class(step: str) -> None:
+    first = next(cell for cell in _cells(step) if cell["cell_type"] == "code")
+    assert "".join(first["source"]) == parameters_cell(STEPS[step])
+    assert "parameters" in first["metadata"]["tags"], "papermill finds the cell by its tag"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_table_above_the_cell_tells_every_meaning(step: str) -> None:
+    table = next(cell for cell in _cells(step) if "".join(cell["source"]).startswith(TABLE_TITLE))
+    assert "".join(table["source"]) == parameters_table(STEPS[step])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_running_the_cell_gives_the_defaults(step: str) -> None:
+    namespace: dict = {}
+    exec(parameters_cell(STEPS[step]), namespace)  # our own text, as the notebook runs it
+    assert STEPS[step].from_notebook(namespace) == STEPS[step]()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_papermill_reads_every_parameter(step: str) -> None:
+    from papermill.inspection import inspect_notebook
+
+    found = inspect_notebook(str(NOTEBOOKS / f"{step}.ipynb"))
+    assert list(found) == list(STEPS[step].model_fields)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_notebooks_keep_to_the_frame(step: str) -> None:
+    cells = _cells(step)
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert max(source.count("\n") + 1 for source in code) <= 30
+    assert not any(cell.get("outputs") for cell in cells), "outputs are stripped before a commit"
+    titles = [
+        line for cell in cells if cell["cell_type"] == "markdown" for line in "".join(cell["source"]).splitlines()
+    ]
+    for title in ("## Parameters", "## Setup", "## Check the inputs", "## Look", "## Save and provenance"):
+        assert title in titles
+    assert f"/blob/main/notebooks/{step}.ipynb" in "".join(cells[0]["source"]), "the badge opens this notebook"
+
+
+def test_refresh_restores_a_lost_tag_and_an_edited_cell(tmp_path: Path) -> None:
+    source = NOTEBOOKS / "01_create_dataset.ipynb"
+    content = json.loads(source.read_text())
+    cell = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
+    cell["metadata"], cell["source"] = {}, ["x = 1"]
+    copy = tmp_path / source.name
+    copy.write_text(json.dumps(content))
+    refresh(copy, CreateDataset)
+    assert copy.read_text() == source.read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"prob_tresh": 0.4}, ["prob_tresh", "did you mean 'prob_thresh'?"]),
+        ({"method": "volseg"}, ["method = 'volseg'", "'vollseg', 'stardist', 'unet'"]),
+        ({"prob_thresh": 1.4}, ["prob_thresh = 1.4", "less than or equal to 1"]),
+        ({"voxel_size_um": [1.0, 0.0, 0.5]}, ["voxel_size_um", "greater than 0"]),
+        ({"min_size_um3": 9, "max_size_um3": 3}, ["min_size_um3 must be smaller"]),
+        ({"channel": "DAPI"}, ["channel = 'DAPI'", "integer"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(values: dict, words: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        Segment.checked(values, source="demo.yaml, line 3")
+    assert str(error.value).startswith("demo.yaml, line 3: ")
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_missing_variable_is_named() -> None:
+    namespace: dict = {}
+    exec(parameters_cell(Segment), namespace)
+    del namespace["movie"]
+    with pytest.raises(InputError, match="^movie = 'not set'"):
+        Segment.from_notebook(namespace)
+
+
+def test_even_kernels_and_idle_trainings_are_refused() -> None:
+    with pytest.raises(InputError, match="kernel = 4: must be odd"):
+        TrainSegmentation.checked({"kernel": 4})
+    with pytest.raises(InputError, match="nothing to do"):
+        TrainSegmentation.checked({"train_unet": False, "train_stardist": False})
+
+
+def test_empty_text_means_nothing_given() -> None:
+    assert Segment.checked({"movie": ""}).movie is None
+    assert Segment.checked({"movie": "a/b.ome.tif"}).movie_path("x") == Path("runs/my_experiment/movies/b/x")
+
+
+def test_pairs_must_be_named() -> None:
+    with pytest.raises(InputError, match="raw_dir"):
+        CreateDataset().require_pairs()
+    with pytest.raises(InputError, match="label_dir"):
+        CreateDataset.checked({"raw_dir": "raw"}).require_pairs()
+
+
+def test_help_lists_every_parameter() -> None:
+    text = Segment.help()
+    assert all(name in text for name in Segment.model_fields)
