@@ -178,7 +178,9 @@ def draw_raw(
     white = black + dim * (white - black)
     aspect = 1.0 if size is None else size[0] / size[1]
     # Labels can be handed in as raw; bool cannot be shown in grey otherwise.
-    shown = np.clip(np.asarray(image, np.float32), black, black + (white - black) / dim)
+    shown = np.asarray(image, np.float32)
+    if dim > 1:
+        shown = np.minimum(shown, black + (white - black) / dim)
     axes.imshow(shown, cmap="gray", vmin=black, vmax=white, aspect=aspect)
     axes.set_xticks([])
     axes.set_yticks([])

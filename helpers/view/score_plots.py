@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
+from helpers.segmentation.thresholds import Thresholds
 from helpers.view.style import OKABE_ITO, method_style, new_figure, styled
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _loss_panel(axes: Axes, table: pd.DataFrame, metric: str, name: str) -> None
 
 
 @styled
-def threshold_curve(table: pd.DataFrame, chosen: Any = None) -> Figure:
+def threshold_curve(table: pd.DataFrame, chosen: Thresholds | Mapping[str, float] | None = None) -> Figure:
     """Draw the score over each threshold that was sought.
 
     Parameters
@@ -116,7 +117,7 @@ def threshold_curve(table: pd.DataFrame, chosen: Any = None) -> Figure:
     if "score" not in table or not axes_found or len(table) == 0:
         raise InputError("table", list(table.columns), "score and at least one of prob, nms, foreground")
     varied = [name for name in axes_found if len(np.unique(table[name].to_numpy())) > 1] or axes_found[:1]
-    values: Mapping[str, float] = getattr(chosen, "values", chosen) or {}
+    values: Mapping[str, float] = chosen.values if isinstance(chosen, Thresholds) else dict(chosen or {})
     figure = new_figure(2.7 * len(varied) + 0.4, 2.7)
     panels = figure.subplots(1, len(varied), squeeze=False, sharey=True)[0]
     for panel, name in zip(panels, varied, strict=True):

@@ -25,6 +25,9 @@ ERROR_KINDS: dict[str, tuple[str, str]] = {
     "false division": (OKABE_ITO["vermillion"], "^"),
 }
 
+# The part of viridis that is seen on a dark image.
+_ON_IMAGE = (0.4, 1.0)
+
 
 @styled
 def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = False) -> Figure:
@@ -120,7 +123,9 @@ def tracks_over_projection(
     InputError
         If the voxel size is missing or there is no such column.
     """
+    import matplotlib
     from matplotlib.collections import LineCollection
+    from matplotlib.colors import ListedColormap
 
     size = pixel_size(tracks.voxel_size)
     if size is None:
@@ -143,12 +148,14 @@ def tracks_over_projection(
     if color_by == "track":
         paths.set_color(label_colors(tracks.track_ids[tracks.link_rows[:, 0]] + 1).tolist())
     elif color_by == "generation":
-        paths.set_color(_generation_colors(tracks)[tracks.tracklet_ids[tracks.link_rows[:, 1]]].tolist())
-        _generation_legend(figure, tracks, np.arange(tracks.n_tracklets))
+        paths.set_color(
+            _generation_colors(tracks, on_image=True)[tracks.tracklet_ids[tracks.link_rows[:, 1]]].tolist()
+        )
+        _generation_legend(figure, tracks, np.arange(tracks.n_tracklets), on_image=True)
     elif color_by in objects and pd.api.types.is_numeric_dtype(objects[color_by]):
         values = objects[color_by].to_numpy(float)[tracks.link_rows].mean(axis=1)
         paths.set_array(values)
-        paths.set_cmap("viridis")
+        paths.set_cmap(ListedColormap(matplotlib.colormaps["viridis"](np.linspace(*_ON_IMAGE, 256))))
         figure.colorbar(paths, ax=axes, label=_with_unit(color_by), shrink=0.8)
     else:
         numeric = [name for name in objects if pd.api.types.is_numeric_dtype(objects[name])]
@@ -200,17 +207,17 @@ def link_errors(
         of_kind = table["kind"].to_numpy() == kind
         counts = np.bincount(frames[of_kind], minlength=length)
         label = f"{kind}: {int(of_kind.sum())}"
-        when.bar(np.arange(length), counts, bottom=below, width=0.9, color=color, label=label)
+        when.bar(np.arange(length), counts, bottom=below, width=0.9, color=color)
         below = below + counts
-        rows = table[of_kind]
         where.plot(
-            rows["x"].to_numpy(),
-            rows["y"].to_numpy(),
+            table["x"].to_numpy()[of_kind],
+            table["y"].to_numpy()[of_kind],
             marker,
             color=color,
-            markersize=4.5,
+            markersize=5.5,
             markeredgecolor="white",
             markeredgewidth=0.4,
+            label=label,
         )
     when.set_xlabel("frame")
     when.set_ylabel("errors per frame")
@@ -226,7 +233,7 @@ def link_errors(
     where.set_aspect("equal", adjustable="datalim")
     where.invert_yaxis()
     if kinds:
-        handles, labels = when.get_legend_handles_labels()
+        handles, labels = where.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     else:
         when.set_title("no wrong links")
@@ -274,22 +281,22 @@ def _tree_rows(tracks: Tracks, chosen: np.ndarray) -> dict[int, float]:
     return rows
 
 
-def _generation_colors(tracks: Tracks) -> np.ndarray:
-    """RGBA of each tracklet, from dark (founders) to light."""
+def _generation_colors(tracks: Tracks, *, on_image: bool = False) -> np.ndarray:
+    """RGBA of each tracklet, from dark (founders) to light; the ends that the ground swallows are left out."""
     import matplotlib
 
+    low, high = _ON_IMAGE if on_image else (0.0, 0.9)
     highest = int(tracks.generations.max(initial=0))
-    # The last tenth of viridis is too light on white paper.
-    return matplotlib.colormaps["viridis"](0.9 * tracks.generations / max(highest, 1))
+    return matplotlib.colormaps["viridis"](low + (high - low) * tracks.generations / max(highest, 1))
 
 
-def _generation_legend(figure: Figure, tracks: Tracks, drawn: np.ndarray) -> None:
+def _generation_legend(figure: Figure, tracks: Tracks, drawn: np.ndarray, *, on_image: bool = False) -> None:
     from matplotlib.lines import Line2D
 
     generations = np.unique(tracks.generations[drawn])
     if len(generations) < 2:
         return
-    colors = _generation_colors(tracks)
+    colors = _generation_colors(tracks, on_image=on_image)
     handles = [
         Line2D([], [], color=colors[drawn][tracks.generations[drawn] == g][0], linewidth=2, label=str(g))
         for g in generations
@@ -300,9 +307,7 @@ def _generation_legend(figure: Figure, tracks: Tracks, drawn: np.ndarray) -> Non
 def _time_scale(tracks: Tracks) -> tuple[float, str]:
     if tracks.frame_interval is None:
         return 1.0, "frame"
-    return _unit_of_time(
-        tracks.frame_interval, int(tracks.objects["frame"].max()) + 1 if len(tracks.objects) else 1
-    )
+    return _unit_of_time(tracks.frame_interval, int(tracks.objects["frame"].to_numpy().max(initial=0)) + 1)
 
 
 def _unit_of_time(frame_interval: float, n_frames: int) -> tuple[float, str]:
