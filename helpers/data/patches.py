@@ -83,7 +83,8 @@ class PatchSampling:
                     z, y, x = on_foreground()
                 else:
                     z, y, x = (int(rng.integers(most + 1)) for most in room)
-                fraction = float(_region(binary, (z, y, x), self.patch_size).mean())
+                held = np.count_nonzero(_region(binary, (z, y, x), self.patch_size))
+                fraction = held / math.prod(self.patch_size)
                 if fraction >= self.min_foreground:
                     yield z, y, x
                     break
