@@ -107,7 +107,7 @@ def write(
         The movie that TrackMate shall open with the file.
     shape : tuple of int, optional
         (T, Z, Y, X) or (T, Y, X) of the movie. By default that of `labels`, else just around the objects.
-    tracker : LapParameters or OtherTracker, optional
+    tracker : LapParameters, OverlapParameters, KalmanParameters, AdvancedKalmanParameters or OtherTracker, optional
         Linking parameters to state, so that TrackMate starts from them.
     radius : float
         µm, for objects that state no size.

@@ -137,6 +137,8 @@ def read_file(
     links, edge_tracks = _links(found, objects, scale)
     objects[SHOWN] = _shown(found, objects, links, edge_tracks)
     objects, links = _restore(found.kept, objects, links)
+    if not contours:
+        objects = objects.drop(columns=CONTOUR, errors="ignore")
     if found.kept and voxel_size is None and not found.kept.get("voxel_size"):
         sizes = None  # TrackMate demands a size, so that a file of ours states 1 where none is known.
     if unit != "µm":

@@ -13,7 +13,10 @@ from helpers.errors import InputError
 from helpers.tracking.formats.storage import existing
 from helpers.tracking.formats.trackmate_read import calibration
 from helpers.tracking.formats.trackmate_xml import POSITIONS
+from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters
 from helpers.tracking.linking import LapParameters
+from helpers.tracking.overlap import OverlapParameters
+from helpers.tracking.segments import SegmentParameters
 
 _LAP = {
     "SPARSE_LAP_TRACKER", "SIMPLE_SPARSE_LAP_TRACKER", "LAP_TRACKER", "SIMPLE_LAP_TRACKER", "FAST_LAP_TRACKER",
@@ -52,10 +55,11 @@ def read_tracker(path: str | Path, *, voxel_size=None) -> Any:
 
     Returns
     -------
-    LapParameters or OtherTracker
-        For TrackMate's LAP trackers what `helpers.tracking.linking.link` takes, distances in µm and penalties
-        by the column names of `read`; else the name and the settings as they are. Keep in mind that a file
-        states the last settings that were tried, and that links may have been edited since.
+    LapParameters, OverlapParameters, KalmanParameters, AdvancedKalmanParameters or OtherTracker
+        What the tracker of the same name here takes (`helpers.tracking.linking`, ``overlap``, ``kalman``),
+        distances in µm and penalties by the column names of `read`; for any other tracker its name and its
+        settings as they are. Keep in mind that a file states the last settings that were tried, and that
+        links may have been edited since.
 
     Raises
     ------
@@ -86,40 +90,69 @@ def read_tracker(path: str | Path, *, voxel_size=None) -> Any:
             "path", str(path), "the file states no tracker: TrackerSettings@TRACKER_NAME is missing"
         )
     scale, *_ = calibration(units, image, voxel_size, None)
+    length = scale.length
     if name in _LAP:
-        return _lap(element, scale.length)
+        linking = _present(
+            max_distance=_distance(element, "Linking", "LINKING_MAX_DISTANCE", length),
+            penalties=penalties(element.find("Linking")),
+        )
+        return LapParameters(**_segments(element, length), **linking)
+    if name == "OVERLAP_TRACKER":
+        precise = {None: None, "PRECISE": True, "FAST": False}.get(element.get("IOU_CALCULATION"))
+        scale_factor, min_iou = _value(element, "SCALE_FACTOR"), _value(element, "MIN_IOU")
+        return OverlapParameters(**_present(min_iou=min_iou, scale_factor=scale_factor, precise=precise))
+    if name in ("KALMAN_TRACKER", "ADVANCED_KALMAN_TRACKER"):
+        advanced = name.startswith("ADVANCED")
+        where = "Linking" if advanced else None
+        kalman = _present(
+            initial_search_radius=_distance(element, where, "LINKING_MAX_DISTANCE", length),
+            search_radius=_distance(element, None, "KALMAN_SEARCH_RADIUS", length),
+        )
+        if not advanced:
+            return KalmanParameters(**kalman, **_present(max_frame_gap=_value(element, "MAX_FRAME_GAP")))
+        segments = SegmentParameters(**_segments(element, length))
+        return AdvancedKalmanParameters(
+            **kalman,
+            max_frame_gap=segments.max_frame_gap,
+            penalties=penalties(element.find("Linking")),
+            segments=segments,
+        )
     return OtherTracker(name, _settings(element))
 
 
-def _lap(element: ET.Element, scale: float) -> LapParameters:
-    given: dict[str, Any] = {
-        "alternative_linking_cost_factor": _value(element, "ALTERNATIVE_LINKING_COST_FACTOR"),
-        "cutoff_percentile": _value(element, "CUTOFF_PERCENTILE"),
-    }
+def _segments(element: ET.Element, length: float) -> dict[str, Any]:
+    """Return the fields of `SegmentParameters` that an element states."""
     parts = (
-        ("Linking", "", "LINKING_MAX_DISTANCE", None),
         ("GapClosing", "gap_closing", "GAP_CLOSING_MAX_DISTANCE", "ALLOW_GAP_CLOSING"),
         ("TrackSplitting", "splitting", "SPLITTING_MAX_DISTANCE", "ALLOW_TRACK_SPLITTING"),
         ("TrackMerging", "merging", "MERGING_MAX_DISTANCE", "ALLOW_TRACK_MERGING"),
     )
+    given: dict[str, Any] = {
+        "alternative_linking_cost_factor": _value(element, "ALTERNATIVE_LINKING_COST_FACTOR"),
+        "cutoff_percentile": _value(element, "CUTOFF_PERCENTILE"),
+        "max_frame_gap": _value(element.find("GapClosing"), "MAX_FRAME_GAP"),
+    }
     for tag, name, distance, allow in parts:
         part = element.find(tag)
-        if part is None:
-            continue
-        prefix = f"{name}_" if name else ""
-        found = _value(part, distance)
-        given[f"{prefix}max_distance"] = None if found is None else found * scale
-        given[f"{prefix}penalties"] = penalties(part)
-        if allow:
-            given[name] = _value(part, allow)
-        if tag == "GapClosing":
-            given["max_frame_gap"] = _value(part, "MAX_FRAME_GAP")
-    return LapParameters(**{key: value for key, value in given.items() if value is not None})
+        given[name] = _value(part, allow)
+        given[f"{name}_max_distance"] = _distance(element, tag, distance, length)
+        given[f"{name}_penalties"] = penalties(part)
+    return _present(**given)
 
 
-def penalties(part: ET.Element) -> dict[str, float]:
+def _present(**values: Any) -> dict[str, Any]:
+    """Leave out what the file does not state, so that TrackMate's default holds."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _distance(element: ET.Element, tag: str | None, name: str, length: float) -> float | None:
+    value = _value(element.find(tag) if tag else element, name)
+    return None if value is None else value * length
+
+
+def penalties(part: ET.Element | None) -> dict[str, float]:
     """Return the weights in a ``FeaturePenalties`` element, by the column names of `read`."""
-    found = part.find("FeaturePenalties")
+    found = None if part is None else part.find("FeaturePenalties")
     attributes = {} if found is None else found.attrib
     return {_COLUMNS.get(feature, feature): float(weight) for feature, weight in attributes.items()}
 
@@ -132,8 +165,8 @@ def _settings(element: ET.Element) -> dict[str, Any]:
     return values
 
 
-def _value(element: ET.Element, name: str) -> Any:
-    text = element.get(name)
+def _value(element: ET.Element | None, name: str) -> Any:
+    text = None if element is None else element.get(name)
     if text is None:
         return None
     value = _typed(text)
@@ -154,22 +187,56 @@ def _typed(text: str) -> bool | int | float | str:
 
 
 def tracker_element(parameters: Any) -> str:
-    """Return the ``TrackerSettings`` element of linking parameters; of TrackMate's manual tracker without any."""
-    if parameters is None:
-        return '    <TrackerSettings TRACKER_NAME="MANUAL_TRACKER" />\n'
-    if isinstance(parameters, OtherTracker):
-        return _element("TrackerSettings", {"TRACKER_NAME": parameters.name, **parameters.settings}, 4)
-    if not isinstance(parameters, LapParameters):
-        raise InputError(
-            "tracker", type(parameters).__name__, "give LapParameters, or what read_tracker returned"
-        )
-    p = parameters
-    settings = {
-        "TRACKER_NAME": "SPARSE_LAP_TRACKER",
-        "CUTOFF_PERCENTILE": p.cutoff_percentile,
-        "ALTERNATIVE_LINKING_COST_FACTOR": p.alternative_linking_cost_factor,
+    """Return the ``TrackerSettings`` element of linking parameters; of TrackMate's manual tracker without any.
+
+    What only we know (``overlap_weight``, ``min_fraction``, ``measurement_std``) has no place there.
+    """
+    return _element("TrackerSettings", _tracker_settings(parameters), 4)
+
+
+def _tracker_settings(p: Any) -> dict[str, Any]:
+    match p:
+        case None:
+            return {"TRACKER_NAME": "MANUAL_TRACKER"}
+        case OtherTracker():
+            return {"TRACKER_NAME": p.name, **p.settings}
+        case LapParameters():
+            linking = {"LINKING_MAX_DISTANCE": float(p.max_distance), **_weights(p.penalties)}
+            return {"TRACKER_NAME": "SPARSE_LAP_TRACKER", "Linking": linking, **_segment_settings(p)}
+        case OverlapParameters():
+            return {
+                "TRACKER_NAME": "OVERLAP_TRACKER",
+                "SCALE_FACTOR": float(p.scale_factor),
+                "MIN_IOU": float(p.min_iou),
+                "IOU_CALCULATION": "PRECISE" if p.precise else "FAST",
+            }
+        case AdvancedKalmanParameters():
+            first = {"LINKING_MAX_DISTANCE": float(p.initial_search_radius), **_weights(p.penalties)}
+            settings = _segment_settings(p.segments)
+            settings["GapClosing"]["MAX_FRAME_GAP"] = int(p.max_frame_gap)
+            return {
+                "TRACKER_NAME": "ADVANCED_KALMAN_TRACKER",
+                "KALMAN_SEARCH_RADIUS": float(p.search_radius),
+                "Linking": first,
+                **settings,
+            }
+        case KalmanParameters():
+            return {
+                "TRACKER_NAME": "KALMAN_TRACKER",
+                "KALMAN_SEARCH_RADIUS": float(p.search_radius),
+                "LINKING_MAX_DISTANCE": float(p.initial_search_radius),
+                "MAX_FRAME_GAP": int(p.max_frame_gap),
+            }
+    raise InputError(
+        "tracker", type(p).__name__, "give the parameters of a tracker, or what read_tracker returned"
+    )
+
+
+def _segment_settings(p: SegmentParameters) -> dict[str, Any]:
+    return {
+        "CUTOFF_PERCENTILE": float(p.cutoff_percentile),
+        "ALTERNATIVE_LINKING_COST_FACTOR": float(p.alternative_linking_cost_factor),
         "BLOCKING_VALUE": float("inf"),
-        "Linking": {"LINKING_MAX_DISTANCE": float(p.max_distance), **_weights(p.penalties)},
         "GapClosing": {
             "ALLOW_GAP_CLOSING": p.gap_closing,
             "GAP_CLOSING_MAX_DISTANCE": float(p.gap_closing_max_distance),
@@ -187,7 +254,6 @@ def tracker_element(parameters: Any) -> str:
             **_weights(p.merging_penalties),
         },
     }
-    return _element("TrackerSettings", settings, 4)
 
 
 def _weights(weights: Mapping[str, float]) -> dict[str, dict[str, float]]:

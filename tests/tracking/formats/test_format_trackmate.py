@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, given, settings
 
 from helpers.errors import InputError
 from helpers.tracking.formats import trackmate
+from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters
 from helpers.tracking.linking import LapParameters
+from helpers.tracking.overlap import OverlapParameters
+from helpers.tracking.segments import SegmentParameters
 from helpers.tracking.tracks import Tracks
 
 pytestmark = pytest.mark.filterwarnings(
@@ -105,6 +108,36 @@ def test_parameters_round_trip(tmp_path):
     trackmate.write(family(), tmp_path / "t.xml", tracker=given)
     assert trackmate.read_tracker(tmp_path / "t.xml") == given
     assert 'POSITION_X="2.0"' in (tmp_path / "t.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        OverlapParameters(min_iou=0.25, scale_factor=1.5, precise=False),
+        KalmanParameters(initial_search_radius=5.5, search_radius=7.25, max_frame_gap=3),
+        AdvancedKalmanParameters(
+            initial_search_radius=5.5,
+            search_radius=7.25,
+            max_frame_gap=3,
+            penalties={"QUALITY": 1.0},
+            segments=SegmentParameters(splitting=True, splitting_max_distance=4.5, max_frame_gap=3),
+        ),
+    ],
+)
+def test_parameters_of_other_trackers_round_trip(tmp_path, given):
+    trackmate.write(family(), tmp_path / "t.xml", tracker=given)
+    found = trackmate.read_tracker(tmp_path / "t.xml")
+    assert type(found) is type(given) and found == given
+
+
+def test_distances_are_converted_and_defaults_fill_in(tmp_path):
+    tracker = """<TrackerSettings TRACKER_NAME="SIMPLE_SPARSE_LAP_TRACKER"><Linking LINKING_MAX_DISTANCE="2000">
+    <FeaturePenalties POSITION_Z="1" RADIUS="0.5"/></Linking></TrackerSettings></Settings>"""
+    text = minimal(units='spatialunits="nm" timeunits="s"').replace("</Settings>", tracker)
+    (tmp_path / "t.xml").write_text(text)
+    assert trackmate.read_tracker(tmp_path / "t.xml") == LapParameters(
+        max_distance=2.0, penalties={"z": 1.0, "RADIUS": 0.5}
+    )
 
 
 def test_other_trackers_keep_their_settings(tmp_path):
@@ -368,8 +401,8 @@ def test_pycellin_reads_it_and_ours_reads_pycellins(tmp_path):
     assert edges == set(expected.links[["source", "target"]].itertuples(index=False, name=None))
     exporter.export_TrackMate_XML(model, tmp_path / "p.xml", units={"space": "micrometer", "time": "second"})
     found = trackmate.read(tmp_path / "p.xml")
-    assert sorted(found.objects["id"]) == sorted(expected.objects["id"])
-    ours = expected.objects.set_index("id").sort_index()
+    # pycellin leaves out the lone spot.
+    ours = expected.objects.set_index("id").drop(index=20).sort_index()
     theirs = found.objects.set_index("id").sort_index()
     np.testing.assert_array_equal(theirs[["z", "y", "x", "frame"]], ours[["z", "y", "x", "frame"]])
     np.testing.assert_array_equal(theirs["volume_um3"], ours["volume_um3"])
