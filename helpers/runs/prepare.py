@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from helpers.data.experiment import Experiment
 from helpers.errors import InputError
@@ -38,16 +40,15 @@ def prepare(experiment: Experiment, *, say: Callable[[str], None] = print) -> No
         write_json(marker, settings)
 
 
-def _synthetic(experiment: Experiment, settings: dict) -> None:
+def _synthetic(experiment: Experiment, settings: dict[str, Any]) -> None:
+    """Make training stacks and a movie of the same look, of different seeds."""
     from helpers.data.synthetic import SyntheticSettings, make_movie, save_pairs
 
     settings = dict(settings)
     n_stacks = settings.pop("n_stacks", 6)
-    stack_frames = settings.pop("training", {})
     try:
         movie = SyntheticSettings(**settings)
-        training = SyntheticSettings(**{**settings, **stack_frames})
     except TypeError as error:
         raise InputError(experiment.where("prepare", "synthetic"), settings, str(error)) from None
-    save_pairs(training, n_stacks, experiment.data_dir / "train")
+    save_pairs(experiment.data_dir / "train", replace(movie, seed=movie.seed + 1000), n_stacks)
     make_movie(movie).save(experiment.data_dir / "movie")

@@ -18,7 +18,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,22 @@ def hashes(parameters: Parameters) -> dict[str, str]:
         elif path.exists():
             found[str(path)] = content_hash(path)
     return found
+
+
+def identity(parameters: Parameters, *, without: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what a result follows from: the parameters and the contents of the inputs, and a hash of both.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        The step's parameters.
+    without : iterable of str
+        Parameters that do not change the result.
+    """
+    leave = {"run_dir", "overwrite", *without}
+    made_with = {name: value for name, value in parameters.plain().items() if name not in leave}
+    text = json.dumps([made_with, sorted(hashes(parameters).values())], sort_keys=True)
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "parameters": made_with}
 
 
 def content_hash(path: Path) -> str:

@@ -9,7 +9,6 @@ While the networks work on one frame, the next is read and the last is measured 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -27,7 +26,7 @@ from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.runs.parameters import Segment
-from helpers.runs.run import hashes, write_json
+from helpers.runs.run import identity, write_json
 from helpers.segmentation.segmenter import Segmentation, Segmenter
 from helpers.tracking.objects import measure
 
@@ -117,16 +116,13 @@ def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment) -> SegmentedMo
 def _open(movie: Movie, p: Segment) -> dict[str, LabelMovie]:
     """Open the label movies; frames that other parameters, models or inputs made are removed first."""
     folder = p.movie_path()
-    others = {"run_dir", "movie_id", "save_tiff", "n_tiles"}
-    settings = {k: v for k, v in p.plain().items() if k not in others}
-    text = json.dumps([settings, sorted(hashes(p).values())], sort_keys=True)
-    identity = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "parameters": settings}
+    made_from = identity(p, without=("movie_id", "save_tiff", "n_tiles"))
     marker = folder / "segmentation.json"
     folder.mkdir(parents=True, exist_ok=True)
-    if marker.is_file() and json.loads(marker.read_text())["sha256"] != identity["sha256"]:
+    if marker.is_file() and json.loads(marker.read_text())["sha256"] != made_from["sha256"]:
         for old in [*folder.glob("labels*.zarr"), folder / "frames"]:
             shutil.rmtree(old, ignore_errors=True)
-    write_json(marker, identity)
+    write_json(marker, made_from)
     (folder / "frames").mkdir(exist_ok=True)
     methods = ["vollseg", "stardist", "unet"] if p.compare_methods else [p.method]
     shape = (movie.n_frames, *movie.shape[2:])

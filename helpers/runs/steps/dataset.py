@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from helpers.data.augment import Augmentation
 from helpers.data.pairs import list_images, match_pairs
+from helpers.data.patches import create_training_set
 from helpers.data.source import stem
 from helpers.data.stacks import StackPair
 from helpers.data.training_set import TrainingSet
+from helpers.errors import InputError
 from helpers.runs.parameters import CreateDataset
 from helpers.runs.parameters.training import Pairs
+from helpers.runs.run import identity, write_json
 
 
 def find_pairs(p: Pairs) -> list[StackPair]:
@@ -35,6 +39,32 @@ def find_pairs(p: Pairs) -> list[StackPair]:
         StackPair(pair.raw, labels.get(pair.raw), binary.get(pair.raw), name)  # type: ignore[call-overload]
         for name, pair in found.items()
     ]
+
+
+def make(p: CreateDataset, pairs: Sequence[StackPair], name: str = "training.npz") -> TrainingSet:
+    """Make the training set, or open the one that the same parameters made from the same stacks.
+
+    Raises
+    ------
+    InputError
+        If there is a set that other parameters or other stacks made, and `overwrite` is off.
+    """
+    path = p.path("dataset", name)
+    marker = path.with_suffix(".made_from.json")
+    made_from = identity(p)
+    if path.is_file() and marker.is_file():
+        if json.loads(marker.read_text())["sha256"] == made_from["sha256"]:
+            return TrainingSet.open(path)
+        if not p.overwrite:
+            raise InputError(
+                "overwrite",
+                False,
+                f"{path} was made with other parameters or from other stacks; set overwrite to True to replace it, "
+                "or choose another run_dir",
+            )
+    training_set = create_training_set(pairs, path, **settings(p), overwrite=True)
+    write_json(marker, made_from)
+    return training_set
 
 
 def settings(p: CreateDataset) -> dict[str, Any]:
@@ -65,7 +95,6 @@ def settings(p: CreateDataset) -> dict[str, Any]:
         "depth": p.network_depth,
         "dataset": p.dataset_key,
         "seed": p.seed,
-        "overwrite": p.overwrite,
     }
 
 

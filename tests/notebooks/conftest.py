@@ -1,0 +1,96 @@
+"""One small experiment, run once through all notebooks by papermill, that the tests of notebooks look at."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helpers.data.experiment import Experiment, read_experiment
+from helpers.runs.batch import run_experiment
+from helpers.runs.report import finish
+from helpers.runs.run import read_done
+
+#: Small enough for a minute or two of training, large enough that the networks must have learned to pass.
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "prepare": {"synthetic": {"seed": 3, "shape": [16, 80, 80], "n_cells": 12, "n_frames": 2, "n_stacks": 4}},
+    "pairs": {"raw_dir": "train/raw", "label_dir": "train/label"},
+    "movies": "movies.csv",
+    "steps": {
+        "01_create_dataset": {
+            "patch_size": [16, 48, 48],
+            "patches_per_image": 12,
+            "copies_per_image": 1,
+            "network_depth": 2,
+            "boundary_width_um": 0.5,
+            "validation_stacks": ["stack_03"],
+        },
+        "02_train_denoiser": {
+            "n_epochs": 2,
+            "steps_per_epoch": 10,
+            "patch_size": [16, 48, 48],
+            "patches_per_image": 4,
+            "network_depth": 2,
+            "start_filters": 8,
+            "masked_percent": 1.0,
+        },
+        "03_train_segmentation": {
+            "n_epochs": 12,
+            "steps_per_epoch": 20,
+            "batch_size": 2,
+            "learning_rate": 0.002,
+            "schedule": "cosine",
+            "network_depth": 2,
+            "start_filters": 12,
+            "rays": 32,
+            "grid": [1, 2, 2],
+        },
+        "04_optimize_thresholds": {},
+        "05_segment": {"compare_methods": True, "min_size_um3": 20, "save_tiff": True},
+        "07_evaluate_segmentation": {},
+    },
+}
+
+MOVIES = """\
+movie_id,movie,truth,clean
+movie,movie/raw.ome.tif,movie/labels.ome.tif,movie/clean.ome.tif
+"""
+
+
+@dataclass
+class TinyRun:
+    """The experiment after its notebooks ran, and what was said meanwhile."""
+
+    experiment: Experiment
+    failed: list[str]
+    lines: list[str]
+    summary: str
+    seconds: float
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return self.experiment.run_dir
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """Run all notebooks on a small synthetic experiment."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "movies.csv").write_text(MOVIES)
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "run_dir": str(folder / "run")}, sort_keys=False))
+    experiment = read_experiment(path)
+    lines: list[str] = []
+    started = time.monotonic()
+    failed = run_experiment(experiment, say=lines.append)
+    run = TinyRun(experiment, failed, lines, finish(experiment), time.monotonic() - started)
+    for step in sorted((experiment.run_dir / "steps").iterdir()):
+        run.done[step.name] = read_done(step) or {}
+    return run
