@@ -294,10 +294,9 @@ def _network() -> type:
             """Compile, without the checkpoint callbacks whose names Keras 3 refuses."""
             import keras
 
-            optimizer = optimizer or keras.optimizers.Adam(self.config.train_learning_rate)
-            self.callbacks = self.prepare_model(
-                self.keras_model, optimizer, self.config.train_loss, metrics=()
-            )
+            config: Any = self.config
+            optimizer = optimizer or keras.optimizers.Adam(config.train_learning_rate)
+            self.callbacks = self.prepare_model(self.keras_model, optimizer, config.train_loss, metrics=())
             self._model_prepared = True
 
     return Noise2Void
@@ -379,7 +378,7 @@ def predict(model: Any, stack: NDArray, *, n_tiles: Sequence[int] | None = None)
     InputError
         If the model takes another number of dimensions or channels.
     """
-    image = inference.check_image_for(model, stack, str(model.name))
+    image = inference.check_image_for(model, stack)
     config = model.config
     mean, sd = np.float32(config.means[0]), np.float32(config.stds[0])
     result = inference.apply_unet(

@@ -187,7 +187,7 @@ def forward_function(keras_model: Any) -> Forward:
     return forward
 
 
-def check_image_for(model: Any, image: NDArray, folder: str) -> NDArray[np.float32]:
+def check_image_for(model: Any, image: NDArray) -> NDArray[np.float32]:
     """Return the image as float32 with the model's number of axes, or say why the model cannot take it.
 
     A stack of one plane is accepted by a 2D model.
@@ -200,13 +200,13 @@ def check_image_for(model: Any, image: NDArray, folder: str) -> NDArray[np.float
     n_dim = model.config.n_dim
     if model.config.n_channel_in != 1:
         raise InputError(
-            f"model {folder}", f"{model.config.n_channel_in} input channels", "a model of one channel"
+            f"model {model.name}", f"{model.config.n_channel_in} input channels", "a model of one channel"
         )
     if image.ndim == n_dim + 1 and image.shape[0] == 1:
         image = image[0]
     if image.ndim != n_dim:
         raise InputError(
-            f"model {folder}",
+            f"model {model.name}",
             f"{n_dim}D, the image has shape {image.shape}",
             f"a {image.ndim}D model, or slice_wise=True to segment a stack plane by plane with a 2D model",
         )

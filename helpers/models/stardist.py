@@ -455,7 +455,7 @@ def predict(
     InputError
         If the model takes another number of dimensions or channels.
     """
-    image = inference.check_image_for(model, stack, str(model.name))
+    image = inference.check_image_for(model, stack)
     config = model.config
     if getattr(config, "backbone", "unet") != "unet":
         raise InputError(

@@ -177,6 +177,7 @@ def describe_set(patches: TrainingSet, augmentation: Augmentation | None) -> dic
         "validation": len(patches.validation),
         "checksum": zlib.crc32(ends[1].tobytes(), zlib.crc32(ends[0].tobytes())),
         "augmentation": None if augmentation is None else asdict(augmentation),
+        "training_set": patches.settings,
     }
 
 
@@ -321,7 +322,7 @@ def fit(
     make_batch : callable
         Makes a batch from indices.
     train, validation : ndarray of int
-        Indices of patches.
+        Indices of patches. Where none is held out, the loss on patches trained on decides what is best.
     network : str
         Name of the network, in the progress bar and in ``training.json``.
     settings, state, data
@@ -344,6 +345,7 @@ def fit(
     if state.status == "running":
         write_json(folder / "training.json", {**record, "state": asdict(state)})
     n_steps = settings.steps_per_epoch or math.ceil(len(train) / settings.batch_size)
+    validation = validation if len(validation) else train
     validation_batches = _split(_thin(validation, settings.validation_patches), settings.batch_size)
     with (
         progress(desc=network, unit="epoch", total=settings.epochs, initial=state.epoch) as bar,
@@ -477,14 +479,13 @@ def check_patches(patches: TrainingSet) -> int:
     Raises
     ------
     InputError
-        If there are no patches of a kind, or more than one channel.
+        If there is no patch to train on, or more than one channel.
     """
     channels = patches.members["X"].shape[1]
     if channels != 1:
         raise InputError(str(patches.path), f"{channels} channels", "a training set of one channel")
-    for name in ("train", "validation"):
-        if len(getattr(patches, name)) == 0:
-            raise InputError(str(patches.path), f"no {name} patches", f"at least one patch for {name}")
+    if len(patches.train) == 0:
+        raise InputError(str(patches.path), "no patches to train on", "at least one that is not held out")
     return len(patches.patch_size)
 
 
@@ -505,3 +506,9 @@ def settings_of(folder: Path, kind: type[TrainingSettings]) -> dict[str, Any]:
         return {}
     names = {f.name for f in fields(kind)}
     return {k: v for k, v in _read_json(record)["settings"].items() if k in names}
+
+
+def training_set_of(folder: Path) -> dict[str, Any]:
+    """Return how the training set of a model was made, such as its percentiles; empty for a foreign model."""
+    record = Path(folder) / "training.json"
+    return _read_json(record)["data"].get("training_set", {}) if record.exists() else {}

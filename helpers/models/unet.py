@@ -247,7 +247,7 @@ def predict(model: Any, stack: NDArray, *, n_tiles: Sequence[int] | None = None)
     InputError
         If the model takes another number of dimensions or channels.
     """
-    image = inference.check_image_for(model, stack, str(model.name))
+    image = inference.check_image_for(model, stack)
     config = model.config
     if config.n_channel_out != 1 or config.probabilistic:
         raise InputError(

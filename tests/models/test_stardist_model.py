@@ -39,7 +39,7 @@ def prediction(trained, image):
 
 
 def test_training_learns_and_measures_the_cells(trained):
-    folder, model, state = trained
+    _, model, state = trained
     assert state.epoch == 40 and state.history[-1]["val_loss"] < 0.75 * state.history[0]["val_loss"]
     assert model.config.grid == (1, 2, 2) and model.config.n_rays == 24
     z, y, x = model.config.anisotropy

@@ -1,0 +1,455 @@
+"""One frame in, labels out: the protocol that every method meets, and VollSeg's own segmenter.
+
+The networks run once a frame; from their outputs follow the labels of all three methods, for any thresholds::
+
+    frame ─ denoise ─ normalise ─┬─ StarDist ─┬─ stars ──┬─ fuse ─ vollseg
+                                 │            └──────────│───────── stardist
+                                 ├─ U-Net ────── mask ───┴───────── unet
+                                 └─ tissue U-Net ─ which cells are kept
+           network_outputs       │     labels_from_outputs
+
+`labels_from_outputs` makes the labels that are finally written, sizes and tissue mask included, so thresholds are
+sought on just those (`helpers.segmentation.thresholds`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.data.masks import instances_from_binary, spacing_of
+from helpers.data.normalization import normalize, percentile_range
+from helpers.errors import InputError
+from helpers.models import denoising, inference, stardist, training, unet
+from helpers.models.stardist import StarPrediction
+from helpers.segmentation.fusion import fuse
+from helpers.segmentation.stitching import stitch_slices
+from helpers.segmentation.watershed import watershed
+
+METHODS = ("vollseg", "stardist", "unet")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The labels of one frame.
+
+    Attributes
+    ----------
+    labels : dict of str to ndarray of int32, (Z, Y, X)
+        By method, the chosen one first; 0 background.
+    seconds : dict of str to float
+        Where the time went, such as ``stardist`` (its network), ``nms`` and ``fusion``.
+    """
+
+    labels: dict[str, NDArray[np.int32]]
+    seconds: dict[str, float]
+
+    @property
+    def main(self) -> NDArray[np.int32]:
+        """The chosen method's labels."""
+        return next(iter(self.labels.values()))
+
+
+class Segmenter(Protocol):
+    """A method of segmentation, whatever it is made of."""
+
+    def __call__(self, frame: NDArray, *, mask: NDArray[np.bool_] | None = None) -> Segmentation:
+        """Segment one frame (Z, Y, X), in 2D with Z = 1; cells outside `mask` are left out."""
+        ...
+
+
+@dataclass
+class Outputs:
+    """What the networks say of one frame, before any threshold.
+
+    Attributes
+    ----------
+    stars : tuple of StarPrediction
+        One for the frame; slice-wise one for each slice. Empty where StarDist is not asked.
+    foreground : ndarray of float32, (Z, Y, X), or None
+        The U-Net's probability.
+    mask : ndarray of bool, (Z, Y, X), or None
+        Tissue.
+    seconds : dict
+        Time of each network and of what prepares it.
+    """
+
+    stars: tuple[StarPrediction, ...]
+    foreground: NDArray[np.float32] | None
+    mask: NDArray[np.bool_] | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    _last_stars: tuple[tuple[float, float], list[NDArray[np.int32]]] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class VollSegSegmenter:
+    """Segments with StarDist, a U-Net, or both fused as VollSeg does.
+
+    Parameters
+    ----------
+    star_model, unet_model : models or None
+        From `helpers.models.stardist` and `helpers.models.unet`; each may be missing where `method` needs it not.
+    denoiser, tissue_model : models, optional
+        From `helpers.models.denoising`; and a U-Net that predicts the tissue.
+    method : {"vollseg", "stardist", "unet"}
+        Whose labels are wanted.
+    compare : bool
+        Give the labels of the other two methods as well.
+    voxel_size : tuple of float
+        (z, y, x) in µm.
+    prob_thresh, nms_thresh : float, optional
+        StarDist's thresholds; None: those in its folder.
+    foreground_thresh : float
+        The U-Net's cut.
+    use_probability : bool
+        Flood StarDist's probability; False: the mean length of its rays.
+    boundary_width : float
+        µm by which the U-Net's training masks carved touching cells apart; its masks are grown back by it.
+    min_size_um3, max_size_um3 : float, optional
+        Remove smaller and larger cells; µm³, in 2D µm².
+    n_tiles : tuple of int, optional
+        Tiles (z, y, x); None: as few as fit the memory.
+    percentiles : tuple of float
+        Of the frame, that become 0 and 1.
+    slice_wise : bool
+        Segment a stack plane by plane with 2D models and join the planes by overlap.
+    stitch_threshold : float
+        Least overlap (IoU) of two planes' outlines of one cell.
+    tissue_thresh : float
+        The tissue U-Net's cut.
+    candidate_floor : float, optional
+        Lowest `prob_thresh` that can be tried on one set of outputs; None: `prob_thresh` itself, which takes
+        least memory.
+
+    Raises
+    ------
+    InputError
+        If a model is missing, has other dimensions than the others, or a parameter is out of range.
+    """
+
+    star_model: Any = None
+    unet_model: Any = None
+    denoiser: Any = None
+    tissue_model: Any = None
+    method: str = "vollseg"
+    compare: bool = False
+    voxel_size: tuple[float, ...] | None = None
+    prob_thresh: float | None = None
+    nms_thresh: float | None = None
+    foreground_thresh: float = 0.5
+    use_probability: bool = True
+    boundary_width: float = 0.0
+    min_size_um3: float | None = None
+    max_size_um3: float | None = None
+    n_tiles: tuple[int, ...] | None = None
+    percentiles: tuple[float, float] = (1.0, 99.8)
+    slice_wise: bool = False
+    stitch_threshold: float = 0.25
+    tissue_thresh: float = 0.5
+    candidate_floor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError("method", self.method, f"one of {METHODS}")
+        spacing_of(self.voxel_size, 2)
+        for name in self.methods:
+            for model, needed in ((self.star_model, "unet"), (self.unet_model, "stardist")):
+                if model is None and name != needed:
+                    which = "StarDist" if needed == "unet" else "U-Net"
+                    raise InputError(
+                        "method", name, f"a {which} model: train one, or choose method={needed!r}"
+                    )
+        dims = {m.name: m.config.n_dim for m in self._models()}
+        if len(set(dims.values())) > 1:
+            raise InputError("models", dims, "models of the same dimensions")
+        if self.slice_wise and self.n_dim != 2:
+            raise InputError(
+                "slice_wise", True, "2D models: these are 3D; slice_wise=False segments whole stacks"
+            )
+        for name in ("prob_thresh", "nms_thresh", "foreground_thresh", "tissue_thresh", "candidate_floor"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(name, value, "between 0 and 1")
+        for name in ("boundary_width", "min_size_um3", "max_size_um3"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(name, value, "0 or more")
+        if self.max_size_um3 is not None and self.max_size_um3 <= (self.min_size_um3 or 0):
+            raise InputError("max_size_um3", self.max_size_um3, f"above min_size_um3 = {self.min_size_um3}")
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        stardist_dir: str | Path | None = None,
+        unet_dir: str | Path | None = None,
+        denoiser_dir: str | Path | None = None,
+        tissue_dir: str | Path | None = None,
+        **settings: Any,
+    ) -> VollSegSegmenter:
+        """Load the models from their folders, and take from them what the caller does not say.
+
+        Parameters
+        ----------
+        stardist_dir, unet_dir, denoiser_dir, tissue_dir : path, optional
+            Model folders.
+        **settings
+            Parameters of the class. `percentiles` and `boundary_width` follow the training set of the models
+            where they are not given.
+
+        Raises
+        ------
+        InputError
+            Naming the folder of a model that cannot be used.
+        """
+        for folder in filter(None, (unet_dir, stardist_dir)):
+            made = training.training_set_of(Path(folder))
+            if {"pmin", "pmax"} <= made.keys():
+                settings.setdefault("percentiles", (made["pmin"], made["pmax"]))
+            if folder == unet_dir and "boundary_width" in made:
+                settings.setdefault("boundary_width", made["boundary_width"])
+        return cls(
+            star_model=stardist.load(stardist_dir) if stardist_dir else None,
+            unet_model=unet.load(unet_dir) if unet_dir else None,
+            denoiser=denoising.load(denoiser_dir) if denoiser_dir else None,
+            tissue_model=unet.load(tissue_dir) if tissue_dir else None,
+            **settings,
+        )
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Whose labels a frame gets, the chosen method first."""
+        others = tuple(m for m in METHODS if m != self.method) if self.compare else ()
+        return (self.method, *others)
+
+    @property
+    def n_dim(self) -> int:
+        """Dimensions of the models."""
+        return int(self._models()[0].config.n_dim)
+
+    def _models(self) -> list[Any]:
+        models = (self.star_model, self.unet_model, self.denoiser, self.tissue_model)
+        return [m for m in models if m is not None]
+
+    def __call__(self, frame: NDArray, *, mask: NDArray[np.bool_] | None = None) -> Segmentation:
+        """Segment one frame.
+
+        Parameters
+        ----------
+        frame : ndarray, (Z, Y, X), or (Y, X)
+            Raw intensities.
+        mask : ndarray of bool, shape of `frame`, optional
+            Tissue or region of interest: cells with less than half of their voxels in it are left out.
+
+        Returns
+        -------
+        Segmentation
+
+        Raises
+        ------
+        InputError
+            If the frame does not suit the models, or has no contrast.
+        """
+        outputs = self.network_outputs(frame, mask=mask)
+        labels = {m: self.labels_from_outputs(outputs, method=m) for m in self.methods}
+        return Segmentation(
+            {m: found.reshape(np.shape(frame)) for m, found in labels.items()}, outputs.seconds
+        )
+
+    def network_outputs(self, frame: NDArray, *, mask: NDArray[np.bool_] | None = None) -> Outputs:
+        """Run every network that is needed, once, over one frame.
+
+        Parameters and errors are those of a call of the segmenter.
+        """
+        frame = np.asarray(frame)
+        stack = frame if frame.ndim == 3 else frame[np.newaxis]
+        seconds: dict[str, float] = {}
+        flat = len(stack) == 1
+        if flat if self.n_dim == 3 else not (flat or self.slice_wise):
+            inference.check_image_for(self._models()[0], stack[0] if flat else stack)
+        planes = list(stack) if self.n_dim == 2 else [stack]
+        with _timed(seconds, "denoise"):
+            if self.denoiser is not None:
+                planes = [denoising.predict(self.denoiser, p, n_tiles=self.n_tiles) for p in planes]
+                stack = np.stack(planes) if self.n_dim == 2 else planes[0]
+        with _timed(seconds, "normalise"):
+            stack = normalize(stack, *percentile_range(stack, *self.percentiles, name="frame"))
+            planes = list(stack) if self.n_dim == 2 else [stack]
+        tissue, foreground, stars = None, None, ()
+        if self.tissue_model is not None:
+            with _timed(seconds, "tissue"):
+                tissue = self._unet(self.tissue_model, planes, stack.shape) > self.tissue_thresh
+        if mask is not None:
+            if np.shape(mask) != frame.shape:
+                raise InputError("mask", np.shape(mask), f"the shape of the frame, {frame.shape}")
+            given = np.asarray(mask, bool).reshape(stack.shape)
+            tissue = given if tissue is None else tissue & given
+        if self.unet_model is not None and any(m != "stardist" for m in self.methods):
+            with _timed(seconds, "unet"):
+                foreground = self._unet(self.unet_model, planes, stack.shape)
+        if self.star_model is not None and any(m != "unet" for m in self.methods):
+            with _timed(seconds, "stardist"):
+                stars = tuple(
+                    stardist.predict(
+                        self.star_model,
+                        p,
+                        n_tiles=self.n_tiles,
+                        floor=self._floor,
+                        voxel_size=self.voxel_size,
+                    )
+                    for p in planes
+                )
+        return Outputs(stars, foreground, tissue, seconds)
+
+    @property
+    def _floor(self) -> float | None:
+        return self.prob_thresh if self.candidate_floor is None else self.candidate_floor
+
+    def _unet(self, model: Any, planes: list[NDArray], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        return np.stack([unet.predict(model, p, n_tiles=self.n_tiles) for p in planes]).reshape(shape)
+
+    def labels_from_outputs(
+        self,
+        outputs: Outputs,
+        *,
+        method: str | None = None,
+        prob: float | None = None,
+        nms: float | None = None,
+        foreground: float | None = None,
+    ) -> NDArray[np.int32]:
+        """Return the labels that are written, for any thresholds; no network runs.
+
+        Parameters
+        ----------
+        outputs : Outputs
+            From `network_outputs`.
+        method : {"vollseg", "stardist", "unet"}, optional
+            None: the segmenter's.
+        prob, nms, foreground : float, optional
+            Thresholds instead of the segmenter's own.
+
+        Returns
+        -------
+        ndarray of int32, (Z, Y, X)
+            Labels 1…n.
+        """
+        method = method or self.method
+        cut = self.foreground_thresh if foreground is None else foreground
+        if method == "stardist":
+            planes = self._star_labels(outputs, prob, nms)
+        elif method == "unet":
+            with _timed(outputs.seconds, "components"):
+                planes = [self._components(plane > cut) for plane in self._planes(outputs.foreground)]
+        else:
+            stars = self._star_labels(outputs, prob, nms)
+            with _timed(outputs.seconds, "fusion"):
+                planes = [
+                    fuse(
+                        star.full_probability() if self.use_probability else star.full_distance(),
+                        labels,
+                        plane > cut,
+                        voxel_size=spacing_of(self.voxel_size, labels.ndim),
+                        boundary_width=self.boundary_width,
+                    )
+                    for star, labels, plane in zip(
+                        outputs.stars, stars, self._planes(outputs.foreground), strict=True
+                    )
+                ]
+        with _timed(outputs.seconds, "filter"):
+            if len(planes) > 1:
+                labels = stitch_slices(planes, self.stitch_threshold)
+            else:
+                labels = planes[0] if planes[0].ndim == 3 else planes[0][np.newaxis]
+            return self._filtered(labels, outputs.mask)
+
+    def _planes(self, image: NDArray | None) -> list[NDArray]:
+        assert image is not None
+        return list(image) if self.n_dim == 2 else [image]
+
+    def _star_labels(
+        self, outputs: Outputs, prob: float | None, nms: float | None
+    ) -> list[NDArray[np.int32]]:
+        """Instances of every plane; the last ones are kept, since the methods and a search share them."""
+        own = self.star_model.thresholds
+        key = (_given(prob, self.prob_thresh, own.prob), _given(nms, self.nms_thresh, own.nms))
+        if outputs._last_stars is None or outputs._last_stars[0] != key:
+            with _timed(outputs.seconds, "nms"):
+                found = [
+                    stardist.instances(self.star_model, star, prob_thresh=key[0], nms_thresh=key[1])[0]
+                    for star in outputs.stars
+                ]
+            outputs._last_stars = (key, found)
+        return outputs._last_stars[1]
+
+    def _components(self, foreground: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """Components of the mask, grown back by what was carved off between them, not into the background."""
+        labels = instances_from_binary(foreground)
+        if self.boundary_width == 0 or not labels.any():
+            return labels
+        import edt
+
+        spacing = spacing_of(self.voxel_size, labels.ndim)
+        closed = close_gaps(foreground, self.boundary_width, spacing)
+        return watershed(edt.edt(~foreground, anisotropy=spacing), labels, closed)
+
+    def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
+        """Remove cells by size and tissue, and number the others 1…n."""
+        flat = len(labels) == 1
+        voxel = float(np.prod(spacing_of(self.voxel_size, 2 if flat else 3)))
+        counts = np.bincount(labels.ravel())
+        keep = counts > 0
+        keep[0] = False
+        if self.min_size_um3 is not None:
+            keep &= counts * voxel >= self.min_size_um3
+        if self.max_size_um3 is not None:
+            keep &= counts * voxel <= self.max_size_um3
+        if mask is not None:
+            inside = np.bincount(labels[mask], minlength=len(counts))
+            keep &= 2 * inside >= counts
+        ids = np.zeros(len(counts), np.int32)
+        ids[keep] = np.arange(1, np.count_nonzero(keep) + 1)
+        return ids[labels]
+
+
+def close_gaps(mask: NDArray[np.bool_], width: float, spacing: Sequence[float]) -> NDArray[np.bool_]:
+    """Fill gaps up to twice `width` µm across and leave outer borders where they are (morphological closing).
+
+    Parameters
+    ----------
+    mask : ndarray of bool, (Z, Y, X) or (Y, X)
+    width : float
+        µm.
+    spacing : sequence of float
+        Voxel size in µm, one per axis.
+    """
+    import edt
+
+    spacing = tuple(float(s) for s in spacing)
+    # Beyond the image nothing is known: the closing treats it as more of the same.
+    reach = [int(np.ceil(width / s)) for s in spacing]
+    padded = np.pad(mask, [(r, r) for r in reach])
+    grown = edt.edt(~padded, anisotropy=spacing) <= width * (1 + 1e-6)
+    shrunk = edt.edt(np.ascontiguousarray(grown), anisotropy=spacing) > width * (1 + 1e-6)
+    inner = tuple(slice(r, r + n) for r, n in zip(reach, mask.shape, strict=True))
+    return mask | shrunk[inner]
+
+
+def _given(*values: float | None) -> float:
+    """Return the first value that is given."""
+    return next(float(value) for value in values if value is not None)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
