@@ -29,7 +29,6 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import denoising, inference, stardist, training, unet
 from helpers.models.stardist import StarPrediction
-from helpers.segmentation.fusion import fuse
 from helpers.segmentation.stitching import stitch_slices
 from helpers.segmentation.watershed import watershed
 
@@ -348,6 +347,8 @@ class VollSegSegmenter:
             with _timed(outputs.seconds, "components"):
                 planes = [self._components(plane > cut) for plane in self._planes(outputs.foreground)]
         else:
+            from helpers.segmentation.fusion import fuse
+
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
                 planes = [
