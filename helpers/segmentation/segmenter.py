@@ -15,7 +15,7 @@ sought on just those (`helpers.segmentation.thresholds`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +107,9 @@ class VollSegSegmenter:
         StarDist's thresholds; None: those in its folder.
     foreground_thresh : float
         The U-Net's cut.
+    thresholds : mapping, optional
+        Method → its own ``prob``, ``nms`` and ``foreground``, which win over the three above: what
+        `helpers.segmentation.thresholds` found best for each method.
     use_probability : bool
         Flood StarDist's probability; False: the mean length of its rays.
     boundary_width : float
@@ -143,6 +146,7 @@ class VollSegSegmenter:
     prob_thresh: float | None = None
     nms_thresh: float | None = None
     foreground_thresh: float = 0.5
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     use_probability: bool = True
     boundary_width: float = 0.0
     min_size_um3: float | None = None
@@ -176,6 +180,12 @@ class VollSegSegmenter:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(name, value, "between 0 and 1")
+        for method, own in self.thresholds.items():
+            for name, value in own.items():
+                if name not in ("prob", "nms", "foreground") or not 0 <= value <= 1:
+                    raise InputError(
+                        f"thresholds of {method}", {name: value}, "prob, nms and foreground between 0 and 1"
+                    )
         for name in ("boundary_width", "min_size_um3", "max_size_um3"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
@@ -257,7 +267,9 @@ class VollSegSegmenter:
             If the frame does not suit the models, or has no contrast.
         """
         outputs = self.network_outputs(frame, mask=mask)
-        labels = {m: self.labels_from_outputs(outputs, method=m) for m in self.methods}
+        labels = {
+            m: self.labels_from_outputs(outputs, method=m, **self.thresholds.get(m, {})) for m in self.methods
+        }
         return Segmentation(
             {m: found.reshape(np.shape(frame)) for m, found in labels.items()}, outputs.seconds
         )
@@ -309,7 +321,15 @@ class VollSegSegmenter:
 
     @property
     def _floor(self) -> float | None:
-        return self.prob_thresh if self.candidate_floor is None else self.candidate_floor
+        """Below it, candidates are not kept: the lowest threshold that any method will ask for."""
+        if self.candidate_floor is not None:
+            return self.candidate_floor
+        stars = [m for m in self.methods if m != "unet"]
+        asked = [self.thresholds.get(m, {}).get("prob", self.prob_thresh) for m in stars]
+        known = [prob for prob in asked if prob is not None]
+        if not known:
+            return None
+        return min(known) if len(known) == len(asked) else min(*known, float(self.star_model.thresholds.prob))
 
     def _unet(self, model: Any, planes: list[NDArray], shape: tuple[int, ...]) -> NDArray[np.float32]:
         return np.stack([unet.predict(model, p, n_tiles=self.n_tiles) for p in planes]).reshape(shape)
