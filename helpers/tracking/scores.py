@@ -170,6 +170,11 @@ def score(
             for metric in (DivisionMetrics(max_frame_buffer=frame_buffer), CompleteTracks())
         )
     division = divisions[f"Frame Buffer {frame_buffer}"]
+    f1 = division["Division F1"]
+    if np.isnan(f1) and not (
+        np.isnan(division["Division Precision"]) and np.isnan(division["Division Recall"])
+    ):
+        f1 = 0.0  # divisions on one side only: 2·TP / (2·TP + FP + FN)
     challenge = _challenge(ours, theirs, matching.pairs)
     values = {
         "tra": ctc["TRA"],
@@ -177,7 +182,7 @@ def score(
         "lnk": ctc["LNK"],
         "seg": challenge["SEG"],
         "tra_ctc": challenge["TRA"],
-        "division_f1": division["Division F1"],
+        "division_f1": f1,
         "division_precision": division["Division Precision"],
         "division_recall": division["Division Recall"],
         "chota": chota["CHOTA"],
@@ -212,7 +217,8 @@ def wrong_links(
         - ``"missed link"``: a true link that was not predicted;
         - ``"false link"``: a predicted link with an end that matches no true object;
         - ``"id switch"``: a predicted link between two true objects that are not linked;
-        - ``"missed division"``, ``"false division"``: as traccuracy counts them, with tolerance.
+        - ``"missed division"``, ``"false division"``: as traccuracy counts them, with tolerance;
+        - ``"wrong daughters"``: a predicted division at the right place with a daughter that is not hers.
     """
     from traccuracy import NodeFlag
     from traccuracy.metrics import DivisionMetrics
@@ -239,11 +245,13 @@ def wrong_links(
     for tracks, graph, flag, kind in (
         (truth, matched.gt_graph, NodeFlag.FN_DIV, "missed division"),
         (predicted, matched.pred_graph, NodeFlag.FP_DIV, "false division"),
+        (predicted, matched.pred_graph, NodeFlag.WC_DIV, "wrong daughters"),
     ):
         nodes = [
             node - 1
             for node in graph.nodes_by_flag[flag]
-            if graph.graph.nodes[node].get(NodeFlag.MIN_BUFFER_CORRECT, np.inf) > frame_buffer
+            # NaN: no tolerance would make it right.
+            if not graph.graph.nodes[node].get(NodeFlag.MIN_BUFFER_CORRECT.value, np.nan) <= frame_buffer
         ]
         rows = np.array(sorted(nodes), dtype=np.int64)
         parts.append(_link_rows(tracks, np.column_stack([rows, np.full(len(rows), -1)]), kind))
@@ -306,8 +314,9 @@ def _challenge(predicted: Tracks, truth: Tracks, pairs: pd.DataFrame) -> dict[st
     mapped_true = _per_frame(true_labels[pairs["truth"]], at, n_frames)
     mapped = _per_frame(labels[pairs["predicted"]], at, n_frames)
     ious = _per_frame(pairs["iou"].to_numpy(), at, n_frames)
-    present_true = _per_frame(true_labels, truth.objects["frame"].to_numpy(), n_frames)
-    present = _per_frame(labels, predicted.objects["frame"].to_numpy(), n_frames)
+    # py-ctcmetrics looks labels up in these by bisection, so they ascend.
+    present_true = _per_frame(true_labels, truth.objects["frame"].to_numpy(), n_frames, ascending=True)
+    present = _per_frame(labels, predicted.objects["frame"].to_numpy(), n_frames, ascending=True)
     counts = count_acyclic_graph_correction_operations(
         true_table, table, present_true, present, mapped_true, mapped
     )
@@ -330,5 +339,9 @@ def _challenge_table(tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:
     return table.astype(np.int64), label
 
 
-def _per_frame(values: np.ndarray, frames: np.ndarray, n_frames: int) -> list[list]:
-    return [values[frames == t].tolist() for t in range(n_frames)]
+def _per_frame(
+    values: np.ndarray, frames: np.ndarray, n_frames: int, *, ascending: bool = False
+) -> list[list]:
+    order = np.lexsort((values, frames)) if ascending else np.argsort(frames, kind="stable")
+    bounds = np.searchsorted(frames[order], np.arange(1, n_frames))
+    return [part.tolist() for part in np.split(values[order], bounds)]

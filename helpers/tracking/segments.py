@@ -145,12 +145,12 @@ def check_numbers(parameters: object) -> None:
     """Refuse negative or missing numbers in a dataclass of parameters, naming the field."""
     for entry in fields(parameters):  # type: ignore[arg-type]
         value = getattr(parameters, entry.name)
+        if isinstance(value, (bool, SegmentParameters)) or (value is None and entry.default is None):
+            continue
         if isinstance(value, Mapping):
             numbers = {f"{entry.name}[{key!r}]": number for key, number in value.items()}
         else:
             numbers = {entry.name: value}
         for name, number in numbers.items():
-            if number is None or isinstance(number, (bool, str)):
-                continue
             if not isinstance(number, (int, float, np.integer, np.floating)) or not number >= 0:
                 raise InputError(name, number, "give a number, 0 or more")
