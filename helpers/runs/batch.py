@@ -90,8 +90,8 @@ def plan(experiment: Experiment) -> list[Job]:
             continue
         for row in experiment.movies:
             values = {**_movie_values(cls, row), **experiment.steps[step], **_overrides(cls, row)}
-            if "truth" in cls.model_fields and not values.get("truth"):
-                continue
+            if any(not values.get(name) for name in ("truth", "truth_tracks") if name in cls.model_fields):
+                continue  # there is nothing to compare this movie with
             jobs.append(Job(step, _checked(cls, values, experiment, source), row["movie_id"]))
     return jobs
 

@@ -59,10 +59,12 @@ def summarize(jobs: list[Job]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``segmentation.<method>.{f1_50, …}`` pooled over the movies (counts are summed, not ratios averaged), and
+        ``segmentation.<method>.{f1_50, …}`` pooled over the movies (counts are summed, not ratios averaged),
+        ``tracking.<true_labels|predicted_labels>.{tra, det, lnk, division_f1, …}`` averaged over them, and
         ``duration_s.<step>``.
     """
     scores: dict[str, list[MovieScores]] = defaultdict(list)
+    tracking: dict[str, list[dict[str, float | None]]] = defaultdict(list)
     seconds: dict[str, float] = defaultdict(float)
     for job in jobs:
         done = read_done(job.folder)
@@ -72,10 +74,19 @@ def summarize(jobs: list[Job]) -> dict[str, Any]:
         if job.step == "07_evaluate_segmentation":
             for result in read_scores(job.parameters.movie_path("scores")):  # type: ignore[attr-defined]
                 scores[result.method].append(result)
+        if job.step == "09_evaluate_tracking":
+            for name, values in done["results"].items():
+                tracking[name].append(values)
     return {
         "segmentation": {method: summary(pool(results)) for method, results in scores.items()},
+        "tracking": {name: _mean(values) for name, values in tracking.items()},
         "duration_s": {step: round(s, 2) for step, s in seconds.items()},
     }
+
+
+def _mean(values: list[dict[str, float | None]]) -> dict[str, float]:
+    """Average each score over the movies; a movie without divisions, say, has no division score."""
+    return {str(name): float(mean) for name, mean in pd.DataFrame(values).astype(float).mean().items()}
 
 
 def save_scores(results: list[MovieScores], folder: Path) -> None:
@@ -106,7 +117,8 @@ def _tables(found: dict[str, Any]) -> list[pd.DataFrame]:
     if found.get("segmentation"):
         tables.append(pd.DataFrame(found["segmentation"]).T.rename(columns=_SCORE_NAMES))
     if found.get("tracking"):
-        tables.append(pd.DataFrame(found["tracking"]).T)
+        columns = ["tra", "det", "lnk", "seg", "division_f1", "chota", "complete_tracks"]
+        tables.append(pd.DataFrame(found["tracking"]).T[columns])
     return tables
 
 

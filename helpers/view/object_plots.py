@@ -39,10 +39,41 @@ def size_histogram(objects: pd.DataFrame) -> Figure:
     if len(sizes):
         edges = np.geomspace(sizes.min() * 0.95, sizes.max() * 1.05, 40)
         axes.hist(sizes, edges, color=OKABE_ITO["blue"])
-        axes.axvline(float(np.median(sizes)), color=OKABE_ITO["vermillion"], label=f"median {np.median(sizes):.3g}")
+        axes.axvline(
+            float(np.median(sizes)), color=OKABE_ITO["vermillion"], label=f"median {np.median(sizes):.3g}"
+        )
         axes.set_xscale("log")
         axes.legend(frameon=False)
     axes.set_xlabel(names[column])
     axes.set_ylabel("cells")
     axes.set_title(f"{len(objects)} cells in {objects['frame'].nunique()} frames", loc="left")
+    return figure
+
+
+@styled
+def removal_bars(*removed: pd.DataFrame, n_objects: int) -> Figure:
+    """Show how many cells each filter removed.
+
+    Parameters
+    ----------
+    *removed : DataFrame
+        Of the filters, with a column ``reason``; may be empty.
+    n_objects : int
+        Cells before any filter.
+
+    Returns
+    -------
+    Figure
+    """
+    reasons = pd.concat([table["reason"] for table in removed if len(table)] or [pd.Series(dtype=object)])
+    counts = reasons.value_counts()
+    counts["kept"] = n_objects - len(reasons)
+    figure = new_figure(5.2, 0.9 + 0.35 * len(counts))
+    axes = figure.subplots()
+    colors = [OKABE_ITO["blue"] if name == "kept" else OKABE_ITO["vermillion"] for name in counts.index]
+    bars = axes.barh([str(name) for name in counts.index], counts.to_numpy(), color=colors)
+    axes.bar_label(bars, padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("cells, all frames together")
     return figure

@@ -6,6 +6,7 @@ the same classes; a test holds cells and classes together.
 
 from helpers.runs.parameters.base import Parameters
 from helpers.runs.parameters.segmentation import EvaluateSegmentation, Segment
+from helpers.runs.parameters.tracking import EvaluateTracking, Track
 from helpers.runs.parameters.training import (
     CreateDataset,
     OptimizeThresholds,
@@ -23,6 +24,8 @@ STEPS: dict[str, type[Parameters]] = {
         OptimizeThresholds,
         Segment,
         EvaluateSegmentation,
+        Track,
+        EvaluateTracking,
     )
 }
 
@@ -30,9 +33,11 @@ __all__ = [
     "STEPS",
     "CreateDataset",
     "EvaluateSegmentation",
+    "EvaluateTracking",
     "OptimizeThresholds",
     "Parameters",
     "Segment",
+    "Track",
     "TrainDenoiser",
     "TrainSegmentation",
 ]

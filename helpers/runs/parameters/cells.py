@@ -76,6 +76,8 @@ def _line(annotation: Any, default: Any) -> tuple[str, str, str]:
         if optional:  # papermill cannot read "float | None"
             return str(default), name, '{type:"raw"}'
         return str(default), name, '{type:"integer"}' if kind is int else '{type:"number"}'
+    if typing.get_origin(kind) is dict:
+        return str(default), "dict", '{type:"raw"}'
     value = str(list(default)) if isinstance(default, (list, tuple)) else str(default)
     return value, "list", '{type:"raw"}'
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from helpers.runs.parameters.base import OptionalFraction, OptionalPath, OptionalText, Parameters, VoxelSize
 
 
-class _OneMovie(Parameters):
+class OneMovie(Parameters):
     """The movie a notebook works on."""
 
     movie_id: OptionalText = Field(
@@ -22,7 +22,7 @@ class _OneMovie(Parameters):
         return self.path("movies", self.movie_id or "movie", *parts)
 
 
-class Segment(_OneMovie):
+class Segment(OneMovie):
     """A movie becomes labels and a table of cells, frame by frame."""
 
     step: ClassVar[str] = "05_segment"
@@ -100,7 +100,7 @@ class Segment(_OneMovie):
         return own + weights + ([] if given else [self.path("thresholds.json")])
 
 
-class EvaluateSegmentation(_OneMovie):
+class EvaluateSegmentation(OneMovie):
     """Labels are compared with the truth."""
 
     step: ClassVar[str] = "07_evaluate_segmentation"

@@ -1,0 +1,125 @@
+"""Parameters of the notebooks that track and evaluate tracks (08, 09)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from helpers.runs.parameters.base import OptionalPath, VoxelSize
+from helpers.runs.parameters.segmentation import OneMovie
+
+Distance = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Bound = Annotated[float, Field(ge=0)] | None
+
+
+class Track(OneMovie):
+    """Measured cells become tracks: who is who from frame to frame, and who divides."""
+
+    step: ClassVar[str] = "08_track"
+
+    objects: OptionalPath = Field(
+        None,
+        description="Table of cells (objects.csv); empty takes what notebook 05 or 06 left for this movie",
+    )
+    labels: OptionalPath = Field(
+        None,
+        description="Label movie, for the overlap tracker and the exports; empty takes that of notebook 05",
+    )
+    raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm; None reads it from the labels"
+    )
+    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds between two frames; None reads it from the labels"
+    )
+    tracker: Literal["lap", "overlap", "kalman", "advanced_kalman", "nearest"] = Field(
+        "lap",
+        description="'lap' (cells that divide), 'overlap' (slow cells of any shape), 'kalman' (fast cells that keep their direction), 'advanced_kalman' (those that divide too), 'nearest'",
+    )
+    max_distance_um: Distance = Field(15.0, description="Farthest a cell moves between two frames, in µm")
+    penalties: dict[str, float] = Field(
+        {},
+        description="Columns that should stay alike along a link, with weights, such as {'volume_um3': 1.0}",
+    )
+    overlap_weight: float = Field(
+        0.0, ge=0, description="LAP: weight of 1 − IoU in the cost of a link; needs labels"
+    )
+    gap_closing: bool = Field(True, description="LAP: go on after a cell was missed in some frames")
+    gap_closing_max_distance_um: Distance = Field(
+        15.0, description="LAP: farthest a cell moves over a gap, in µm"
+    )
+    max_frame_gap: int = Field(2, ge=1, description="Longest gap in frames: 2 means one missing frame")
+    splitting: bool = Field(False, description="LAP: let cells divide")
+    splitting_max_distance_um: Distance = Field(
+        15.0, description="LAP: farthest a daughter lies from its mother, in µm"
+    )
+    merging: bool = Field(False, description="LAP: let cells fuse")
+    merging_max_distance_um: Distance = Field(
+        15.0, description="LAP: farthest apart two cells that fuse, in µm"
+    )
+    search_radius_um: Distance = Field(
+        20.0, description="Kalman: farthest a cell lies from where it is expected, in µm"
+    )
+    min_iou: Fraction = Field(
+        0.3, description="Overlap: least overlap (IoU) of a cell with itself in the next frame"
+    )
+    min_fraction: Fraction | None = Field(
+        None,
+        description="Overlap: least share of a cell that lies in the one before, which helps with divisions",
+    )
+    scale_factor: Distance = Field(
+        1.0, description="Overlap: enlarge the cells by this factor before comparing"
+    )
+    min_size_um3: Bound = Field(None, description="Leave out smaller cells before tracking: µm³, in 2D µm²")
+    max_size_um3: Bound = Field(None, description="Leave out larger cells before tracking: µm³, in 2D µm²")
+    min_intensity: Bound = Field(None, description="Leave out cells with a mean intensity below this")
+    tissue_mask: OptionalPath = Field(
+        None, description="Mask of the tissue: tracks that never enter it are removed"
+    )
+    min_track_frames: int = Field(1, ge=1, description="Remove tracks that span fewer frames")
+    min_tracklet_s: float = Field(
+        0.0,
+        ge=0,
+        description="Remove daughters that live no longer than so many seconds: rarely true divisions",
+    )
+
+    def objects_path(self) -> Path:
+        """Return the table of cells."""
+        return self.objects or self.movie_path("objects.csv")
+
+    def labels_path(self) -> Path | None:
+        """Return the label movie, or None: a table alone is tracked without images."""
+        if self.labels or self.objects:
+            return self.labels
+        return self.movie_path("labels.zarr")
+
+    def inputs(self) -> list[Path]:
+        """Return the table, the labels and the mask."""
+        return [p for p in (self.objects_path(), self.labels_path(), self.tissue_mask, self.raw) if p]
+
+
+class EvaluateTracking(OneMovie):
+    """Tracks are compared with the truth."""
+
+    step: ClassVar[str] = "09_evaluate_tracking"
+
+    truth: OptionalPath = Field(None, description="True labels of the movie")
+    truth_tracks: OptionalPath = Field(
+        None,
+        description="True tracks: a folder with objects.csv and links.csv, a TrackMate XML, a GEFF or a folder of the Cell Tracking Challenge",
+    )
+    track_true_labels: bool = Field(
+        True,
+        description="Track the true labels too: their errors are the tracker's own, not the segmentation's",
+    )
+    frame_buffer: int = Field(
+        1, ge=0, description="A division found so many frames early or late still counts"
+    )
+
+    def inputs(self) -> list[Path]:
+        """Return the truth, the tracks and the labels they belong to."""
+        own = [p for p in (self.truth, self.truth_tracks) if p]
+        return [*own, self.movie_path("tracks.csv"), self.movie_path("labels.zarr")]
