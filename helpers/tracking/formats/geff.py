@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import dtypes, existing, numbers, replacing, with_dtypes
+from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, replacing, with_dtypes
 from helpers.tracking.formats.trackmate_units import micrometres, seconds
 from helpers.tracking.formats.trackmate_xml import CONTOUR
 from helpers.tracking.tracks import Tracks
@@ -64,7 +64,7 @@ def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None)
     nodes[_TRACKLET] = {"values": tracks.tracklet_ids, "missing": None}
     nodes[_LINEAGE] = {"values": component, "missing": None}
     polygon = None
-    if flat and CONTOUR in objects and any(not _missing(value) for value in objects[CONTOUR]):
+    if flat and CONTOUR in objects and any(not is_missing(value) for value in objects[CONTOUR]):
         polygon = CONTOUR
         nodes[CONTOUR] = _polygons(objects[CONTOUR])
     edges, edge_names = _properties(tracks.links.drop(columns=["source", "target"]), {}, set(), "links")
@@ -200,7 +200,7 @@ def _properties(
         values = numbers(series)
         missing = None
         if values is None:
-            missing = np.array([_missing(value) for value in series], bool)
+            missing = np.array([is_missing(value) for value in series], bool)
             texts = ["" if gone else value for value, gone in zip(series, missing, strict=True)]
             if not all(isinstance(text, str) for text in texts):
                 raise InputError(
@@ -215,11 +215,7 @@ def _properties(
 def _polygons(contours: pd.Series) -> dict[str, Any]:
     from geff.core_io._utils import construct_var_len_props
 
-    return dict(construct_var_len_props([None if _missing(c) else np.asarray(c, float) for c in contours]))
-
-
-def _missing(value: object) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
+    return dict(construct_var_len_props([None if is_missing(c) else np.asarray(c, float) for c in contours]))
 
 
 def _column(prop: Any) -> np.ndarray:

@@ -87,3 +87,8 @@ def frames_of(labels: Any) -> Iterable[np.ndarray]:
     if hasattr(labels, "frame") and hasattr(labels, "shape"):
         return (np.asarray(labels.frame(t)) for t in range(labels.shape[0]))
     return (np.asarray(frame) for frame in labels)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell of a table holds nothing: None, NA or NaN."""
+    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import dtypes, existing, numbers, replacing, with_dtypes
+from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, replacing, with_dtypes
 from helpers.tracking.tracks import Tracks
 
 _SOURCES = "sources"
@@ -88,12 +88,14 @@ def _write_csv(table: pd.DataFrame, path: Path) -> dict[str, Any]:
         series = table[column]
         if numbers(series) is not None:
             continue
-        held = [value for value in series if not _missing(value)]
+        held = [value for value in series if not is_missing(value)]
         if any(isinstance(value, (np.ndarray, list, tuple)) for value in held):
             described["arrays"].append(column)
-            texts = [None if _missing(value) else json.dumps(np.asarray(value).tolist()) for value in series]
+            texts = [
+                None if is_missing(value) else json.dumps(np.asarray(value).tolist()) for value in series
+            ]
             shown[column] = pd.Series(texts, index=series.index, dtype=object)
-        rows = [row for row, value in enumerate(series) if _missing(value)]
+        rows = [row for row, value in enumerate(series) if is_missing(value)]
         if rows:
             described["missing"][column] = rows
     with replacing(path) as temporary:
@@ -130,10 +132,6 @@ def _read_csv(path: Path, described: dict[str, Any] | None) -> pd.DataFrame:
 
 def _is_number(kind: str) -> bool:
     return kind.lower().startswith(("int", "uint", "float", "bool"))
-
-
-def _missing(value: object) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -183,7 +181,7 @@ def _split(table: pd.DataFrame, about: dict[str, Any]) -> tuple[pd.DataFrame, pd
     names = {_SOURCES: "source"} | {c: c[5:] for c in table if str(c).startswith("link_")}
     links: dict[str, Any] = {}
     for column, name in names.items():
-        texts = ["" if _missing(text) else str(text) for text in table[column]]
+        texts = ["" if is_missing(text) else str(text) for text in table[column]]
         links[name] = [value for text in texts for value in text.split(";") if text]
         if column == _SOURCES:
             counts = [text.count(";") + 1 if text else 0 for text in texts]

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import dtypes, frames_of, numbers, replacing
+from helpers.tracking.formats.storage import dtypes, frames_of, is_missing, replacing
+from helpers.tracking.formats.trackmate_attributes import INT32, Attributes, java_numbers
 from helpers.tracking.formats.trackmate_meshes import mesh_path, write_meshes
 from helpers.tracking.formats.trackmate_settings import tracker_element
 from helpers.tracking.formats.trackmate_shapes import Mesh, contours_from_labels, meshes_from_labels
 from helpers.tracking.formats.trackmate_xml import (
     CONTOUR,
     DECLARED,
-    IDENTITY,
     KEEPSAKE,
     POSITIONS,
     SHOWN,
@@ -31,8 +31,6 @@ from helpers.tracking.tracks import Tracks
 
 #: Written into TrackMate@version: the oldest TrackMate whose files look like these.
 _VERSION = "7.11.1"
-_INT32 = 2**31 - 1
-_EXACT = 2**53  # integers that a float can hold
 #: TrackMate takes what is missing here as null and then fails to draw, so that all of it is stated.
 _DISPLAY = {
     "name": "Volltrack", "spotVisible": True, "spotDisplayedAsRoi": True, "spotShowName": False, "spotFilled": True,
@@ -65,9 +63,9 @@ def write_file(
     """Write `tracks`; see `helpers.tracking.formats.trackmate.write`."""
     objects = tracks.objects
     ids = objects["id"]
-    if len(ids) and not (ids.min() >= 0 and ids.max() <= _INT32):
+    if len(ids) and not (ids.min() >= 0 and ids.max() <= INT32):
         raise InputError(
-            "objects.id", [int(ids.min()), int(ids.max())], f"TrackMate's IDs go from 0 to {_INT32}"
+            "objects.id", [int(ids.min()), int(ids.max())], f"TrackMate's IDs go from 0 to {INT32}"
         )
     if labels is not None:
         drawn, shape = _draw(tracks, labels, shape)
@@ -82,8 +80,8 @@ def write_file(
             "but TrackMate will draw them beside the cells of an image whose pixels are not 1 µm.",
             stacklevel=3,
         )
-    spots = _Attributes(_spot_columns(tracks, objects, radius), objects, "objects")
-    edges = _Attributes(tracks.links.drop(columns=["source", "target"]), tracks.links, "links")
+    spots = Attributes(_spot_columns(tracks, objects, radius), objects, "objects")
+    edges = Attributes(tracks.links.drop(columns=["source", "target"]), tracks.links, "links")
     with replacing(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.write(f'<?xml version="1.0" encoding="UTF-8"?>\n<TrackMate version="{_VERSION}">\n')
@@ -108,82 +106,12 @@ def write_file(
             write_meshes(meshes, frames, path)
 
 
-class _Attributes:
-    """The columns of a table as texts of XML attributes, and what of them no attribute can hold."""
-
-    def __init__(self, columns: pd.DataFrame, table: pd.DataFrame, name: str) -> None:
-        self.texts: dict[str, list[str]] = {}
-        self.integer: dict[str, bool] = {}
-        self.numbers: dict[str, np.ndarray] = {}
-        self.renamed: dict[str, str] = {}
-        self.kept: dict[str, list] = {}
-        links = name == "links"
-        for column in columns:
-            series = columns[column]
-            values = numbers(series)
-            if values is None:
-                if column != CONTOUR or links:
-                    self.kept[str(column)] = _storable(series, f"{name}.{column}")
-                continue
-            attribute = {"cost": "LINK_COST"}.get(str(column), str(column)) if links else str(column)
-            attribute = self._attribute(attribute)
-            if attribute != column and column != "cost":
-                self.renamed[attribute] = str(column)
-            if (
-                values.dtype.kind in "iu"
-                and len(values)
-                and max(abs(int(values.min())), int(values.max())) > _EXACT
-            ):
-                self.kept[str(column)] = values.tolist()
-            self.numbers[attribute] = values
-            self.texts[attribute] = java_numbers(values)
-            self.integer[attribute] = bool(
-                values.dtype.kind in "iu" and (np.abs(values.astype(float)) <= _INT32).all()
-            )
-
-    def _attribute(self, column: str) -> str:
-        name = {"label": "LABEL"}.get(column, column)
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-        if not re.match(r"[A-Za-z_]", name):
-            name = f"_{name}"
-        reserved = IDENTITY | set(POSITIONS) | {"FRAME", "SPOT_SOURCE_ID", "SPOT_TARGET_ID"}
-        while name in self.texts or name in reserved or name.lower().startswith("xml"):
-            name = f"_{name}"
-        return name
-
-    def declarations(self) -> Iterable[tuple[str, bool]]:
-        return self.integer.items()
-
-
-def java_numbers(values: np.ndarray) -> list[str]:
-    """Return numbers as texts that Java and Python read back to the same value (NaN, Infinity)."""
-    if values.dtype.kind in "iu":
-        return list(map(str, values.tolist()))
-    texts = list(map(repr, values.astype(np.float64).tolist()))
-    for row in np.flatnonzero(~np.isfinite(values)).tolist():
-        texts[row] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[texts[row]]
-    return texts
-
-
-def _storable(series: pd.Series, name: str) -> list:
-    values = [None if _missing(value) else value for value in series]
-    try:
-        json.dumps(values)
-    except TypeError:
-        raise InputError(name, str(series.dtype), "a column of numbers or of text can be written") from None
-    return values
-
-
-def _missing(value: object) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
-
-
 def _printable(text: str) -> str:
     """Leave out the control characters that no XML may contain."""
     return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text)
 
 
-def _keepsake(tracks: Tracks, objects: pd.DataFrame, spots: _Attributes, edges: _Attributes) -> str:
+def _keepsake(tracks: Tracks, objects: pd.DataFrame, spots: Attributes, edges: Attributes) -> str:
     """Return as JSON what a reader of ours needs to restore the tables exactly."""
     ids = list(map(str, objects["id"].tolist()))
     pairs = [f"{s} {t}" for s, t in zip(tracks.links["source"], tracks.links["target"], strict=True)]
@@ -204,7 +132,7 @@ def _keepsake(tracks: Tracks, objects: pd.DataFrame, spots: _Attributes, edges: 
     return json.dumps(keep)
 
 
-def _added(spots: _Attributes, objects: pd.DataFrame) -> list[str]:
+def _added(spots: Attributes, objects: pd.DataFrame) -> list[str]:
     columns = {spots.renamed.get(attribute, attribute) for attribute in spots.texts} | {SHOWN, "name"}
     return sorted(columns - set(objects.columns))
 
@@ -296,7 +224,7 @@ def _declaration(feature: str, integer: bool) -> str:
 _TRACK_FEATURES = [feature for feature in DECLARED if feature.startswith(("TRACK_", "NUMBER_"))]
 
 
-def _write_declarations(file: TextIO, spots: _Attributes, edges: _Attributes) -> None:
+def _write_declarations(file: TextIO, spots: Attributes, edges: Attributes) -> None:
     groups = {
         "SpotFeatures": [*[(name, name == "FRAME") for name in (*POSITIONS, "FRAME")], *spots.declarations()],
         "EdgeFeatures": [("SPOT_SOURCE_ID", True), ("SPOT_TARGET_ID", True), *edges.declarations()],
@@ -310,13 +238,13 @@ def _write_declarations(file: TextIO, spots: _Attributes, edges: _Attributes) ->
     file.write("    </FeatureDeclarations>\n")
 
 
-def _write_spots(file: TextIO, objects: pd.DataFrame, spots: _Attributes, n_frames: int) -> None:
+def _write_spots(file: TextIO, objects: pd.DataFrame, spots: Attributes, n_frames: int) -> None:
     order = _spot_order(objects)
     ids, frames = objects["id"].tolist(), objects["frame"].tolist()
     names = [f'"ID{i}"' for i in ids]
     if "name" in objects:
         names = [
-            default if _missing(name) or str(name) == "" else quoteattr(_printable(str(name)))
+            default if is_missing(name) or str(name) == "" else quoteattr(_printable(str(name)))
             for name, default in zip(objects["name"], names, strict=True)
         ]
     position = {feature: java_numbers(objects[column].to_numpy()) for feature, column in POSITIONS.items()}
@@ -337,7 +265,7 @@ def _write_spots(file: TextIO, objects: pd.DataFrame, spots: _Attributes, n_fram
 
 
 def _end_of_spot(contour: object, spot: int) -> str:
-    if _missing(contour):
+    if is_missing(contour):
         return " />\n"
     points = np.asarray(contour, float)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
@@ -348,7 +276,7 @@ def _end_of_spot(contour: object, spot: int) -> str:
     return f' ROI_N_POINTS="{len(points)}">{" ".join(java_numbers(points[:, ::-1].ravel()))}</Spot>\n'
 
 
-def _write_tracks(file: TextIO, tracks: Tracks, objects: pd.DataFrame, edges: _Attributes) -> None:
+def _write_tracks(file: TextIO, tracks: Tracks, objects: pd.DataFrame, edges: Attributes) -> None:
     order = _edge_order(tracks)
     link_tracks = tracks.track_ids[tracks.link_rows[:, 0]][order]
     source, target = tracks.links["source"].tolist(), tracks.links["target"].tolist()
