@@ -25,13 +25,13 @@ from numba.extending import intrinsic
 from helpers.errors import InputError
 
 #: Voxels beyond what 32-bit positions can address.
-MAX_VOXELS = 2**31 - 2
+MAX_VOXELS = 2**31 - 1
 _OUTSIDE = -1
 #: The landscape's range is cut into 2**_TOP_BITS equal parts, and each part as finely as it is populated.
 _TOP_BITS = 12
 _KEY_BITS = 32
 #: Voxels a bucket gets in all, and how many of those waiting lie side by side.
-_PER_BUCKET = 256
+_PER_BUCKET = 1024
 _CHUNK = 16
 
 
@@ -207,52 +207,48 @@ def _histogram(keys: Any, labels: Any, zero: int, descending: bool, place: Any) 
     return counts
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _before(key_a: int, age_a: int, key_b: int, age_b: int) -> bool:
-    return key_a < key_b or (key_a == key_b and age_a < age_b)
-
-
 @njit(cache=True, nogil=True)
-def _heap_push(heap: Any, n: int, key: int, age: int, voxel: int) -> None:
+def _heap_push(heap_key: Any, heap_entry: Any, n: int, key: int, entry: int) -> None:
+    """Add to `n` entries. An entry is (age << 31) | voxel, so that equal keys are ordered by age."""
     i = n
     while i > 0:
         parent = (i - 1) >> 1
-        if not _before(key, age, heap[parent, 0], heap[parent, 1]):
+        if key > heap_key[parent] or (key == heap_key[parent] and entry > heap_entry[parent]):
             break
-        heap[i] = heap[parent]
+        heap_key[i] = heap_key[parent]
+        heap_entry[i] = heap_entry[parent]
         i = parent
-    heap[i, 0] = key
-    heap[i, 1] = age
-    heap[i, 2] = voxel
+    heap_key[i] = key
+    heap_entry[i] = entry
 
 
 @njit(cache=True, nogil=True)
-def _heap_pop(heap: Any, n: int) -> None:
+def _heap_pop(heap_key: Any, heap_entry: Any, n: int) -> None:
     """Remove the first of `n` entries."""
+    # Sink the hole to the bottom, then lift the last entry into place: half the comparisons.
     last = n - 1
-    key, age, voxel = heap[last, 0], heap[last, 1], heap[last, 2]
     i = 0
-    while True:
-        child = 2 * i + 1
-        if child >= last:
-            break
-        if child + 1 < last and _before(
-            heap[child + 1, 0], heap[child + 1, 1], heap[child, 0], heap[child, 1]
-        ):
-            child += 1
-        if not _before(heap[child, 0], heap[child, 1], key, age):
-            break
-        heap[i] = heap[child]
+    child = 1
+    while child + 1 < last:
+        child += np.int64(
+            (heap_key[child + 1] < heap_key[child])
+            | ((heap_key[child + 1] == heap_key[child]) & (heap_entry[child + 1] < heap_entry[child]))
+        )
+        heap_key[i] = heap_key[child]
+        heap_entry[i] = heap_entry[child]
         i = child
-    heap[i, 0] = key
-    heap[i, 1] = age
-    heap[i, 2] = voxel
+        child = 2 * i + 1
+    if child < last:
+        heap_key[i] = heap_key[child]
+        heap_entry[i] = heap_entry[child]
+        i = child
+    _heap_push(heap_key, heap_entry, i, heap_key[last], heap_entry[last])
 
 
 @njit(cache=True, nogil=True)
 def _longer(array: Any) -> Any:
-    longer = np.empty((array.shape[0] + array.shape[0] // 2, array.shape[1]), array.dtype)
-    longer[: array.shape[0]] = array
+    longer = np.empty(array.size + array.size // 2, array.dtype)
+    longer[: array.size] = array
     return longer
 
 
@@ -290,11 +286,12 @@ def _flood(
     first = np.full(n_buckets, -1, np.int32)
     last = np.full(n_buckets, -1, np.int32)
     filled = np.full(n_buckets, _CHUNK, np.int32)
-    chunks = np.empty((1 << 10, _CHUNK), np.int32)
-    following = np.empty((1 << 10, 1), np.int32)
+    chunks = np.empty(_CHUNK << 10, np.int32)
+    following = np.empty(1 << 10, np.int32)
     n_chunks = 0
     free = -1
-    heap = np.empty((1 << 8, 3), np.int64)
+    heap_key = np.empty(1 << 10, np.int64)
+    heap_entry = np.empty(1 << 10, np.int64)
     heap_size = 0
     neighbours = np.empty(6, np.int64)
     age = 0
@@ -316,33 +313,35 @@ def _flood(
             waiting = False
             if fifo:
                 waiting = first[current] != last[current] or fifo_next < filled[current]
-            if heap_size > 0 and (not waiting or heap[0, 0] < fifo_key):
-                i = heap[0, 2]
-                _heap_pop(heap, heap_size)
+            if heap_size > 0 and (not waiting or heap_key[0] < fifo_key):
+                i = heap_entry[0] & MAX_VOXELS
+                _heap_pop(heap_key, heap_entry, heap_size)
                 heap_size -= 1
             elif waiting:
                 chunk = np.int64(first[current])
                 if fifo_next == _CHUNK:
-                    first[current] = following[chunk, 0]
-                    following[chunk, 0] = free
+                    first[current] = following[chunk]
+                    following[chunk] = free
                     free = chunk
                     chunk = np.int64(first[current])
                     fifo_next = 0
-                i = np.int64(chunks[chunk, fifo_next])
+                i = np.int64(chunks[chunk * _CHUNK + fifo_next])
                 fifo_next += 1
                 ahead = fifo_next + 7
                 if chunk == last[current]:
                     if ahead < filled[current]:
-                        _prefetch_around(keys, labels, np.int64(chunks[chunk, ahead]), nx, plane)
+                        _prefetch_around(keys, labels, np.int64(chunks[chunk * _CHUNK + ahead]), nx, plane)
                 elif ahead < _CHUNK:
-                    _prefetch_around(keys, labels, np.int64(chunks[chunk, ahead]), nx, plane)
+                    _prefetch_around(keys, labels, np.int64(chunks[chunk * _CHUNK + ahead]), nx, plane)
                 else:
-                    after = np.int64(following[chunk, 0])
+                    after = np.int64(following[chunk])
                     if after != last[current] or ahead - _CHUNK < filled[current]:
-                        _prefetch_around(keys, labels, np.int64(chunks[after, ahead - _CHUNK]), nx, plane)
+                        _prefetch_around(
+                            keys, labels, np.int64(chunks[after * _CHUNK + ahead - _CHUNK]), nx, plane
+                        )
             else:
                 if fifo and first[current] >= 0:
-                    following[first[current], 0] = free
+                    following[first[current]] = free
                     free = np.int64(first[current])
                     first[current] = -1
                     filled[current] = _CHUNK
@@ -356,28 +355,35 @@ def _flood(
                 fifo = True
                 fifo_next = 0
                 chunk = np.int64(first[current])
-                fifo_key = _key(keys[chunks[chunk, 0]], zero, descending)
+                fifo_key = _key(keys[chunks[chunk * _CHUNK + 0]], zero, descending)
                 while fifo and chunk >= 0:
                     n = _CHUNK if chunk != last[current] else np.int64(filled[current])
                     for k in range(n):
-                        if _key(keys[chunks[chunk, k]], zero, descending) != fifo_key:
+                        if _key(keys[chunks[chunk * _CHUNK + k]], zero, descending) != fifo_key:
                             fifo = False
-                    chunk = np.int64(following[chunk, 0]) if chunk != last[current] else np.int64(-1)
+                    chunk = np.int64(following[chunk]) if chunk != last[current] else np.int64(-1)
                 if not fifo:
                     chunk = np.int64(first[current])
                     while True:
                         at_end = chunk == last[current]
                         n = _CHUNK if not at_end else np.int64(filled[current])
                         for k in range(n):
-                            v = np.int64(chunks[chunk, k])
-                            if heap_size == heap.shape[0]:
-                                heap = _longer(heap)
+                            v = np.int64(chunks[chunk * _CHUNK + k])
+                            if heap_size == heap_key.size:
+                                heap_key = _longer(heap_key)
+                                heap_entry = _longer(heap_entry)
                             age += 1
-                            _heap_push(heap, heap_size, _key(keys[v], zero, descending), age, v)
+                            _heap_push(
+                                heap_key,
+                                heap_entry,
+                                heap_size,
+                                _key(keys[v], zero, descending),
+                                (age << 31) | v,
+                            )
                             heap_size += 1
                             _prefetch_around(keys, labels, v, nx, plane)
-                        after = np.int64(following[chunk, 0])
-                        following[chunk, 0] = free
+                        after = np.int64(following[chunk])
+                        following[chunk] = free
                         free = chunk
                         if at_end:
                             break
@@ -412,26 +418,30 @@ def _flood(
                 if filled[b] == _CHUNK:
                     if free >= 0:
                         chunk = np.int64(free)
-                        free = np.int64(following[chunk, 0])
+                        free = np.int64(following[chunk])
                     else:
-                        if n_chunks == chunks.shape[0]:
-                            chunks = _longer(chunks)
+                        if n_chunks == following.size:
                             following = _longer(following)
+                            longer = np.empty(following.size * _CHUNK, np.int32)
+                            longer[: chunks.size] = chunks
+                            chunks = longer
                         chunk = np.int64(n_chunks)
                         n_chunks += 1
                     if first[b] < 0:
                         first[b] = chunk
                     else:
-                        following[last[b], 0] = chunk
+                        following[last[b]] = chunk
                     last[b] = chunk
                     filled[b] = 0
-                chunks[last[b], filled[b]] = n
+                chunks[np.int64(last[b]) * _CHUNK + filled[b]] = n
                 filled[b] += 1
             else:
-                if heap_size == heap.shape[0]:
-                    heap = _longer(heap)
+                if heap_size == heap_key.size:
+                    heap_key = _longer(heap_key)
+                    heap_entry = _longer(heap_entry)
                 age += 1
-                _heap_push(heap, heap_size, key, age, n)
+                _heap_push(heap_key, heap_entry, heap_size, key, (age << 31) | n)
+                _prefetch_around(keys, labels, n, nx, plane)
                 heap_size += 1
             if seeding:
                 break
