@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from helpers.errors import InputError
 
@@ -173,9 +173,9 @@ class LinkCost:
             # As a fourth coordinate, far apart: other times are out of reach, the same time adds nothing.
             a = np.column_stack([a, times[0] * (2 * radius + 1)])
             b = np.column_stack([b, times[1] * (2 * radius + 1)])
-        tree = cKDTree(b)
+        tree = KDTree(b)
         for start in range(0, len(a), _CHUNK):
-            near = cKDTree(a[start : start + _CHUNK]).sparse_distance_matrix(
+            near = KDTree(a[start : start + _CHUNK]).sparse_distance_matrix(
                 tree, radius, output_type="ndarray"
             )
             yield near["i"] + start, near["j"].copy()

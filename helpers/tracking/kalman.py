@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from helpers.errors import InputError
 from helpers.progress import progress
@@ -164,8 +164,8 @@ def link_nearest(
         if following is None:
             continue
         a, b = points.positions[start:end], points.positions[end:following]
-        near = cKDTree(a).sparse_distance_matrix(
-            cKDTree(b), np.nextafter(max_distance, np.inf), output_type="ndarray"
+        near = KDTree(a).sparse_distance_matrix(
+            KDTree(b), np.nextafter(max_distance, np.inf), output_type="ndarray"
         )
         near = near[np.lexsort((near["j"], near["i"], near["v"]))]
         free_a, free_b = np.ones(len(a), bool), np.ones(len(b), bool)

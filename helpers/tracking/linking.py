@@ -9,7 +9,7 @@ Method: Jaqaman et al. 2008 (Nature Methods 5, 695) as TrackMate simplified it (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -157,7 +157,7 @@ def tracks_from(
     return Tracks(objects, table, voxel_size, frame_interval)  # type: ignore[arg-type]
 
 
-def _frame_pairs(points: Points, frames: np.ndarray):
+def _frame_pairs(points: Points, frames: np.ndarray) -> Iterator[tuple[Points, Points, int, int]]:
     """Yield (points at t, points at t + 1, where each begins) for all t that have both."""
     present, starts = np.unique(frames, return_index=True)
     ends = np.append(starts[1:], len(frames))
@@ -166,8 +166,8 @@ def _frame_pairs(points: Points, frames: np.ndarray):
         yield (
             points.take(slice(starts[k], ends[k])),
             points.take(slice(starts[k + 1], ends[k + 1])),
-            starts[k],
-            starts[k + 1],
+            int(starts[k]),
+            int(starts[k + 1]),
         )
 
 

@@ -315,7 +315,7 @@ def _scaled(numbers: np.ndarray, n: int, scale: float) -> csr_array:
     return csr_array((np.ones(len(row), np.int64), (row, column)), shape=size)
 
 
-def checked_frames(frames: Iterable[np.ndarray] | Any) -> Iterator[np.ndarray]:
+def checked_frames(frames: Any) -> Iterator[np.ndarray]:
     """Yield the frames of an iterable or a label movie, all of one shape and of integers."""
     shape: tuple[int, ...] | None = None
     if hasattr(frames, "frame") and hasattr(frames, "shape"):

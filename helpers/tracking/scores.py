@@ -74,11 +74,10 @@ def match_objects(
         tables.append(table)
     parts = [pd.DataFrame({"truth": np.empty(0, int), "predicted": np.empty(0, int), "iou": np.empty(0)})]
     ours, theirs = checked_frames(predicted_labels), checked_frames(true_labels)
-    missing = object()
     t = -1
-    for t, (a, b) in enumerate(zip_longest(ours, theirs, fillvalue=missing)):
-        if a is missing or b is missing:
-            short = "predicted_labels" if a is missing else "true_labels"
+    for t, (a, b) in enumerate(zip_longest(ours, theirs, fillvalue=None)):
+        if a is None or b is None:
+            short = "predicted_labels" if a is None else "true_labels"
             raise InputError(short, f"{t} frames", "both movies have the same number of frames")
         if a.shape != b.shape:
             raise InputError(f"predicted_labels[{t}].shape", a.shape, f"the shape of true_labels, {b.shape}")
