@@ -98,7 +98,7 @@ class Generator:
         self._diameter = diameter
         # The warp bends cells: waves of one to two cell diameters, short of folding space onto itself.
         waves, bend = (
-            (1.2 * diameter, 2.2 * diameter),
+            (1.1 * diameter, 2.0 * diameter),
             (0.13 if s.is_2d else 0.18) * s.irregularity * diameter,
         )
         warp = Warp.create(24, waves, bend, 1.2 * s.speed, s.is_2d, streams[2])

@@ -280,8 +280,8 @@ class Motion:
         axis /= np.linalg.norm(axis)
         side -= side @ axis * axis
         side /= np.linalg.norm(side)
-        reach, bend = self.rng.uniform(0.68, 0.85), self.rng.uniform(0.6, 0.9)
-        if not self.cells[i].daughters and self.rng.random() < 0.7:
+        reach, bend = self.rng.uniform(0.72, 0.89), self.rng.uniform(0.7, 1.0)
+        if not self.cells[i].daughters and self.rng.random() < 0.75:
             # A bent cell: the middle point stands back, and a neighbour fills the hollow.
             hollow = bend * side / 3
             offsets = np.array([reach * axis + hollow, -2 * hollow, -reach * axis + hollow])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from numbers import Real
+from typing import cast
 
 from helpers.errors import InputError
 
@@ -39,7 +42,7 @@ class SyntheticSettings:
     rhythm_amplitude : float
         Relative amplitude of the rhythm in the cytoplasm, 0 (switched off) to < 1.
     rhythm_periods : tuple of float
-        Shortest and longest period in frames (at least 2, after Nyquist).
+        Shortest and longest period in frames (above 2, after Nyquist).
     photons : float
         Photons per voxel at the brightness of a typical membrane before blur; fewer are noisier.
     read_noise : float
@@ -80,48 +83,15 @@ class SyntheticSettings:
     illumination: float = 0.35
 
     def __post_init__(self) -> None:
-        for name in ("shape", "voxel_size", "psf"):
+        for name, (kind, count, low, high) in _ALLOWED.items():
             value = getattr(self, name)
-            if len(value) != 3:
-                raise InputError(name, value, "give three numbers: z, y, x")
-            object.__setattr__(self, name, tuple(value))
-        for name in ("shape", "n_frames", "n_cells", "seed"):
-            value = getattr(self, name)
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, bool) or number != int(number):
-                    raise InputError(name, value, "give whole numbers")
-        if min(self.shape) < 1 or min(self.shape[1:]) < 8:
-            raise InputError("shape", self.shape, "Z ≥ 1 (1 for 2D) and Y, X ≥ 8 voxels")
+            object.__setattr__(self, name, _checked(name, value, kind, count, low, high))
+        if min(self.shape[1:]) < 8:
+            raise InputError("shape", self.shape, "Y and X need at least 8 voxels")
         if 1 < self.shape[0] < 6:
             raise InputError("shape", self.shape, "a closed tissue needs Z ≥ 6 slices, or Z = 1 for 2D")
-        _at_least("n_frames", self.n_frames, 1)
-        _at_least("n_cells", self.n_cells, 1)
-        _at_least("seed", self.seed, 0)
-        for name in ("voxel_size", "frame_interval", "photons", "membrane_width"):
-            value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(v) and v > 0 for v in numbers):
-                raise InputError(name, value, "must be greater than 0")
-        for name in ("psf", "division_rate", "speed", "read_noise", "cytoplasm"):
-            value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(v) and v >= 0 for v in numbers):
-                raise InputError(name, value, "must be at least 0")
-        for name, top in {
-            "irregularity": 1.3,
-            "speed": 0.3,
-            "rhythmic_fraction": 1.0,
-            "rhythm_amplitude": 0.95,
-            "haze": 0.9,
-            "unevenness": 1.0,
-            "illumination": 0.9,
-        }.items():
-            value = getattr(self, name)
-            if not 0 <= value <= top:
-                raise InputError(name, value, f"must lie between 0 and {top}")
-        periods = self.rhythm_periods
-        if len(periods) != 2 or not 2 <= periods[0] <= periods[1]:
-            raise InputError("rhythm_periods", periods, "give (shortest, longest) in frames, 2 ≤ shortest")
+        if self.rhythm_periods[0] > self.rhythm_periods[1]:
+            raise InputError("rhythm_periods", self.rhythm_periods, "give the shortest period first")
 
     @property
     def is_2d(self) -> bool:
@@ -129,9 +99,51 @@ class SyntheticSettings:
         return self.shape[0] == 1
 
 
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(name, value, f"must be at least {least}")
+#: Of every setting: its kind, how many numbers (0: one, not in a tuple), and from where to where it may go.
+_ALLOWED: dict[str, tuple[type, int, float, float]] = {
+    "shape": (int, 3, 1, math.inf),
+    "n_frames": (int, 0, 1, math.inf),
+    "n_cells": (int, 0, 1, math.inf),
+    "voxel_size": (float, 3, 1e-6, math.inf),
+    "frame_interval": (float, 0, 1e-9, math.inf),
+    "seed": (int, 0, 0, math.inf),
+    "division_rate": (float, 0, 0, 1),
+    "speed": (float, 0, 0, 0.3),
+    "irregularity": (float, 0, 0, 1.3),
+    "rhythmic_fraction": (float, 0, 0, 1),
+    "rhythm_amplitude": (float, 0, 0, 0.95),
+    "rhythm_periods": (float, 2, 2.01, math.inf),
+    "photons": (float, 0, 1e-3, 30000),
+    "read_noise": (float, 0, 0, 1000),
+    "psf": (float, 3, 0, math.inf),
+    "haze": (float, 0, 0, 0.9),
+    "membrane_width": (float, 0, 1e-6, math.inf),
+    "cytoplasm": (float, 0, 0, 1),
+    "unevenness": (float, 0, 0, 1),
+    "illumination": (float, 0, 0, 0.9),
+}
+
+
+def _checked(name: str, value: object, kind: type, count: int, low: float, high: float) -> object:
+    """The value as plain Python numbers of its kind, or an error that says what it may be."""
+    what = "a whole number" if kind is int else "a number"
+    limits = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+    expected = f"give {f'{count} numbers' if count else what}, {limits}"
+    if count:
+        expected += ", whole" if kind is int else ""
+        if isinstance(value, str) or not isinstance(value, Iterable) or len(found := tuple(value)) != count:
+            raise InputError(name, value, expected)
+    else:
+        found = (value,)
+    numbers = []
+    for number in found:
+        if isinstance(number, bool) or not isinstance(number, Real):
+            raise InputError(name, value, expected)
+        plain = float(number)
+        if not (math.isfinite(plain) and low <= plain <= high) or (kind is int and plain != int(plain)):
+            raise InputError(name, value, expected)
+        numbers.append(kind(cast(float, number)))
+    return tuple(numbers) if count else numbers[0]
 
 
 def demo_settings(**changes: object) -> SyntheticSettings:
