@@ -7,10 +7,6 @@ keep the others from finishing.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,15 +16,10 @@ from typing import Any
 
 from helpers.data.experiment import Experiment
 from helpers.errors import InputError
+from helpers.runs.execute import NotebookError, duration, execute_notebook, follow
 from helpers.runs.parameters import STEPS, Parameters
 from helpers.runs.prepare import prepare
 from helpers.runs.run import read_done, step_folder, why_not_done
-
-#: Where the notebooks lie: beside the package in a checkout.
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-
-#: Seconds between two lines of progress where the output is not a terminal.
-_QUIET_INTERVAL = 20.0
 
 
 @dataclass(frozen=True)
@@ -179,7 +170,7 @@ def run_experiment(
             continue
         try:
             seconds = _execute(job, label, say)
-            say(f"{label}: done in {_duration(seconds)}")
+            say(f"{label}: done in {duration(seconds)}")
         except NotebookError as error:
             failed.append(job.name)
             lost_movies.add(job.movie_id)
@@ -199,10 +190,6 @@ def _selected(jobs: list[Job], only: str | None, start: str | None) -> list[Job]
     return jobs
 
 
-class NotebookError(RuntimeError):
-    """A notebook stopped with an error; the message is the notebook's own."""
-
-
 def _execute(job: Job, label: str, say: Callable[[str], None]) -> float:
     """Execute one notebook in its own kernel, following its progress from here."""
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -220,7 +207,7 @@ def _execute(job: Job, label: str, say: Callable[[str], None]) -> float:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    _follow(thread, state, label, say)
+    follow(thread, state, label, say)
     state.unlink(missing_ok=True)
     if result:
         if isinstance(result[0], NotebookError):
@@ -229,102 +216,6 @@ def _execute(job: Job, label: str, say: Callable[[str], None]) -> float:
     if read_done(job.folder) is None:
         raise NotebookError("the notebook ended without writing done.json")
     return time.time() - started
-
-
-def execute_notebook(
-    step: str, parameters: Parameters, output: Path, *, progress: Path | None = None
-) -> None:
-    """Execute a notebook with papermill, in a fresh kernel.
-
-    Parameters
-    ----------
-    step : str
-        Notebook name without its ending.
-    parameters : Parameters
-        Injected after the parameters cell.
-    output : Path
-        Where the executed notebook is written, also when it fails.
-    progress : Path, optional
-        File that the notebook's progress bars write their state to.
-
-    Raises
-    ------
-    NotebookError
-        With the error of the cell that failed.
-    """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    source = NOTEBOOKS / f"{step}.ipynb"
-    env = {
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONWARNINGS": "ignore",
-    }
-    if progress is not None:
-        env["VOLLTRACK_PROGRESS"] = str(progress)
-    before = {k: os.environ.get(k) for k in env}
-    os.environ.update(env)
-    try:
-        papermill.execute_notebook(
-            str(source),
-            str(output),
-            parameters=parameters.plain(),
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=str(Path.cwd()),
-        )
-    except PapermillExecutionError as error:
-        raise NotebookError(_first_line(error.ename, error.evalue)) from None
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-
-
-def _first_line(name: str, value: str) -> str:
-    return value if name == "InputError" else f"{name}: {value}"
-
-
-def _follow(thread: threading.Thread, state: Path, label: str, say: Callable[[str], None]) -> None:
-    terminal = sys.stdout.isatty()
-    shown, last = "", time.monotonic()
-    while thread.is_alive():
-        thread.join(timeout=0.5)
-        text = _progress_text(state)
-        if not text or text == shown:
-            continue
-        if terminal:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r{f'{label}: {text}'[:width]:<{width}}", end="", flush=True)
-            shown = text
-        elif time.monotonic() - last > _QUIET_INTERVAL:
-            say(f"{label}: {text}")
-            shown, last = text, time.monotonic()
-    if terminal and shown:
-        print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="", flush=True)
-
-
-def _progress_text(state: Path) -> str:
-    try:
-        now = json.loads(state.read_text())
-    except (OSError, json.JSONDecodeError):
-        return ""
-    text = f"{now['desc']}: {now['unit']} {now['n']:g}"
-    if now.get("total"):
-        text += f" of {now['total']:g}"
-        if now["n"]:
-            left = now["elapsed_s"] / now["n"] * (now["total"] - now["n"])
-            text += f", about {_duration(left)} left"
-    return text
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
 def state_of(jobs: Iterable[Job]) -> list[tuple[str, str]]:

@@ -57,7 +57,9 @@ def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
             )
     pairs = [pair for pair in find_pairs(source) if names is None or pair.name in names][: p.max_stacks]
     found = []
-    for stack in open_stacks(pairs, voxel_size=source.voxel_size_um, dataset=source.dataset_key):
+    for stack in open_stacks(
+        pairs, voxel_size=source.voxel_size_um, boundary_width=0.0, dataset=source.dataset_key
+    ):
         loaded = stack.load()
         found.append(ValidationStack(stack.name, loaded.raw, loaded.labels, tuple(stack.voxel_size)))
     return found
