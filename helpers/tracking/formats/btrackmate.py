@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import existing, replacing
+from helpers.tracking.formats.storage import existing
 from helpers.tracking.tracks import Tracks
 
 COLUMNS = ("T", "X", "Y", "Z", "Label", "Perimeter", "Volume", "Intensity", "ExtentX", "ExtentY", "ExtentZ")
@@ -134,7 +135,7 @@ def write(tracks: Tracks, path: str | Path, *, voxel_size: Sequence[float] | Non
     }
     for name in _INTEGERS:
         table[name] = np.nan_to_num(np.rint(np.asarray(table[name], float))).astype(np.int64)
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         pd.DataFrame(table, columns=list(COLUMNS)).to_csv(
             temporary, index=False, lineterminator="\n", na_rep="NaN"
         )

@@ -22,9 +22,10 @@ import pandas as pd
 import tifffile
 from skimage.measure import regionprops_table
 
+from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
 from helpers.progress import progress
-from helpers.tracking.formats.storage import existing, frames_of, replacing
+from helpers.tracking.formats.storage import existing, frames_of
 from helpers.tracking.tracks import Tracks
 
 _NAMES = {False: ("res_track.txt", "mask"), True: ("man_track.txt", "man_track")}
@@ -92,12 +93,13 @@ def write(
         index = rows.get(frame, np.empty(0, np.int64))
         mask = _relabel(plane, objects["label"].to_numpy()[index], new[index], f"labels[{frame}]")
         mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask
-        with replacing(folder / f"{prefix}{frame:03d}.tif") as temporary:
-            tifffile.imwrite(temporary, mask, compression="zlib")
+        with atomic_path(folder / f"{prefix}{frame:03d}.tif") as temporary:
+            # Without the hint, three planes would be stored as the colours of one.
+            tifffile.imwrite(temporary, mask, compression="zlib", photometric="minisblack")
         count += 1
     if len(objects) and objects["frame"].max() >= count:
         raise InputError("labels", f"{count} frames", f"there are objects in frame {objects['frame'].max()}")
-    with replacing(folder / text) as temporary:
+    with atomic_path(folder / text) as temporary:
         temporary.write_text(
             "".join(f"{label} {b} {e} {p}\n" for label, b, e, p in table.to_numpy().tolist())
         )

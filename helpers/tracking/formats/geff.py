@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, replacing, with_dtypes
+from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
 from helpers.tracking.formats.trackmate_units import micrometres, seconds
 from helpers.tracking.formats.trackmate_xml import CONTOUR
 from helpers.tracking.tracks import Tracks
@@ -102,7 +103,7 @@ def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None)
             }
         },
     )
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         write_arrays(
             temporary,
             objects["id"].to_numpy().astype(np.uint64),

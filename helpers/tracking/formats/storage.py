@@ -1,11 +1,8 @@
-"""What the formats share: files that appear only when they are whole, and columns that keep their type."""
+"""What the formats share: paths that must exist, label frames, and columns that keep their type."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +10,6 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move what was written there to `path` once the block succeeds.
-
-    Works for a file and for a folder; an older one at `path` is replaced, and stays whole if the block fails.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    _remove(temporary)
-    try:
-        yield temporary
-        if path.is_dir() or temporary.is_dir():
-            _remove(path)
-        os.replace(temporary, path)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def existing(path: str | Path, what: str) -> Path:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, replacing, with_dtypes
+from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
 from helpers.tracking.tracks import Tracks
 
 _SOURCES = "sources"
@@ -98,7 +99,7 @@ def _write_csv(table: pd.DataFrame, path: Path) -> dict[str, Any]:
         rows = [row for row, value in enumerate(series) if is_missing(value)]
         if rows:
             described["missing"][column] = rows
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         shown.to_csv(temporary, index=False, lineterminator="\n")
     return described
 
@@ -106,7 +107,7 @@ def _write_csv(table: pd.DataFrame, path: Path) -> dict[str, Any]:
 def _read_csv(path: Path, described: dict[str, Any] | None) -> pd.DataFrame:
     try:
         if not described:
-            return pd.read_csv(path, float_precision="round_trip")
+            return pd.read_csv(path)
         wanted = described["dtypes"]
         numeric = {column: kind for column, kind in wanted.items() if _is_number(kind)}
         table = pd.read_csv(
@@ -114,7 +115,6 @@ def _read_csv(path: Path, described: dict[str, Any] | None) -> pd.DataFrame:
             dtype={column: numeric.get(column, "str") for column in wanted},
             keep_default_na=False,
             na_values={column: [""] for column in numeric},
-            float_precision="round_trip",
         )
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise InputError("path", str(path), f"a CSV table with a header line ({error})") from error
@@ -146,7 +146,7 @@ def _about(path: Path) -> dict[str, Any]:
 
 
 def _write_json(about: dict[str, Any], path: Path) -> None:
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(about), encoding="utf-8")
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import existing, replacing
+from helpers.tracking.formats.storage import existing
 from helpers.tracking.formats.trackmate_shapes import Mesh
 
 _TYPES = {
@@ -89,7 +90,7 @@ def write_meshes(meshes: Mapping[int, Mesh], frames: Mapping[int, int], path: st
     if unknown:
         raise InputError("meshes", unknown[:5], "give meshes by object id; these ids are no objects")
     with (
-        replacing(mesh_path(path)) as temporary,
+        atomic_path(mesh_path(path)) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as stored,
     ):
         order = sorted(meshes, key=lambda spot: (frames[spot], spot))

@@ -13,8 +13,9 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 import pandas as pd
 
+from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
-from helpers.tracking.formats.storage import dtypes, frames_of, is_missing, replacing
+from helpers.tracking.formats.storage import dtypes, frames_of, is_missing
 from helpers.tracking.formats.trackmate_attributes import INT32, Attributes, java_numbers
 from helpers.tracking.formats.trackmate_meshes import mesh_path, write_meshes
 from helpers.tracking.formats.trackmate_settings import tracker_element
@@ -82,7 +83,7 @@ def write_file(
         )
     spots = Attributes(_spot_columns(tracks, objects, radius), objects, "objects")
     edges = Attributes(tracks.links.drop(columns=["source", "target"]), tracks.links, "links")
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.write(f'<?xml version="1.0" encoding="UTF-8"?>\n<TrackMate version="{_VERSION}">\n')
             file.write(f"  <{KEEPSAKE}>{escape(_keepsake(tracks, objects, spots, edges))}</{KEEPSAKE}>\n")

@@ -11,8 +11,9 @@ import tifffile
 from format_strategies import family, tracks
 from hypothesis import HealthCheck, given, settings
 
+from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
-from helpers.tracking.formats import ctc
+from helpers.tracking.formats import ctc, trackmate
 from helpers.tracking.tracks import Tracks
 
 
@@ -62,6 +63,7 @@ def test_the_table_of_a_family(tmp_path):
     assert (4, 3, 3, 0) in rows and (5, 4, 4, 3) in rows
     assert rows[5][:3] == (6, 5, 6) and rows[5][3] in (2, 5)
     mask = tifffile.imread(tmp_path / "mask002.tif")
+    assert mask.shape == (3, 8, 40) and len(tifffile.TiffFile(tmp_path / "mask002.tif").pages) == 3
     assert mask.dtype == np.uint16 and set(np.unique(mask)) == {0, 2, 3}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *(f"mask00{t}.tif" for t in range(7)),
@@ -90,6 +92,22 @@ def test_ctcmetrics_finds_a_perfect_result(tmp_path):
         str(tmp_path / "01_RES"), str(tmp_path / "01_GT"), metrics=["Valid", "TRA", "DET"]
     )
     assert scores["Valid"] == 1 and scores["TRA"] == 1 and scores["DET"] == 1
+
+
+def test_a_label_movie_on_disk_is_read_frame_by_frame(tmp_path):
+    objects = pd.DataFrame({"frame": [0, 1], "label": [5, 6], "z": 0.0, "y": 0.5, "x": 0.5})
+    movie = LabelMovie.create(tmp_path / "labels.zarr", (2, 2, 4, 4), voxel_size=(2, 1, 1))
+    for t, label in enumerate((5, 6)):
+        frame = np.zeros((2, 4, 4), np.uint16)
+        frame[0, 1:3, 1:3] = label
+        movie.write_frame(t, frame)
+    links = pd.DataFrame({"source": [0], "target": [1]})
+    tracks = Tracks(objects, links, (2, 1, 1))
+    ctc.write(tracks, tmp_path / "ctc", movie)
+    assert (tmp_path / "ctc" / "res_track.txt").read_text() == "1 0 1 0\n"
+    assert tifffile.imread(tmp_path / "ctc" / "mask001.tif").sum() == 4
+    trackmate.write(tracks, tmp_path / "t.xml", labels=movie)
+    assert sorted(trackmate.read_meshes(tmp_path / "t.xml")) == [0, 1]
 
 
 def test_planes_are_written_flat_and_labels_of_no_object_are_erased(tmp_path):

@@ -22,7 +22,7 @@ def _as_napari_keeps(given: Tracks) -> Tracks:
     return Tracks(objects, given.links, None if size and set(size) == {1.0} else size, given.frame_interval)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(tracks())
 def test_round_trip_keeps_everything(drawn):
     assume(len(drawn.objects))  # The type of an empty column of text is lost.

@@ -12,7 +12,7 @@ from helpers.errors import InputError
 from helpers.tracking.formats import table
 
 relaxed = settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -81,7 +81,7 @@ def test_tracker_settings(samples):
 # ---- round trips -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tracks())
 def test_round_trip(tmp_path, drawn):
     trackmate.write(drawn, tmp_path / "t.xml")
@@ -180,6 +180,9 @@ def test_the_file_has_every_part(tmp_path):
         assert {"QUALITY", "RADIUS", "POSITION_T", "VISIBILITY", "FRAME"} <= set(spot.attrib)
     spot = root.find(".//Spot[@ID='11']").attrib
     assert float(spot["POSITION_T"]) == 30.0
+    first = root.find("Settings/InitialSpotFilter").attrib
+    assert first["isabove"] == "true"
+    assert float(first["value"]) < min(float(s.get("QUALITY")) for s in root.iter("Spot")), "hides no spot"
     volume = expected.objects.set_index("id").loc[11, "volume_um3"]
     assert float(spot["RADIUS"]) == pytest.approx((3 * volume / (4 * np.pi)) ** (1 / 3))
     assert float(spot["QUALITY"]) == np.rint(volume / 0.25)
