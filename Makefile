@@ -8,7 +8,7 @@ EXTRAS := tensorflow,cellpose,tracking,view,jupyter,batch$(if $(GPU),$(comma)cud
 comma  := ,
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install demo test lint benchmark notebooks lock clean
+.PHONY: help install demo test lint benchmark scores notebooks lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test       install what the tests need, and run them"
 	@echo "make lint       check style and types"
 	@echo "make benchmark  measure this suite beside its peers, in an environment of their own"
+	@echo "make scores     run the demo and the experiments on real data, and write their scores into the README"
 	@echo "make notebooks  write the parameters cells of the notebooks anew from their classes"
 
 install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
@@ -52,6 +53,12 @@ benchmark: $(VENV)/installed-test
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/benchmarks/peers.txt
 	@$(BIN)/python tests/benchmarks/run.py
+
+# The README's scores: the demo and the two experiments on real data.
+scores: demo
+	@$(BIN)/python -m helpers run data_manifests/ovule.yaml
+	@$(BIN)/python -m helpers run data_manifests/embryo.yaml
+	@$(BIN)/python tests/benchmarks/write_scores.py
 
 notebooks: install
 	@$(BIN)/python -m helpers.runs.parameters.cells

@@ -1,0 +1,49 @@
+"""Write the scores of finished experiments into the README: ``make scores`` runs the experiments and then this."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- scores -->", "<!-- /scores -->"
+EXPERIMENTS = {
+    "demo": "synthetic membranes, `make demo`",
+    "ovule": "real membranes, `python -m helpers run data_manifests/ovule.yaml`",
+    "embryo": "real nuclei, `python -m helpers run data_manifests/embryo.yaml`",
+}
+METHODS = {"vollseg": "VollSeg", "stardist": "StarDist alone", "unet": "U-Net alone"}
+
+
+def table(runs: Path) -> str:
+    """Return the scores of the experiments that have been run as Markdown."""
+    lines = [
+        "| experiment | method | F1 | precision | recall | mean IoU | MSE | SSIM |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    names = ("f1_50", "precision_50", "recall_50", "mean_matched_iou", "mse", "ssim")
+    notes = []
+    for name, what in EXPERIMENTS.items():
+        path = runs / name / "summary.json"
+        if not path.is_file():
+            continue
+        summary = json.loads(path.read_text())
+        for method, title in METHODS.items():
+            scores = summary["segmentation"][method]
+            row = " | ".join(f"{scores[key]:.3f}" for key in names)
+            lines.append(f"| {what if method == 'vollseg' else ''} | {title} | {row} |")
+        minutes = sum(summary["duration_s"].values()) / 60
+        notes.append(f"{name} {minutes:.0f} min")
+        for source, scores in summary.get("tracking", {}).items():
+            notes.append(
+                f"tracks of the {name} from {source.replace('_', ' ')}: TRA {scores['tra']:.3f}, "
+                f"division F1 {scores['division_f1']:.3f}"
+            )
+    return "\n".join([*lines, "", "All steps together, on two CPU cores: " + "; ".join(notes) + "."])
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    head, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    readme.write_text(f"{head}{BEGIN}\n{table(ROOT / 'runs')}\n{END}{tail}", encoding="utf-8")

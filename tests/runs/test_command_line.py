@@ -1,0 +1,74 @@
+"""The command line, and the progress that a batch shows."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.__main__ import main
+from helpers.progress import progress
+from helpers.runs import check as checks
+from helpers.runs import execute
+
+
+def test_help_prints_the_parameters_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "05"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("05_segment: ")
+    assert "min_size_um3" in shown
+    assert "07_evaluate" not in shown
+
+
+@pytest.mark.parametrize("arguments", [["help", "99"], ["run", "nothing.yaml"], ["status", "nothing.yaml"]])
+def test_wrong_input_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert shown.count("\n") == 1
+    assert arguments[-1] in shown
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = Path(__file__).resolve().parents[2] / "data_manifests" / "demo.yaml"
+    assert main(["run", str(demo), "--run-dir", str(tmp_path / "run"), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "01_create_dataset: not run yet" in shown
+    assert "05_segment [movie]: not run yet" in shown
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_names_versions_devices_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_NEEDED", {**checks._NEEDED, "volltrack-nothing": "a package nobody has"})
+    monkeypatch.setattr(checks, "_LEAST_DISK", 10**9)
+    text, complete = checks.check()
+    assert not complete
+    assert "tensorflow 2." in text
+    assert "TensorFlow sees" in text
+    assert "PyTorch sees" in text
+    assert "TO DO: volltrack-nothing is missing (a package nobody has): run 'make install'" in text
+    assert "of disk are free" in text
+
+
+def test_progress_can_be_followed_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "progress.json"
+    monkeypatch.setenv("VOLLTRACK_PROGRESS", str(state))
+    for i in progress(range(3), desc="Segment", unit="frame"):
+        if i == 0:
+            assert json.loads(state.read_text())["n"] == 0
+    last = json.loads(state.read_text())
+    assert (last["desc"], last["unit"], last["n"], last["total"]) == ("Segment", "frame", 3, 3)
+
+
+def test_the_time_left_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "_QUIET_INTERVAL", 0.0)
+    state = tmp_path / "progress.json"
+    state.write_text(json.dumps({"desc": "U-Net", "unit": "epoch", "n": 10, "total": 40, "elapsed_s": 50}))
+    lines: list[str] = []
+    worker = threading.Thread(target=time.sleep, args=(1.2,))
+    worker.start()
+    execute.follow(worker, state, "[1/6] 03", lines.append)
+    assert lines == ["[1/6] 03: U-Net: epoch 10 of 40, about 2 min 30 s left"]
