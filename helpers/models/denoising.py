@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from helpers.errors import InputError
 from helpers.models import inference, training
-from helpers.models.devices import prepare_tensorflow, quiet
+from helpers.models.devices import prepare_tensorflow
 from helpers.models.training import TrainingSettings, TrainingState
 
 
@@ -49,7 +49,7 @@ class DenoiserSettings(TrainingSettings):
     radius : int
         Voxels from which a masked voxel takes its new value (``uniform_withCP``).
     batch_norm : bool
-        Batch normalisation.
+        Batch normalisation. With it the training is in float32: its loss is no number in bfloat16.
     loss : {"mse", "mae"}
 
     See Also
@@ -90,6 +90,8 @@ class DenoiserSettings(TrainingSettings):
             raise InputError("perc_pix", self.perc_pix, "a percentage above 0 and below 50")
         if not 0 < self.validation_fraction < 1:
             raise InputError("validation_fraction", self.validation_fraction, "above 0 and below 1")
+        if self.batch_norm and self.precision == "bfloat16":
+            raise InputError("precision", self.precision, "'float32' with batch_norm=True")
         if self.loss not in ("mse", "mae"):
             raise InputError("loss", self.loss, "'mse' or 'mae'")
 
@@ -159,7 +161,7 @@ def train(
         model, folder, make_batch, train=trained_on, validation=held_out,
         network="Noise2Void", settings=settings, state=state, data=data,
     )  # fmt: skip
-    return model, state
+    return load(folder), state
 
 
 def sample_patches(
@@ -325,8 +327,8 @@ def _build(patches: NDArray[np.float32], folder: Path, settings: DenoiserSetting
         n2v_neighborhood_radius=settings.radius,
         single_net_per_channel=False,
     )
-    with quiet():
-        model = training.build_in_folder(network, config, folder)
+    precision = "float32" if settings.batch_norm else settings.precision
+    model = training.build_in_folder(network, config, folder, precision)
     model.prepare_for_training()
     return model
 

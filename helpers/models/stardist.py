@@ -176,7 +176,7 @@ def train(
         model, folder, make_batch, train=patches.train, validation=patches.validation,
         network=network, settings=settings, state=state, data=data,
     )  # fmt: skip
-    return model, state
+    return load(folder), state
 
 
 def median_extents(patches: TrainingSet, n_patches: int = 32) -> NDArray[np.float64]:
@@ -263,17 +263,24 @@ def _config(patches: TrainingSet, settings: StarDistSettings, n_dim: int) -> Any
 
 
 def _build(config: Any, folder: Path, settings: StarDistSettings) -> Any:
-    import keras
     from stardist.models import StarDist2D, StarDist3D
 
-    with quiet():
-        model = training.build_in_folder(StarDist2D if config.n_dim == 2 else StarDist3D, config, folder)
+    kind = StarDist2D if config.n_dim == 2 else StarDist3D
+    model = training.build_in_folder(kind, config, folder, settings.precision)
+    _compile(model, settings.learning_rate)
+    return model
+
+
+def _compile(model: Any, learning_rate: float) -> None:
+    """Compile with StarDist's losses; its metrics, which cost as much again, are left out."""
+    import keras
+
+    config = model.config
     model.keras_model.compile(
-        optimizer=keras.optimizers.Adam(settings.learning_rate),
+        optimizer=keras.optimizers.Adam(learning_rate),
         loss=[probability_loss, distance_loss(config.n_rays, config.train_background_reg)],
         loss_weights=list(config.train_loss_weights),
     )
-    return model
 
 
 def probability_loss(y_true: Any, y_pred: Any) -> Any:
@@ -281,8 +288,8 @@ def probability_loss(y_true: Any, y_pred: Any) -> Any:
     import keras
     import tensorflow as tf
 
-    y_true = tf.cast(y_true, y_pred.dtype)
-    known = tf.cast(y_true >= 0, y_pred.dtype)[..., 0]
+    y_true, y_pred = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
+    known = tf.cast(y_true >= 0, tf.float32)[..., 0]
     entropy = keras.losses.binary_crossentropy(tf.maximum(y_true, 0.0), y_pred)
     return tf.reduce_sum(known * entropy) / (tf.reduce_sum(known) + 1e-7)
 
@@ -300,7 +307,8 @@ def distance_loss(n_rays: int, background_weight: float) -> Any:
     import tensorflow as tf
 
     def loss(target: Any, y_pred: Any) -> Any:
-        y_true, weight = tf.split(tf.cast(target, y_pred.dtype), [n_rays, 1], axis=-1)
+        y_pred = tf.cast(y_pred, tf.float32)
+        y_true, weight = tf.split(tf.cast(target, tf.float32), [n_rays, 1], axis=-1)
         weight = tf.maximum(weight, 0.0)
         error = tf.reduce_mean(weight * tf.abs(y_true - y_pred)) / (tf.reduce_mean(weight) + 1e-7)
         return error + background_weight * tf.reduce_mean((1 - weight) * tf.abs(y_pred))

@@ -36,6 +36,7 @@ from helpers.data.atomic import writing_to
 from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
+from helpers.models.devices import layers_of, quiet
 from helpers.progress import progress
 
 #: Makes one batch: indices of patches and a generator for crops and augmentation (None: neither) → (x, y).
@@ -80,6 +81,9 @@ class TrainingSettings:
         End at the end of the first epoch after so many minutes of training, all runs together.
     seed : int
         Seed of weights, order, crops and augmentation.
+    precision : {"auto", "float32", "bfloat16"}
+        What the network is trained in; ``"auto"``: bfloat16 where the machine computes faster in it, with the
+        weights kept in float32. It is applied in float32 always.
     """
 
     epochs: int = 100
@@ -93,6 +97,7 @@ class TrainingSettings:
     validation_patches: int | None = 32
     max_minutes: float | None = None
     seed: int = 42
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr_patience"):
@@ -104,6 +109,8 @@ class TrainingSettings:
             "learning_rate", self.learning_rate, 0 < self.learning_rate < 1, "between 0 and 1, such as 3e-4"
         )
         _require("lr_factor", self.lr_factor, 0 < self.lr_factor <= 1, "above 0 and at most 1")
+        precisions = ("auto", "float32", "bfloat16")
+        _require("precision", self.precision, self.precision in precisions, f"one of {precisions}")
         _require("schedule", self.schedule, self.schedule in ("plateau", "cosine"), "'plateau' or 'cosine'")
         _require(
             "max_minutes",
@@ -292,9 +299,9 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def build_in_folder(kind: type, config: Any, folder: Path) -> Any:
+def build_in_folder(kind: type, config: Any, folder: Path, precision: str) -> Any:
     """Build a csbdeep-like model in its folder; its warning that the folder exists says nothing new here."""
-    with warnings.catch_warnings():
+    with quiet(), layers_of(precision), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return kind(config, name=folder.name, basedir=str(folder.parent))
 
@@ -311,7 +318,7 @@ def fit(
     state: TrainingState,
     data: dict[str, Any],
 ) -> TrainingState:
-    """Train a compiled csbdeep-like model to the end of its settings, and leave its best weights in it.
+    """Train a compiled csbdeep-like model to the end of its settings.
 
     Parameters
     ----------
@@ -379,7 +386,6 @@ def fit(
             write_json(folder / "training.json", {**record, "state": asdict(state)})
             bar.set_postfix(loss=f"{row['loss']:.4g}", val_loss=f"{row['val_loss']:.4g}", refresh=False)
             bar.update()
-    model.keras_model.load_weights(str(folder / "weights_best.h5"))
     return state
 
 

@@ -24,7 +24,7 @@ from helpers.data.augment import Augmentation, augment
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import inference, training
-from helpers.models.devices import prepare_tensorflow, quiet
+from helpers.models.devices import prepare_tensorflow
 from helpers.models.training import TrainingSettings, TrainingState
 
 _LOSSES = ("bce_dice", "bce", "mse", "mae")
@@ -128,8 +128,7 @@ def train(
         model, folder, make_batch, train=patches.train, validation=patches.validation,
         network="U-Net", settings=settings, state=state, data=data,
     )  # fmt: skip
-    _set_output(model, settings.loss)
-    return model, state
+    return load(folder), state
 
 
 def _build(folder: Path, settings: UNetSettings, n_dim: int) -> Any:
@@ -154,8 +153,7 @@ def _build(folder: Path, settings: UNetSettings, n_dim: int) -> Any:
     )
     if settings.steps_per_epoch:
         config.train_steps_per_epoch = settings.steps_per_epoch
-    with quiet():
-        model = training.build_in_folder(CARE, config, folder)
+    model = training.build_in_folder(CARE, config, folder, settings.precision)
     model.keras_model.compile(
         optimizer=keras.optimizers.Adam(settings.learning_rate), loss=mask_loss(settings.loss)
     )
@@ -173,8 +171,8 @@ def mask_loss(kind: str) -> Any:
     import tensorflow as tf
 
     def loss(y_true: Any, y_pred: Any) -> Any:
-        y_true = tf.cast(y_true, y_pred.dtype)
-        known = tf.cast(y_true >= 0, y_pred.dtype)
+        y_true, y_pred = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
+        known = tf.cast(y_true >= 0, tf.float32)
         y_true = tf.maximum(y_true, 0.0)
         n_known = tf.reduce_sum(known) + 1e-7
         if kind == "mae":

@@ -29,6 +29,7 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import denoising, inference, stardist, training, unet
 from helpers.models.stardist import StarPrediction
+from helpers.segmentation.fusion import fuse
 from helpers.segmentation.stitching import stitch_slices
 from helpers.segmentation.watershed import watershed
 
@@ -367,8 +368,6 @@ class VollSegSegmenter:
             with _timed(outputs.seconds, "components"):
                 planes = [self._components(plane > cut) for plane in self._planes(outputs.foreground)]
         else:
-            from helpers.segmentation.fusion import fuse
-
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
                 planes = [

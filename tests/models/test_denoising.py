@@ -113,6 +113,8 @@ def test_images_that_do_not_suit(tmp_path):
         denoising.train([np.full((64, 64), np.nan)], tmp_path / "m", FLAT)
     with pytest.raises(InputError, match="patch_size"):
         replace(FLAT, depth=6)
+    with pytest.raises(InputError, match="precision"):
+        replace(FLAT, precision="bfloat16")
     assert not (tmp_path / "m").exists()
 
 

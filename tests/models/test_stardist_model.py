@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from helpers.data.augment import Augmentation
+from helpers.data.npz_stream import NpzWriter
+from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import stardist
 
@@ -88,6 +90,7 @@ def test_losses_are_stardists_own(trained, make_set):
     theirs = StarDist3D(model.config, basedir=None)
     theirs.keras_model.set_weights(model.keras_model.get_weights())
     theirs.prepare_for_training()
+    stardist._compile(model, 1e-3)
     ours = model.keras_model.test_on_batch(x, y, return_dict=True)
     expected = theirs.keras_model.test_on_batch(x, y, return_dict=True)
     assert float(ours["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
@@ -202,6 +205,37 @@ def test_two_dimensions_with_crops_and_augmentation(make_set, tmp_path):
 
 def test_grid_follows_the_cells():
     assert stardist.choose_grid([8, 30, 100]) == (1, 2, 4)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="reads the memory in use from Linux's /proc"
+)
+def test_memory_does_not_grow_with_the_patches_read(trained, tmp_path):
+    shape, n = (16, 64, 64), 150  # 100 MB on disk
+    members = {
+        "X": ((n, 1, *shape), "float32"),
+        "Y": ((n, 1, *shape), "float32"),
+        "labels": ((n, *shape), "uint16"),
+    }
+    x = np.random.default_rng(0).normal(0, 1, (1, *shape)).astype(np.float32)
+    labels = np.zeros(shape, np.uint16)
+    labels[4:12, 10:30, 10:30] = 1
+    with NpzWriter(tmp_path / "large.npz", members) as npz:
+        for _ in range(n):
+            npz.append("X", x)
+            npz.append("Y", np.sign(labels).astype(np.float32))
+            npz.append("labels", labels)
+    maker = stardist._TargetMaker(TrainingSet.open(tmp_path / "large.npz"), trained[1].config, None)
+
+    def resident_mb() -> float:
+        text = Path("/proc/self/status").read_text()
+        return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+    maker(np.arange(4), None)
+    before = resident_mb()
+    for i in range(4, n, 2):
+        maker(np.array([i, i + 1]) % n, None)
+    assert resident_mb() - before < 25
 
 
 def test_extents_of_cut_cells_are_lower_bounds():

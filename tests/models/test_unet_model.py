@@ -186,6 +186,27 @@ def test_settings_and_patches_that_do_not_fit(make_set, tmp_path):
             replace(FLAT, **wrong)
 
 
+def test_precision_is_the_trainings_alone(make_set, tmp_path):
+    import keras
+
+    before = keras.config.dtype_policy().name
+    seen = []
+    real = training.fit
+
+    def look(model, *args, **kwargs):
+        seen.append(model.keras_model.layers[1].compute_dtype)
+        return real(model, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "fit", look)
+        model, state = unet.train(
+            make_set(PATCH), tmp_path / "m", replace(FLAT, epochs=1, precision="bfloat16")
+        )
+    assert seen == ["bfloat16"] and np.isfinite(state.best_loss)
+    assert model.keras_model.layers[1].compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == before
+
+
 def test_three_dimensions(make_set, tmp_path):
     patches = make_set((8, 16, 16), 4)
     model, _ = unet.train(

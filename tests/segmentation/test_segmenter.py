@@ -78,8 +78,8 @@ def test_a_frame_gets_the_labels_of_all_methods_from_one_run_of_the_networks(seg
         assert labels.dtype == np.int32 and labels.shape == (1, 90, 80)
         assert set(np.unique(labels)) == set(range(labels.max() + 1))
         assert np.mean((labels[0] > 0) == (truth > 0)) > 0.9
-        # Alone the U-Net does not part cells that touch, and leaves specks.
-        least, most = (0.2, 3.0) if method == "unet" else (0.6, 1.5)
+        # The small U-Net does not part cells that touch, and leaves specks, which become cells.
+        least, most = {"stardist": (0.6, 1.5), "vollseg": (0.6, 3.0), "unet": (0.2, 3.0)}[method]
         assert least * truth.max() < labels.max() < most * truth.max()
     assert {"unet", "stardist", "nms", "fusion"} <= set(result.seconds)
     assert np.array_equal(segmenter(raw).labels["vollseg"], result.main[0])
