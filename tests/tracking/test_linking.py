@@ -282,13 +282,18 @@ def test_features_that_may_be_negative_or_missing():
     contrast = rng.normal(0, 1, len(objects))
     contrast[rng.random(len(objects)) < 0.2] = np.nan
     objects = objects.assign(contrast=contrast)
-    objects.loc[objects.index[1], "contrast"] = -objects.loc[objects.index[0], "contrast"]
     parameters = LapParameters(penalties={"contrast": 0.7}, gap_closing_penalties={"contrast": 0.7})
     ours = _edges(link(objects, parameters))
     assert ours.keys() == _reference(objects, parameters).keys()
     far = objects.set_index("id")[["z", "y", "x"]]
     lengths = [np.linalg.norm(far.loc[a] - far.loc[b]) for a, b in ours]
     assert max(lengths) > 15
+
+
+def test_opposite_features_add_no_penalty():
+    """TrackMate's difference is 0 for a = −b, where the formula would divide by 0."""
+    opposite = pd.DataFrame({"frame": [0, 1], "y": 0.0, "x": [0.0, 2.0], "contrast": [0.5, -0.5]})
+    assert link(opposite, LapParameters(penalties={"contrast": 1.0})).links["cost"].tolist() == [4.0]
 
 
 def _line(*points: tuple[int, float], **columns) -> pd.DataFrame:
