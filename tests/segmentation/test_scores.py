@@ -254,10 +254,9 @@ def test_ids_are_exact_in_every_integer_type_and_however_large(dtype):
 
 
 def test_thousands_of_ids_that_float16_would_merge_are_told_apart():
-    labels = np.arange(1, 5001, dtype=np.int32).reshape(50, 100)
-    assert len(np.unique(labels.astype(np.float16))) < 5000
-    assert score_frame(labels, labels).n_true == 5000
-    assert match_counts(labels, labels, iou_thresholds=(0.5,)).tp.tolist() == [5000]
+    labels = np.arange(1, 3001, dtype=np.int32).reshape(50, 60)
+    assert len(np.unique(labels.astype(np.float16))) < 3000
+    assert match_counts(labels, labels, iou_thresholds=(0.5,)).tp.tolist() == [3000]
 
 
 @pytest.mark.parametrize(
