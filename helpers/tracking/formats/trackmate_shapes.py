@@ -79,8 +79,8 @@ def meshes_from_labels(
         mask = np.pad(labels[window] == label, 1)
         vertices, faces, _, _ = measure.marching_cubes(mask.astype(np.float32), 0.5)
         vertices = (vertices + [part.start - 1 for part in window]) * voxel
-        # Read as (x, y, z) the axes change their handedness, and with it the side that faces look to.
-        result[label] = (vertices, faces[:, ::-1] if mesh_volume((vertices, faces)) < 0 else faces)
+        # Read as (x, y, z), as PLY has them, skimage's faces are counter-clockwise seen from outside.
+        result[label] = (vertices, faces)
     return result
 
 

@@ -180,9 +180,6 @@ def test_the_file_has_every_part(tmp_path):
         assert {"QUALITY", "RADIUS", "POSITION_T", "VISIBILITY", "FRAME"} <= set(spot.attrib)
     spot = root.find(".//Spot[@ID='11']").attrib
     assert float(spot["POSITION_T"]) == 30.0
-    first = root.find("Settings/InitialSpotFilter").attrib
-    assert first["isabove"] == "true"
-    assert float(first["value"]) < min(float(s.get("QUALITY")) for s in root.iter("Spot")), "hides no spot"
     volume = expected.objects.set_index("id").loc[11, "volume_um3"]
     assert float(spot["RADIUS"]) == pytest.approx((3 * volume / (4 * np.pi)) ** (1 / 3))
     assert float(spot["QUALITY"]) == np.rint(volume / 0.25)
@@ -192,6 +189,14 @@ def test_the_file_has_every_part(tmp_path):
     assert [t.get("TRACK_ID") for t in root.iterfind("Model/FilteredTracks/TrackID")] == [
         track.get("TRACK_ID")
     ]
+
+
+@pytest.mark.parametrize("quality", [-3.5, 0.0, 7.0])
+def test_the_first_filter_hides_no_spot(tmp_path, quality):
+    objects = pd.DataFrame({"frame": [0, 1], "y": 1.0, "x": 1.0, "QUALITY": [quality, 9.0]})
+    trackmate.write(Tracks(objects, voxel_size=(1, 1, 1)), tmp_path / "t.xml")
+    first = ET.parse(tmp_path / "t.xml").getroot().find("Settings/InitialSpotFilter").attrib
+    assert first["feature"] == "QUALITY" and first["isabove"] == "true" and float(first["value"]) < quality
 
 
 def test_java_reads_the_numbers(tmp_path):
