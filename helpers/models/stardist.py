@@ -496,12 +496,13 @@ def predict(
             prob, dist = prob[..., 0][coarse.inside], dist[coarse.inside]
             probability[coarse.write] = prob
             distance[coarse.write] = dist @ lengths
-            found = prob > floor
-            where = np.argwhere(found) + np.array([s.start for s in coarse.write])
-            inside = (where < np.array(coarse_shape)).all(axis=1)  # the padding is no place for cells
-            points.append(where[inside])
-            scores.append(prob[found][inside])
-            distances.append(np.maximum(dist[found][inside], 1e-3))  # StarDist's guard for its renderer
+            # The padding is no place for cells.
+            valid = tuple(slice(max(0, n - w.start)) for n, w in zip(coarse_shape, coarse.write, strict=True))
+            found = np.nonzero(prob[valid] > floor)
+            points.append(np.stack(found, axis=1) + np.array([w.start for w in coarse.write]))
+            scores.append(prob[valid][found])
+            # StarDist's own guard: its renderer wants positive distances.
+            distances.append(np.maximum(dist[valid][found], 1e-3))
         crop = tuple(slice(n) for n in coarse_shape)
         return StarPrediction(
             shape=image.shape,
