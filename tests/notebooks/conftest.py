@@ -27,7 +27,7 @@ TINY: dict[str, Any] = {
             "patches_per_image": 12,
             "copies_per_image": 1,
             "network_depth": 2,
-            "boundary_width_um": 0.5,
+            "boundary_width_um": 1.5,
             "validation_stacks": ["stack_03"],
         },
         "02_train_denoiser": {
@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
         },
         "03_train_segmentation": {
             "n_epochs": 12,
-            "steps_per_epoch": 20,
+            "steps_per_epoch": 40,
             "batch_size": 2,
             "learning_rate": 0.002,
             "schedule": "cosine",
