@@ -52,12 +52,13 @@ COLUMNS: dict[str, str] = {
 }
 _INTEGER = ("id", "frame", "label", "n_voxels")
 
-# Columns of the sums over an object's voxels; positions are relative to its first voxel.
-_N, _Z, _Y, _X, _ZZ, _YY, _XX, _ZY, _ZX, _YX, _PAIRS_Z, _PAIRS_Y, _RUNS = range(13)
-# Of its intensities; _M2 is the sum of squared deviations from the mean.
-_MEAN, _M2, _SUM, _MIN, _MAX = range(5)
-# Of its bounding box, both ends in it, then of its first voxel (whose z is the box's).
-_Z0, _Z1, _Y0, _Y1, _X0, _X1, _FIRST_Y, _FIRST_X = range(8)
+# What is collected of an object: both ends (inclusive) of its bounding box and its first voxel, …
+_Z0, _Z1, _Y0, _Y1, _X0, _X1, _FIRST_Z, _FIRST_Y, _FIRST_X = range(9)
+# … sums over its voxels, of positions relative to the first voxel, of pairs and of runs, …
+_N, _Z, _Y, _X, _ZZ, _YY, _XX, _ZY, _ZX, _YX, _PAIRS_Z, _PAIRS_Y, _RUNS = range(9, 22)
+# … and its intensities: _MEAN is relative to the first one, _M2 the sum of squared deviations from the mean.
+_SUM, _FIRST, _MEAN, _M2, _MIN, _MAX = range(22, 28)
+_COLLECTED = 28  # all float64, in which indices are exact
 # What a plane can end with.
 _FINE, _NEGATIVE, _NOT_FINITE, _TOO_LARGE = range(4)
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads consecutive labels (Knuth)
@@ -110,17 +111,14 @@ def measure(
     size = _check_voxel_size(voxel_size, is_2d)
     if isinstance(frame, bool) or not isinstance(frame, int | np.integer):
         raise InputError("frame", frame, "give the number of the time point, an integer")
-    with_intensity = intensity is not None
-    found, box, sums, values = _collect(labels, intensity)
+    found, rows = _collect(labels, intensity)
     order = np.argsort(found)
-    found, box, sums, values = found[order], box[order], sums[order], values[order]
+    found, rows = found[order], rows[order]
 
-    n = sums[:, _N]
-    first = box[:, [_Z0, _FIRST_Y, _FIRST_X]]
-    extent = (box[:, [_Z1, _Y1, _X1]] - box[:, [_Z0, _Y0, _X0]] + 1) * size
-    mean = sums[:, [_Z, _Y, _X]] / n[:, None]
-    centroid = (first + mean) * size
-    faces = 2 * np.column_stack([n - sums[:, _PAIRS_Z], n - sums[:, _PAIRS_Y], sums[:, _RUNS]])
+    n = rows[:, _N]
+    extent = (rows[:, [_Z1, _Y1, _X1]] - rows[:, [_Z0, _Y0, _X0]] + 1) * size
+    centroid = (rows[:, [_FIRST_Z, _FIRST_Y, _FIRST_X]] + rows[:, [_Z, _Y, _X]] / n[:, None]) * size
+    faces = 2 * np.column_stack([n - rows[:, _PAIRS_Z], n - rows[:, _PAIRS_Y], rows[:, _RUNS]])
     table: dict[str, Any] = {
         "id": np.arange(len(found)),
         "frame": np.full(len(found), frame),
@@ -138,12 +136,12 @@ def measure(
         table["surface_um2"] = faces @ (size.prod() / size)
         table["extent_z_um"] = extent[:, 0]
     table["extent_y_um"], table["extent_x_um"] = extent[:, 1], extent[:, 2]
-    if with_intensity:
-        table["intensity_sum"] = values[:, _SUM]
-        table["intensity_mean"] = values[:, _MEAN]
-        table["intensity_sd"] = np.sqrt(values[:, _M2] / n)
-        table["intensity_min"], table["intensity_max"] = values[:, _MIN], values[:, _MAX]
-    axes = _axes(sums, mean, size, is_2d)
+    if intensity is not None:
+        table["intensity_sum"] = rows[:, _SUM]
+        table["intensity_mean"] = rows[:, _FIRST] + rows[:, _MEAN]
+        table["intensity_sd"] = np.sqrt(rows[:, _M2] / n)
+        table["intensity_min"], table["intensity_max"] = rows[:, _MIN], rows[:, _MAX]
+    axes = _axes(rows, size, is_2d)
     for name, length in zip(
         ("major", "minor") if is_2d else ("major", "middle", "minor"), axes.T, strict=True
     ):
@@ -153,10 +151,13 @@ def measure(
     )
 
 
-def _axes(sums: np.ndarray, mean: np.ndarray, size: np.ndarray, is_2d: bool) -> np.ndarray:
+def _axes(rows: np.ndarray, size: np.ndarray, is_2d: bool) -> np.ndarray:
     """Return (n, 3) or, in 2D, (n, 2) lengths in µm, longest first."""
-    squares = sums[:, [_ZZ, _ZY, _ZX, _ZY, _YY, _YX, _ZX, _YX, _XX]].reshape(-1, 3, 3)
-    covariance = squares / sums[:, _N, None, None] - mean[:, :, None] * mean[:, None, :]
+    n = rows[:, _N, None, None]
+    squares = rows[:, [_ZZ, _ZY, _ZX, _ZY, _YY, _YX, _ZX, _YX, _XX]].reshape(-1, 3, 3)
+    firsts = rows[:, [_Z, _Y, _X]]
+    # The numerator is made of whole numbers, exact for objects of the usual size: a flat one gets exactly 0.
+    covariance = (n * squares - firsts[:, :, None] * firsts[:, None, :]) / n**2
     covariance *= size[:, None] * size
     if is_2d:
         covariance = covariance[:, 1:, 1:]
@@ -206,21 +207,16 @@ def _check_voxel_size(voxel_size: Sequence[float] | None, is_2d: bool) -> np.nda
     return np.concatenate([[1.0], size[-2:]]) if is_2d else size
 
 
-def _collect(
-    labels: np.ndarray, intensity: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return labels (n,), boxes (n, 8), sums (n, 13) and intensities (n, 5) of the objects as they appear."""
-    none = np.empty((0, 0), np.uint8)
+def _collect(labels: np.ndarray, intensity: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels (n,) of the objects and what was collected of each, (n, _COLLECTED)."""
+    no_image = np.empty((0, 0), np.uint8)
     n, slots = 0, np.zeros(256, np.int64)
-    found, box = np.empty(128, np.int64), np.empty((128, 8), np.int64)
-    sums, values = np.empty((128, 13)), np.empty((128, 5 if intensity is not None else 0))
+    found, rows = np.empty(128, np.int64), np.empty((128, _COLLECTED))
     before = np.empty((0, 0), labels.dtype.newbyteorder("="))
     for z in range(len(labels)):
         plane = _native(labels[z])
-        image = none if intensity is None else _native(intensity[z])
-        state, n, slots, found, box, sums, values, bad = _add_plane(
-            z, plane, before, image, n, slots, found, box, sums, values
-        )
+        image = no_image if intensity is None else _native(intensity[z])
+        state, bad, n, slots, found, rows = _add_plane(z, plane, before, image, n, slots, found, rows)
         if state == _NEGATIVE:
             raise InputError("labels", bad, "labels must be integers ≥ 0, 0 is background")
         if state == _TOO_LARGE:
@@ -232,26 +228,28 @@ def _collect(
                 "every voxel of an object must be a finite number; replace them, or cut them out of the labels",
             )
         before = plane
-    return found[:n], box[:n], sums[:n], values[:n]
+    return found[:n], rows[:n]
 
 
 def _native(plane: np.ndarray) -> np.ndarray:
     """Return the plane as compiled code can read it; a copy only where it must be."""
-    if plane.dtype == np.float16:
-        return plane.astype(np.float32)
+    if plane.dtype.kind == "f" and plane.dtype.itemsize not in (4, 8):
+        return plane.astype(float)
     return np.ascontiguousarray(plane, plane.dtype.newbyteorder("="))
 
 
 @njit(cache=True, nogil=True)
-def _add_plane(z, plane, before, image, n, slots, found, box, sums, values):
+def _add_plane(z, plane, before, image, n, slots, found, rows):
     """Add plane `z` to the `n` objects known; `before` is the plane before it, `image` its intensities or empty.
 
-    Returns the outcome, the (perhaps grown) state, and the label at which it went wrong.
+    Returns the outcome, the label at which it went wrong, and the state, perhaps grown.
     """
     height, width = plane.shape
+    background = np.zeros(width, plane.dtype)
     for y in range(height):
         row = plane[y]
-        above = plane[max(y - 1, 0)]
+        above = plane[y - 1] if y > 0 else background
+        behind = before[y] if before.size else background
         x = 0
         while x < width:
             label = row[x]
@@ -259,18 +257,18 @@ def _add_plane(z, plane, before, image, n, slots, found, box, sums, values):
                 x += 1
                 continue
             start = x
-            x += 1
+            pairs_y = 0
+            pairs_z = 0
             while x < width and row[x] == label:
+                pairs_y += above[x] == label
+                pairs_z += behind[x] == label
                 x += 1
             key = np.int64(label)
             if key < 0:
-                return (
-                    _NEGATIVE if label < 0 else _TOO_LARGE,
-                    n, slots, found, box, sums, values, key,
-                )  # fmt: skip
+                return _NEGATIVE if label < 0 else _TOO_LARGE, key, n, slots, found, rows
 
             if n == len(found):
-                slots, found, box, sums, values = _grow(n, found, box, sums, values)
+                slots, found, rows = _grow(n, found, rows)
             slot = _slot(slots, found, key)
             i = slots[slot] - 1
             if i < 0:
@@ -278,70 +276,61 @@ def _add_plane(z, plane, before, image, n, slots, found, box, sums, values):
                 n += 1
                 slots[slot] = n
                 found[i] = key
-                box[i, :] = (z, z, y, y, start, x - 1, y, start)
-                sums[i] = 0
-                values[i] = 0
+                for k in range(_COLLECTED):
+                    rows[i, k] = 0
+                rows[i, _FIRST_Z] = rows[i, _Z0] = z
+                rows[i, _FIRST_Y] = rows[i, _Y0] = y
+                rows[i, _FIRST_X] = rows[i, _X0] = start
 
-            b, s = box[i], sums[i]
-            b[_Z1] = z
-            b[_Y0] = min(b[_Y0], y)
-            b[_Y1] = max(b[_Y1], y)
-            b[_X0] = min(b[_X0], start)
-            b[_X1] = max(b[_X1], x - 1)
+            rows[i, _Z1] = z
+            rows[i, _Y0] = min(rows[i, _Y0], y)
+            rows[i, _Y1] = max(rows[i, _Y1], y)
+            rows[i, _X0] = min(rows[i, _X0], start)
+            rows[i, _X1] = max(rows[i, _X1], x - 1)
 
             length = float(x - start)
-            dz, dy = float(z - b[_Z0]), float(y - b[_FIRST_Y])
-            centre = 0.5 * (start + x - 1) - b[_FIRST_X]
-            sum_x = length * centre
-            s[_N] += length
-            s[_Z] += length * dz
-            s[_Y] += length * dy
-            s[_X] += sum_x
-            s[_ZZ] += length * dz * dz
-            s[_YY] += length * dy * dy
-            s[_XX] += length * (centre * centre + (length * length - 1) / 12)
-            s[_ZY] += length * dz * dy
-            s[_ZX] += dz * sum_x
-            s[_YX] += dy * sum_x
-            s[_RUNS] += 1
-            pairs = 0
-            if y > 0:
-                for j in range(start, x):
-                    pairs += above[j] == label
-            s[_PAIRS_Y] += pairs
-            pairs = 0
-            if before.size:
-                behind = before[y]
-                for j in range(start, x):
-                    pairs += behind[j] == label
-            s[_PAIRS_Z] += pairs
-            if image.size and not _add_run(image[y], start, x, s[_N], values[i]):
-                return _NOT_FINITE, n, slots, found, box, sums, values, key
-    return _FINE, n, slots, found, box, sums, values, np.int64(0)
+            dz, dy = z - rows[i, _FIRST_Z], y - rows[i, _FIRST_Y]
+            middle = 0.5 * (start + x - 1) - rows[i, _FIRST_X]
+            sum_x = length * middle
+            rows[i, _N] += length
+            rows[i, _Z] += length * dz
+            rows[i, _Y] += length * dy
+            rows[i, _X] += sum_x
+            rows[i, _ZZ] += length * dz * dz
+            rows[i, _YY] += length * dy * dy
+            rows[i, _XX] += sum_x * middle + length * (length * length - 1) / 12
+            rows[i, _ZY] += length * dz * dy
+            rows[i, _ZX] += dz * sum_x
+            rows[i, _YX] += dy * sum_x
+            rows[i, _PAIRS_Z] += pairs_z
+            rows[i, _PAIRS_Y] += pairs_y
+            rows[i, _RUNS] += 1
+            if image.size and not _add_intensities(image[y], start, x, rows[i]):
+                return _NOT_FINITE, key, n, slots, found, rows
+    return _FINE, np.int64(0), n, slots, found, rows
 
 
 @njit(cache=True, nogil=True)
-def _add_run(row, start, stop, n, v):
-    """Merge row[start:stop] into an object that has `n` voxels with it; False if it is not finite."""
-    origin = float(row[start])
+def _add_intensities(row, start, stop, v):
+    """Merge row[start:stop] into an object that already counts these voxels; False if they are not finite."""
+    origin = np.float64(row[start])  # float() would leave a float32 what it is
     total, squares, low, high = 0.0, 0.0, row[start], row[start]
     for j in range(start, stop):
         value = row[j]
-        d = float(value) - origin
+        d = np.float64(value) - origin
         total += d
         squares += d * d
         low = min(low, value)
         high = max(high, value)
     if not np.isfinite(total):
         return False
-    length = float(stop - start)
+    length, n = float(stop - start), v[_N]
     mean = total / length
     m2 = max(squares - total * mean, 0.0)
-    mean += origin
     if n == length:
-        v[_MIN], v[_MAX], v[_MEAN], v[_M2] = low, high, mean, m2
+        v[_FIRST], v[_MEAN], v[_M2], v[_MIN], v[_MAX] = origin, mean, m2, low, high
     else:
-        delta = mean - v[_MEAN]
+        delta = (origin - v[_FIRST]) + mean - v[_MEAN]
         v[_MEAN] += delta * (length / n)
         v[_M2] += m2 + delta * delta * (length * (n - length) / n)
         v[_MIN] = min(v[_MIN], low)
@@ -362,14 +351,13 @@ def _slot(slots, found, key):
 
 
 @njit(cache=True, nogil=True)
-def _grow(n, found, box, sums, values):
+def _grow(n, found, rows):
     """Double the room for objects; the hash table stays at most half full."""
-    new_found = np.empty(2 * n, np.int64)
-    new_box = np.empty((2 * n, box.shape[1]), np.int64)
-    new_sums = np.empty((2 * n, sums.shape[1]))
-    new_values = np.empty((2 * n, values.shape[1]))
-    new_found[:n], new_box[:n], new_sums[:n], new_values[:n] = found, box, sums, values
+    new_found, new_rows = np.empty(2 * n, np.int64), np.empty((2 * n, _COLLECTED))
     slots = np.zeros(4 * n, np.int64)
     for i in range(n):
+        new_found[i] = found[i]
+        for k in range(_COLLECTED):
+            new_rows[i, k] = rows[i, k]
         slots[_slot(slots, new_found, new_found[i])] = i + 1
-    return slots, new_found, new_box, new_sums, new_values
+    return slots, new_found, new_rows
