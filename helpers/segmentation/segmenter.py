@@ -15,7 +15,7 @@ sought on just those (`helpers.segmentation.thresholds`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import denoising, inference, stardist, training, unet
 from helpers.models.stardist import StarPrediction
+from helpers.segmentation.cores import close_gaps, star_cores
 from helpers.segmentation.fusion import fuse
 from helpers.segmentation.stitching import stitch_slices
 from helpers.segmentation.watershed import watershed
@@ -371,13 +372,7 @@ class VollSegSegmenter:
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
                 planes = [
-                    fuse(
-                        star.full_probability() if self.use_probability else star.full_distance(),
-                        labels,
-                        plane > cut,
-                        voxel_size=spacing_of(self.voxel_size, labels.ndim),
-                        boundary_width=self.boundary_width,
-                    )
+                    self._fused(star, labels, plane > cut)
                     for star, labels, plane in zip(
                         outputs.stars, stars, self._planes(outputs.foreground), strict=True
                     )
@@ -408,6 +403,18 @@ class VollSegSegmenter:
             outputs._last_stars = (key, found)
         return outputs._last_stars[1]
 
+    def _fused(
+        self, star: StarPrediction, stars: NDArray[np.int32], foreground: NDArray[np.bool_]
+    ) -> NDArray[np.int32]:
+        """Fuse one image; where the foreground is carved, its gaps decide between neighbours."""
+        spacing = spacing_of(self.voxel_size, stars.ndim)
+        landscape = star.full_probability() if self.use_probability else star.full_distance()
+        if self.boundary_width == 0:
+            return fuse(landscape, stars, foreground, voxel_size=spacing)
+        cores, unseen = star_cores(stars, foreground, spacing)
+        labels = fuse(landscape, cores, foreground, voxel_size=spacing, boundary_width=self.boundary_width)
+        return np.where(close_gaps(foreground, self.boundary_width, spacing) | unseen, labels, 0)
+
     def _components(self, foreground: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Components of the mask, grown back by what was carved off between them, not into the background."""
         labels = instances_from_binary(foreground)
@@ -436,29 +443,6 @@ class VollSegSegmenter:
         ids = np.zeros(len(counts), np.int32)
         ids[keep] = np.arange(1, np.count_nonzero(keep) + 1)
         return ids[labels]
-
-
-def close_gaps(mask: NDArray[np.bool_], width: float, spacing: Sequence[float]) -> NDArray[np.bool_]:
-    """Fill gaps up to twice `width` µm across and leave outer borders where they are (morphological closing).
-
-    Parameters
-    ----------
-    mask : ndarray of bool, (Z, Y, X) or (Y, X)
-    width : float
-        µm.
-    spacing : sequence of float
-        Voxel size in µm, one per axis.
-    """
-    import edt
-
-    spacing = tuple(float(s) for s in spacing)
-    # Beyond the image nothing is known: the closing treats it as more of the same.
-    reach = [int(np.ceil(width / s)) for s in spacing]
-    padded = np.pad(mask, [(r, r) for r in reach])
-    grown = edt.edt(~padded, anisotropy=spacing) <= width * (1 + 1e-6)
-    shrunk = edt.edt(np.ascontiguousarray(grown), anisotropy=spacing) > width * (1 + 1e-6)
-    inner = tuple(slice(r, r + n) for r, n in zip(reach, mask.shape, strict=True))
-    return mask | shrunk[inner]
 
 
 def _given(*values: float | None) -> float:
