@@ -15,11 +15,12 @@ exact, not quantised. Flooding waits for memory most of the time, hence the pref
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import get_num_threads, njit, types
 from numba.extending import intrinsic
 
 from helpers.errors import InputError
@@ -28,11 +29,17 @@ from helpers.errors import InputError
 MAX_VOXELS = 2**31 - 1
 _OUTSIDE = -1
 #: The landscape's range is cut into 2**_TOP_BITS equal parts, and each part as finely as it is populated.
-_TOP_BITS = 12
+_TOP_BITS = 10
 _KEY_BITS = 32
 #: Voxels a bucket gets in all, and how many of those waiting lie side by side.
 _PER_BUCKET = 1024
 _CHUNK = 16
+#: Components of so many voxels get buckets; smaller ones fit into the cache and into one heap.
+_LARGE = 1 << 16
+#: Voxels of small components that make a job for one core.
+_BUNCH = 1 << 18
+#: Runs of the mask along x are this long on average, or its components are not told apart.
+_VOXELS_PER_RUN = 12
 
 
 def watershed(landscape: np.ndarray, markers: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
@@ -114,13 +121,37 @@ def flood(landscape: np.ndarray, labels: np.ndarray, *, descending: bool = False
         infinity = int(np.array(np.inf, f"f{keys.dtype.itemsize}").view(keys.dtype))
         if low < -infinity or high > infinity:
             raise InputError("landscape", "NaN", "finite values inside the mask")
-    # The range of 64-bit keys takes 64 bits and a sign: half of it does not.
-    half = 1 if keys.dtype.itemsize == 8 else 0
-    low >>= half
-    drop = max(0, ((int(high) >> half) - low).bit_length() - _KEY_BITS)
-    place = (low, half, drop)
-    offset, shift, n_buckets = _buckets(_histogram(keys, flat, zero, descending, place))
-    _flood(keys, flat, shape, zero, descending, place, offset, shift, n_buckets)
+    n_rows = shape[0] * shape[1]
+    n_runs = _count_runs(flat, shape[2])
+    if n_runs > flat.size // _VOXELS_PER_RUN:
+        # Torn to shreds: its components would take more memory than the labels. Every row is a run.
+        run_start = np.arange(n_rows, dtype=np.int32) * shape[2]
+        run_stop = run_start + shape[2]
+        bounds = np.array([0, n_rows])
+        size = np.array([flat.size])
+    else:
+        run_start, run_stop, component = _components(flat, shape, n_runs)
+        size = np.bincount(component, weights=run_stop - run_start).astype(np.int64)
+        order = np.argsort(component, kind="stable")
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(component))])
+        run_start, run_stop = run_start[order], run_stop[order]
+        del order, component
+    # Components do not know of each other: the large ones one by one, the small ones in bunches, on all cores.
+    jobs = [(int(c), int(c) + 1) for c in np.flatnonzero(size >= _LARGE)]
+    small = np.where(size < _LARGE, size, 0)
+    edges = np.searchsorted(np.cumsum(small), np.arange(_BUNCH, small.sum() + _BUNCH, _BUNCH)) + 1
+    jobs += list(zip(np.concatenate([[0], edges])[:-1], np.minimum(edges, len(size)), strict=True))
+
+    def run(job: tuple[int, int]) -> None:
+        _flood_components(
+            keys, flat, shape, zero, descending, run_start, run_stop, bounds, size, job[0], job[1]
+        )
+
+    if len(jobs) == 1:
+        run(jobs[0])
+    else:
+        with ThreadPoolExecutor(min(len(jobs), get_num_threads())) as pool:
+            list(pool.map(run, jobs))
 
 
 def _keys(landscape: np.ndarray) -> tuple[np.ndarray, int]:
@@ -135,19 +166,6 @@ def _keys(landscape: np.ndarray) -> tuple[np.ndarray, int]:
         dtype = np.dtype(f"i{landscape.dtype.itemsize}")
         return landscape.view(dtype).reshape(-1), int(np.iinfo(dtype).min)
     return landscape.view(np.uint8 if landscape.dtype == bool else landscape.dtype).reshape(-1), 0
-
-
-def _buckets(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Cut every part of the range so that a bucket gets about `_PER_BUCKET` voxels.
-
-    Returns each part's first bucket, by how much the rest of a position is shifted, and the number of buckets.
-    """
-    rest = _KEY_BITS - _TOP_BITS
-    bits = np.ceil(np.log2(np.maximum(histogram / _PER_BUCKET, 1))).astype(np.int32)
-    bits = np.minimum(bits, rest)
-    sizes = np.left_shift(1, bits)
-    offset = np.cumsum(sizes) - sizes
-    return offset.astype(np.int32), (rest - bits).astype(np.int32), int(sizes.sum())
 
 
 @intrinsic
@@ -182,8 +200,9 @@ def _key(raw: Any, zero: int, descending: bool) -> Any:
 def _bucket(key: int, place: Any, offset: Any, shift: Any) -> Any:
     low, half, drop = place
     position = ((key >> half) - low) >> drop
-    part = position >> 20
-    return np.int64(offset[part]) + ((position & 0xFFFFF) >> shift[part])
+    part = position >> (_KEY_BITS - _TOP_BITS)
+    rest = position & ((1 << (_KEY_BITS - _TOP_BITS)) - 1)
+    return np.int64(offset[part]) + (rest >> shift[part])
 
 
 @njit(cache=True, nogil=True)
@@ -198,13 +217,135 @@ def _range(keys: Any, labels: Any, zero: int, descending: bool) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _histogram(keys: Any, labels: Any, zero: int, descending: bool, place: Any) -> Any:
-    low, half, drop = place
-    counts = np.zeros(1 << _TOP_BITS, np.int64)
-    for i in range(labels.size):
-        if labels[i] == 0:
-            counts[((_key(keys[i], zero, descending) >> half) - low) >> drop >> 20] += 1
-    return counts
+def _count_runs(labels: Any, nx: int) -> int:
+    n = 0
+    for row in range(0, labels.size, nx):
+        before = False
+        for i in range(row, row + nx):
+            inside = labels[i] >= 0
+            n += inside and not before
+            before = inside
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _root(parent: Any, run: int) -> Any:
+    while parent[run] != run:
+        parent[run] = parent[parent[run]]
+        run = np.int64(parent[run])
+    return run
+
+
+@njit(cache=True, nogil=True)
+def _components(labels: Any, shape: Any, n_runs: int) -> Any:
+    """Cut the mask into runs along x and join them: (first voxel, voxel behind the last, component) of each."""
+    nz, ny, nx = shape
+    start = np.empty(n_runs, np.int32)
+    stop = np.empty(n_runs, np.int32)
+    parent = np.empty(n_runs, np.int32)
+    first = np.empty(nz * ny + 1, np.int32)
+    n = 0
+    for row in range(nz * ny):
+        first[row] = n
+        before = False
+        for i in range(row * nx, row * nx + nx):
+            inside = labels[i] >= 0
+            if inside and not before:
+                start[n] = i
+                parent[n] = n
+                n += 1
+            if inside:
+                stop[n - 1] = i + 1
+            before = inside
+        first[row + 1] = n
+        for step in (1, ny):
+            if (step == 1 and row % ny == 0) or row < step:
+                continue
+            a, b = np.int64(first[row - step]), np.int64(first[row])
+            shift = step * nx
+            while a < first[row - step + 1] and b < n:
+                if stop[a] + shift > start[b] and start[a] + shift < stop[b]:
+                    root_a, root_b = _root(parent, a), _root(parent, b)
+                    if root_a < root_b:
+                        parent[root_b] = root_a
+                    else:
+                        parent[root_a] = root_b
+                if stop[a] + shift < stop[b]:
+                    a += 1
+                else:
+                    b += 1
+    count = 0
+    for k in range(n_runs):
+        # A root comes before all that hang on it.
+        if parent[k] == k:
+            parent[k] = count
+            count += 1
+        else:
+            parent[k] = parent[parent[k]]
+    return start, stop, parent
+
+
+@njit(cache=True, nogil=True)
+def _flood_components(
+    keys: Any,
+    labels: Any,
+    shape: Any,
+    zero: int,
+    descending: bool,
+    run_start: Any,
+    run_stop: Any,
+    bounds: Any,
+    size: Any,
+    begin: int,
+    end: int,
+) -> None:
+    """Flood the components from `begin` to `end`, the small ones only if these are several."""
+    for c in range(begin, end):
+        if size[c] >= _LARGE and end - begin > 1:
+            continue
+        starts = run_start[bounds[c] : bounds[c + 1]]
+        stops = run_stop[bounds[c] : bounds[c + 1]]
+        low, high = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+        dry = 0
+        wet = 0
+        for r in range(starts.size):
+            for i in range(starts[r], stops[r]):
+                if labels[i] >= 0:
+                    key = _key(keys[i], zero, descending)
+                    low = min(low, key)
+                    high = max(high, key)
+                    if labels[i] == 0:
+                        dry += 1
+                    else:
+                        wet += 1
+        if dry == 0 or wet == 0:
+            continue
+        # The range of 64-bit keys takes 64 bits and a sign: half of it does not.
+        half = 1 if keys.itemsize == 8 else 0
+        low >>= half
+        width = (high >> half) - low
+        drop = 0
+        while width >> drop >= np.int64(1) << _KEY_BITS:
+            drop += 1
+        place = (low, half, drop)
+        # First bucket of every part of the range, and how finely the part is cut: by how many voxels it has.
+        offset = np.zeros(1 << _TOP_BITS, np.int32)
+        shift = np.full(1 << _TOP_BITS, _KEY_BITS - _TOP_BITS, np.int32)
+        n_buckets = 1
+        if size[c] >= _LARGE:
+            counts = np.zeros(1 << _TOP_BITS, np.int64)
+            for r in range(starts.size):
+                for i in range(starts[r], stops[r]):
+                    if labels[i] == 0:
+                        key = _key(keys[i], zero, descending)
+                        counts[((key >> half) - low) >> drop >> (_KEY_BITS - _TOP_BITS)] += 1
+            n_buckets = 0
+            for part in range(counts.size):
+                offset[part] = n_buckets
+                while shift[part] > 0 and counts[part] >> (_KEY_BITS - _TOP_BITS - shift[part]) > _PER_BUCKET:
+                    shift[part] -= 1
+                n_buckets += 1 << (_KEY_BITS - _TOP_BITS - shift[part])
+        _flood(keys, labels, shape, zero, descending, starts, stops, place, offset, shift, n_buckets)
 
 
 @njit(cache=True, nogil=True)
@@ -246,13 +387,13 @@ def _heap_pop(heap_key: Any, heap_entry: Any, n: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _longer(array: Any) -> Any:
-    longer = np.empty(array.size + array.size // 2, array.dtype)
+def _longer(array: Any, by: int) -> Any:
+    longer = np.zeros(array.size + by, array.dtype)
     longer[: array.size] = array
     return longer
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _prefetch_around(keys: Any, labels: Any, i: int, nx: int, plane: int) -> None:
     """Ask for the cache lines that handing on the label of voxel `i` will read."""
     size = labels.size
@@ -274,123 +415,163 @@ def _flood(
     shape: Any,
     zero: int,
     descending: bool,
+    run_start: Any,
+    run_stop: Any,
     place: Any,
     offset: Any,
     shift: Any,
     n_buckets: int,
 ) -> None:
+    """Flood what the runs cover. Only what is waiting takes memory: the queue grows as it must."""
+    state = np.zeros(10, np.int64)
+    state[1] = run_start[0] - 1
+    state[4] = -1
+    state[6] = -1
+    first = np.full(n_buckets, -1, np.int32)
+    tail = np.full(n_buckets, -1, np.int32)
+    chunks = np.empty(_CHUNK << 6, np.int32)
+    following = np.zeros(1 << 6, np.int32)
+    heap_key = np.empty(1 << 9, np.int64)
+    heap_entry = np.empty(1 << 9, np.int64)
+    while not _advance(
+        keys, labels, shape, zero, descending, run_start, run_stop, place, offset, shift, n_buckets,
+        first, tail, chunks, following, heap_key, heap_entry, state,
+    ):  # fmt: skip
+        if state[3] + 8 > following.size:
+            chunks = _longer(chunks, _CHUNK * (following.size // 2))
+            following = _longer(following, following.size // 2)
+        else:
+            heap_key = _longer(heap_key, heap_key.size // 2)
+            heap_entry = _longer(heap_entry, heap_entry.size // 2)
+
+
+@njit(cache=True, nogil=True)
+def _advance(
+    keys: Any,
+    labels: Any,
+    shape: Any,
+    zero: int,
+    descending: bool,
+    run_start: Any,
+    run_stop: Any,
+    place: Any,
+    offset: Any,
+    shift: Any,
+    n_buckets: int,
+    first: Any,
+    tail: Any,
+    chunks: Any,
+    following: Any,
+    heap_key: Any,
+    heap_entry: Any,
+    state: Any,
+) -> bool:
+    """Flood until all is done (True), or until the queue has to be lengthened before going on (False).
+
+    Apart from `_flood` because arrays that are replaced within a loop have their references counted there,
+    which takes longer than all else.
+
+    A bucket is a chain of chunks of voxels: `first` has its first chunk, `following` leads on, and `tail` is the
+    position of its last voxel in `chunks`, -1 if it is empty. Emptied chunks are used again.
+    """
     nz, ny, nx = shape
     plane = ny * nx
-    # A bucket is a chain of chunks of voxels: first chunk, last chunk, entries in the last one. Only what is
-    # waiting takes memory, and emptied chunks are used again.
-    first = np.full(n_buckets, -1, np.int32)
-    last = np.full(n_buckets, -1, np.int32)
-    filled = np.full(n_buckets, _CHUNK, np.int32)
-    chunks = np.empty(_CHUNK << 10, np.int32)
-    following = np.empty(1 << 10, np.int32)
-    n_chunks = 0
-    free = -1
-    heap_key = np.empty(1 << 10, np.int64)
-    heap_entry = np.empty(1 << 10, np.int64)
-    heap_size = 0
+    run, marker, heap_size, n_chunks, free = state[0], state[1], state[2], state[3], state[4]
+    age, current, fifo, fifo_key, fifo_chunk = state[5], state[6], state[7] & 1, state[8], (state[7] >> 1) - 1
+    read = state[9]
     neighbours = np.empty(6, np.int64)
-    age = 0
-    current = -1
-    fifo = False
-    fifo_key = 0
-    fifo_next = 0
-
-    marker = np.int64(-1)
+    done = False
     while True:
+        if n_chunks + 8 > following.size or heap_size + 8 > heap_key.size:
+            break
         # First every marker voxel that can hand its label on enters (age 0), then the queue is emptied.
-        seeding = marker < labels.size - 1
+        seeding = run < run_start.size
         if seeding:
             marker += 1
+            if marker == run_stop[run]:
+                run += 1
+                if run < run_start.size:
+                    marker = np.int64(run_start[run]) - 1
+                continue
             i = marker
             if labels[i] <= 0:
                 continue
+        elif heap_size > 0 and (not fifo or read == tail[current] or heap_key[0] < fifo_key):
+            i = heap_entry[0] & MAX_VOXELS
+            _heap_pop(heap_key, heap_entry, heap_size)
+            heap_size -= 1
+        elif fifo and read != tail[current]:
+            if fifo_chunk < 0:
+                fifo_chunk = np.int64(first[current])
+                read = fifo_chunk * _CHUNK - 1
+            elif read & (_CHUNK - 1) == _CHUNK - 1:
+                emptied = fifo_chunk
+                fifo_chunk = np.int64(following[emptied])
+                following[emptied] = free
+                free = emptied
+                read = fifo_chunk * _CHUNK - 1
+            read += 1
+            i = np.int64(chunks[read])
+            # Prefetching what a stale entry names does no harm.
+            ahead = (read & (_CHUNK - 1)) + 8
+            if ahead < _CHUNK:
+                _prefetch_around(keys, labels, np.int64(chunks[fifo_chunk * _CHUNK + ahead]), nx, plane)
+            elif following[fifo_chunk] >= 0:
+                after = np.int64(following[fifo_chunk]) * _CHUNK + ahead - _CHUNK
+                _prefetch_around(keys, labels, np.int64(chunks[after]), nx, plane)
         else:
-            waiting = False
             if fifo:
-                waiting = first[current] != last[current] or fifo_next < filled[current]
-            if heap_size > 0 and (not waiting or heap_key[0] < fifo_key):
-                i = heap_entry[0] & MAX_VOXELS
-                _heap_pop(heap_key, heap_entry, heap_size)
-                heap_size -= 1
-            elif waiting:
-                chunk = np.int64(first[current])
-                if fifo_next == _CHUNK:
-                    first[current] = following[chunk]
-                    following[chunk] = free
-                    free = chunk
-                    chunk = np.int64(first[current])
-                    fifo_next = 0
-                i = np.int64(chunks[chunk * _CHUNK + fifo_next])
-                fifo_next += 1
-                ahead = fifo_next + 7
-                if chunk == last[current]:
-                    if ahead < filled[current]:
-                        _prefetch_around(keys, labels, np.int64(chunks[chunk * _CHUNK + ahead]), nx, plane)
-                elif ahead < _CHUNK:
-                    _prefetch_around(keys, labels, np.int64(chunks[chunk * _CHUNK + ahead]), nx, plane)
-                else:
-                    after = np.int64(following[chunk])
-                    if after != last[current] or ahead - _CHUNK < filled[current]:
-                        _prefetch_around(
-                            keys, labels, np.int64(chunks[after * _CHUNK + ahead - _CHUNK]), nx, plane
-                        )
-            else:
-                if fifo and first[current] >= 0:
-                    following[first[current]] = free
-                    free = np.int64(first[current])
-                    first[current] = -1
-                    filled[current] = _CHUNK
-                fifo = False
+                following[fifo_chunk] = free
+                free = fifo_chunk
+                tail[current] = -1
+                fifo = np.int64(0)
+            current += 1
+            while current < n_buckets and tail[current] < 0:
                 current += 1
-                while current < n_buckets and first[current] < 0:
-                    current += 1
-                if current == n_buckets:
+            if current == n_buckets:
+                done = True
+                break
+            # The bucket's turn: first in first out if all are equal, or else into the heap.
+            last = np.int64(tail[current])
+            chunk = np.int64(first[current])
+            fifo_key = _key(keys[chunks[chunk * _CHUNK]], zero, descending)
+            fifo = np.int64(1)
+            waiting = 0
+            while True:
+                stop = last + 1 if chunk == last // _CHUNK else (chunk + 1) * _CHUNK
+                for k in range(chunk * _CHUNK, stop):
+                    if _key(keys[chunks[k]], zero, descending) != fifo_key:
+                        fifo = np.int64(0)
+                waiting += stop - chunk * _CHUNK
+                if chunk == last // _CHUNK:
                     break
-                # The bucket's turn: all equal, or into the heap.
-                fifo = True
-                fifo_next = 0
-                chunk = np.int64(first[current])
-                fifo_key = _key(keys[chunks[chunk * _CHUNK + 0]], zero, descending)
-                while fifo and chunk >= 0:
-                    n = _CHUNK if chunk != last[current] else np.int64(filled[current])
-                    for k in range(n):
-                        if _key(keys[chunks[chunk * _CHUNK + k]], zero, descending) != fifo_key:
-                            fifo = False
-                    chunk = np.int64(following[chunk]) if chunk != last[current] else np.int64(-1)
-                if not fifo:
-                    chunk = np.int64(first[current])
-                    while True:
-                        at_end = chunk == last[current]
-                        n = _CHUNK if not at_end else np.int64(filled[current])
-                        for k in range(n):
-                            v = np.int64(chunks[chunk * _CHUNK + k])
-                            if heap_size == heap_key.size:
-                                heap_key = _longer(heap_key)
-                                heap_entry = _longer(heap_entry)
-                            age += 1
-                            _heap_push(
-                                heap_key,
-                                heap_entry,
-                                heap_size,
-                                _key(keys[v], zero, descending),
-                                (age << 31) | v,
-                            )
-                            heap_size += 1
-                            _prefetch_around(keys, labels, v, nx, plane)
-                        after = np.int64(following[chunk])
-                        following[chunk] = free
-                        free = chunk
-                        if at_end:
-                            break
-                        chunk = after
-                    first[current] = -1
-                    filled[current] = _CHUNK
+                chunk = np.int64(following[chunk])
+            if fifo:
+                fifo_chunk = np.int64(-1)
+                read = np.int64(-2)
                 continue
+            if waiting + 8 > heap_key.size:
+                # Nothing has been touched: this bucket's turn comes again.
+                current -= 1
+                break
+            chunk = np.int64(first[current])
+            while True:
+                stop = last + 1 if chunk == last // _CHUNK else (chunk + 1) * _CHUNK
+                for k in range(chunk * _CHUNK, stop):
+                    v = np.int64(chunks[k])
+                    age += 1
+                    key = _key(keys[v], zero, descending)
+                    _heap_push(heap_key, heap_entry, heap_size, key, (age << 31) | v)
+                    heap_size += 1
+                    _prefetch_around(keys, labels, v, nx, plane)
+                after = np.int64(following[chunk])
+                following[chunk] = free
+                free = chunk
+                if chunk == last // _CHUNK:
+                    break
+                chunk = after
+            tail[current] = -1
+            continue
 
         row = i // nx
         x = i - row * nx
@@ -415,33 +596,29 @@ def _flood(
             key = _key(keys[n], zero, descending)
             b = _bucket(key, place, offset, shift)
             if b > current or (fifo and b == current and key == fifo_key):
-                if filled[b] == _CHUNK:
+                end = np.int64(tail[b])
+                if end & (_CHUNK - 1) == _CHUNK - 1:
                     if free >= 0:
-                        chunk = np.int64(free)
+                        chunk = free
                         free = np.int64(following[chunk])
                     else:
-                        if n_chunks == following.size:
-                            following = _longer(following)
-                            longer = np.empty(following.size * _CHUNK, np.int32)
-                            longer[: chunks.size] = chunks
-                            chunks = longer
-                        chunk = np.int64(n_chunks)
+                        chunk = n_chunks
                         n_chunks += 1
-                    if first[b] < 0:
+                    if end < 0:
                         first[b] = chunk
                     else:
-                        following[last[b]] = chunk
-                    last[b] = chunk
-                    filled[b] = 0
-                chunks[np.int64(last[b]) * _CHUNK + filled[b]] = n
-                filled[b] += 1
+                        following[end // _CHUNK] = chunk
+                    end = chunk * _CHUNK - 1
+                chunks[end + 1] = n
+                tail[b] = end + 1
             else:
-                if heap_size == heap_key.size:
-                    heap_key = _longer(heap_key)
-                    heap_entry = _longer(heap_entry)
                 age += 1
                 _heap_push(heap_key, heap_entry, heap_size, key, (age << 31) | n)
                 _prefetch_around(keys, labels, n, nx, plane)
                 heap_size += 1
             if seeding:
                 break
+    state[0], state[1], state[2], state[3], state[4] = run, marker, heap_size, n_chunks, free
+    state[5], state[6], state[7], state[8] = age, current, fifo | ((fifo_chunk + 1) << 1), fifo_key
+    state[9] = read
+    return done
