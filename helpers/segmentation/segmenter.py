@@ -372,7 +372,7 @@ class VollSegSegmenter:
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
                 planes = [
-                    self._fused(star, labels, plane > cut)
+                    self._fused(star, labels, plane, cut)
                     for star, labels, plane in zip(
                         outputs.stars, stars, self._planes(outputs.foreground), strict=True
                     )
@@ -404,16 +404,21 @@ class VollSegSegmenter:
         return outputs._last_stars[1]
 
     def _fused(
-        self, star: StarPrediction, stars: NDArray[np.int32], foreground: NDArray[np.bool_]
+        self, star: StarPrediction, stars: NDArray[np.int32], foreground: NDArray[np.float32], cut: float
     ) -> NDArray[np.int32]:
-        """Fuse one image; where the foreground is carved, its gaps decide between neighbours."""
+        """Fuse one image; where the foreground is carved, its gaps decide between neighbours.
+
+        The gaps shape the landscape, too: the geometric mean of both networks' probabilities is flooded.
+        """
         spacing = spacing_of(self.voxel_size, stars.ndim)
+        mask = foreground > cut
         landscape = star.full_probability() if self.use_probability else star.full_distance()
         if self.boundary_width == 0:
-            return fuse(landscape, stars, foreground, voxel_size=spacing)
-        cores, unseen = star_cores(stars, foreground, spacing)
-        labels = fuse(landscape, cores, foreground, voxel_size=spacing, boundary_width=self.boundary_width)
-        return np.where(close_gaps(foreground, self.boundary_width, spacing) | unseen, labels, 0)
+            return fuse(landscape, stars, mask, voxel_size=spacing)
+        landscape = np.sqrt(np.maximum(landscape * foreground, 0))
+        cores, unseen = star_cores(stars, mask, spacing)
+        labels = fuse(landscape, cores, mask, voxel_size=spacing, boundary_width=self.boundary_width)
+        return np.where(close_gaps(mask, self.boundary_width, spacing) | unseen, labels, 0)
 
     def _components(self, foreground: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Components of the mask, grown back by what was carved off between them, not into the background."""
