@@ -18,7 +18,10 @@ from helpers.runs.run import read_done
 #: Small enough for a minute or two of training, large enough that the networks must have learned to pass.
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "prepare": {"synthetic": {"seed": 3, "shape": [16, 80, 80], "n_cells": 12, "n_frames": 2, "n_stacks": 4}},
+    "prepare": {"synthetic": {
+            "seed": 3, "shape": [16, 80, 80], "n_cells": 12, "n_frames": 3, "division_rate": 0.05,
+            "irregularity": 0.5, "n_stacks": 5,
+        }},
     "pairs": {"raw_dir": "train/raw", "label_dir": "train/label"},
     "movies": "movies.csv",
     "steps": {
@@ -28,7 +31,7 @@ TINY: dict[str, Any] = {
             "copies_per_image": 1,
             "network_depth": 2,
             "boundary_width_um": 1.5,
-            "validation_stacks": ["stack_03"],
+            "validation_stacks": ["stack_04"],
         },
         "02_train_denoiser": {
             "n_epochs": 2,
@@ -48,17 +51,19 @@ TINY: dict[str, Any] = {
             "network_depth": 2,
             "start_filters": 12,
             "rays": 32,
-            "grid": [1, 2, 2],
+            "grid": [1, 4, 4],
         },
         "04_optimize_thresholds": {},
         "05_segment": {"compare_methods": True, "min_size_um3": 20, "save_tiff": True},
         "07_evaluate_segmentation": {},
+        "08_track": {"tracker": "overlap", "min_iou": 0.2},
+        "09_evaluate_tracking": {},
     },
 }
 
 MOVIES = """\
-movie_id,movie,truth,clean
-movie,movie/raw.ome.tif,movie/labels.ome.tif,movie/clean.ome.tif
+movie_id,movie,truth,clean,truth_tracks
+movie,movie/raw.ome.tif,movie/labels.ome.tif,movie/clean.ome.tif,movie
 """
 
 

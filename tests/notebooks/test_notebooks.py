@@ -35,13 +35,13 @@ def test_all_notebooks_ran(tiny) -> None:
 def test_01_made_the_patches_that_were_asked_for(tiny) -> None:
     results = tiny.done["01_create_dataset"]["results"]
     assert results == {
-        "train_patches": 3 * 12 * 2,
+        "train_patches": 4 * 12 * 2,
         "validation_patches": 12,
         "patch_size": [16, 48, 48],
-        "validation_stacks": ["stack_03"],
+        "validation_stacks": ["stack_04"],
     }
     patches = TrainingSet.open(tiny.run_dir / "dataset" / "training.npz")
-    assert set(patches.stacks[patches.validation]) == {"stack_03"}
+    assert set(patches.stacks[patches.validation]) == {"stack_04"}
     x, y, labels = patches.patch(0)
     assert x.shape == y.shape == labels.shape == (16, 48, 48)
     assert (labels[y > 0] > 0).all(), "the mask lies within the cells, carved apart"
@@ -54,7 +54,7 @@ def test_02_measured_the_denoiser_against_the_truth(tiny) -> None:
     raw, clean = (Movie.open(tiny.run_dir / "data" / "movie" / f"{name}.ome.tif") for name in ("raw", "clean"))
     from helpers.models.denoising import psnr
 
-    expected = np.mean([psnr(raw.frame(t), clean.frame(t)) for t in range(2)])
+    expected = np.mean([psnr(raw.frame(t), clean.frame(t)) for t in range(3)])
     assert results["psnr_raw_db"] == pytest.approx(expected)
     assert np.isfinite(results["psnr_denoised_db"])
 
@@ -84,12 +84,12 @@ def test_05_labels_and_objects_agree(tiny) -> None:
     folder = tiny.run_dir / "movies" / "movie"
     labels = LabelMovie.open(folder / "labels.zarr")
     raw = Movie.open(tiny.run_dir / "data" / "movie" / "raw.ome.tif")
-    assert labels.shape == (2, 16, 80, 80)
+    assert labels.shape == (3, 16, 80, 80)
     assert labels.voxel_size == pytest.approx(raw.voxel_size)
     objects = pd.read_csv(folder / "objects.csv")
     assert objects.id.tolist() == list(range(len(objects)))
     voxel = float(np.prod(labels.voxel_size))
-    for t in range(2):
+    for t in range(3):
         frame, here = labels.frame(t), objects[objects.frame == t]
         ids, counts = np.unique(frame[frame > 0], return_counts=True)
         assert here.label.tolist() == ids.tolist()
@@ -105,7 +105,7 @@ def test_07_recorded_the_scores_that_stardist_computes(tiny) -> None:
     from stardist.matching import matching_dataset
 
     folder = tiny.run_dir / "movies" / "movie"
-    truth = tifffile.imread(tiny.run_dir / "data" / "movie" / "labels.ome.tif").reshape(2, 16, 80, 80)
+    truth = tifffile.imread(tiny.run_dir / "data" / "movie" / "labels.ome.tif").reshape(3, 16, 80, 80)
     for method, name in (("vollseg", "labels"), ("stardist", "labels_stardist"), ("unet", "labels_unet")):
         found = np.stack(list(LabelMovie.open(folder / f"{name}.zarr").frames())).astype(np.int32)
         expected = matching_dataset(list(truth.astype(np.int32)), list(found), thresh=0.5, show_progress=False)
@@ -113,6 +113,31 @@ def test_07_recorded_the_scores_that_stardist_computes(tiny) -> None:
         assert recorded["f1_50"] == pytest.approx(expected.f1)
         assert recorded["precision_50"] == pytest.approx(expected.precision)
         assert recorded["mse"] == pytest.approx(np.mean((truth > 0) != (found > 0)))
+
+
+def test_08_wrote_files_that_other_programs_open(tiny) -> None:
+    import networkx
+    from geff import read
+    from pytrackmate import trackmate_peak_import
+
+    folder = tiny.run_dir / "movies" / "movie"
+    results = tiny.done["08_track-movie"]["results"]
+    objects = pd.read_csv(folder / "objects.csv")
+    assert results["objects"] == len(objects)
+    spots = trackmate_peak_import(str(folder / "tracks.xml"))
+    assert len(spots) <= len(objects)
+    graph, _ = read(folder / "tracks.geff", backend="networkx")
+    assert isinstance(graph, networkx.DiGraph)
+    assert (graph.number_of_nodes(), graph.number_of_edges()) == (len(objects), results["links"])
+    assert (folder / "ctc" / "res_track.txt").is_file()
+    assert len(pd.read_csv(folder / "btrackmate.csv")) == len(objects)
+
+
+def test_09_true_labels_are_tracked_without_error(tiny) -> None:
+    scores = json.loads((tiny.run_dir / "summary.json").read_text())["tracking"]
+    assert scores["true_labels"]["tra"] >= 0.99
+    assert scores["true_labels"]["division_f1"] >= 0.95
+    assert scores["predicted_labels"]["tra"] <= scores["true_labels"]["tra"]
 
 
 def test_the_cells_are_found(tiny) -> None:
