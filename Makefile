@@ -22,13 +22,15 @@ help:
 
 install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
 
-# torch first and alone: left to itself, pip would choose a newer one.  n2v last and without its
+# pip first: that of Python 3.11 misreads what geff asks for.  Then torch, alone: left to itself, pip would choose a newer
+# one.  n2v last and without its
 # dependencies: its metadata forbids the csbdeep that works here.
 $(VENV)/installed-cpu $(VENV)/installed-gpu: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is missing: sudo apt-get install python3.11 python3.11-venv"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || echo "note: tested with Python 3.11; this is $$($(PYTHON) --version)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv is missing: sudo apt-get install python3-venv"; exit 1; }
 	@echo "installing into $(VENV): a few minutes, several GB"
+	@$(PIP) "pip>=26"
 	@$(PIP) torch
 	@$(PIP) --editable ".[$(EXTRAS)]"
 	@$(PIP) --no-deps n2v
