@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 _INTERVAL = 0.5
 
 
-class progress(tqdm):  # noqa: N801 - used like the built-in range
+class progress(tqdm):
     """A `tqdm.auto.tqdm` bar whose state can be followed from another process.
 
     Parameters

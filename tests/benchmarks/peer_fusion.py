@@ -8,7 +8,7 @@ import importlib.machinery
 import io
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 class _Stub(ModuleType):
     """A module whose every name is a stand-in."""
 
-    __path__: list[str] = []
+    __path__: ClassVar[list[str]] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -57,7 +57,6 @@ def _vollseg_utils() -> Any:
         site = next(p for p in sys.path if p.endswith("site-packages"))
         package.__path__ = [f"{site}/vollseg"]
         sys.modules["vollseg"] = package
-        import vollseg.utils
     return sys.modules["vollseg.utils"]
 
 
@@ -65,14 +64,17 @@ def vollseg_32(probability: Any, star_labels: Any, foreground: Any, voxel_size: 
     """vollseg 32.4.0 as it calls its own fusion (uint16 labels and mask)."""
     with contextlib.redirect_stdout(io.StringIO()):
         labels, _ = _vollseg_utils().WatershedwithMask3D(
-            probability, star_labels.astype("uint16"), foreground.astype("uint16"), nms_thresh=0.3, seedpool=True
+            probability,
+            star_labels.astype("uint16"),
+            foreground.astype("uint16"),
+            nms_thresh=0.3,
+            seedpool=True,
         )
     return labels
 
 
 def kapoorlabs(probability: Any, star_labels: Any, foreground: Any, voxel_size: Any = None) -> Any:
     """kapoorlabs-vollseg 1.0.5."""
-    import importlib.util
 
     # Loaded past the package's __init__, which imports torch.
     if "kapoorlabs_vollseg" not in sys.modules:

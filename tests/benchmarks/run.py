@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
 
-import _harness
+import _harness  # noqa: E402 - found beside this file, which is run as a script
 
 
 def main() -> int:

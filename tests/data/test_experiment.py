@@ -88,6 +88,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_experiment(tmp_path / "nothing.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "data_manifests").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "data_manifests").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_our_own_experiments_are_right(path: Path) -> None:
     assert plan(read_experiment(path))

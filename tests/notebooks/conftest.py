@@ -18,10 +18,17 @@ from helpers.runs.run import read_done
 #: Small enough for a minute or two of training, large enough that the networks must have learned to pass.
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "prepare": {"synthetic": {
-            "seed": 3, "shape": [16, 80, 80], "n_cells": 12, "n_frames": 3, "division_rate": 0.05,
-            "irregularity": 0.5, "n_stacks": 5,
-        }},
+    "prepare": {
+        "synthetic": {
+            "seed": 3,
+            "shape": [16, 80, 80],
+            "n_cells": 12,
+            "n_frames": 3,
+            "division_rate": 0.05,
+            "irregularity": 0.5,
+            "n_stacks": 5,
+        }
+    },
     "pairs": {"raw_dir": "train/raw", "label_dir": "train/label"},
     "movies": "movies.csv",
     "steps": {

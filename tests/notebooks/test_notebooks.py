@@ -51,7 +51,9 @@ def test_01_made_the_patches_that_were_asked_for(tiny) -> None:
 def test_02_measured_the_denoiser_against_the_truth(tiny) -> None:
     results = tiny.done["02_train_denoiser"]["results"]
     assert results["epochs"] == 2
-    raw, clean = (Movie.open(tiny.run_dir / "data" / "movie" / f"{name}.ome.tif") for name in ("raw", "clean"))
+    raw, clean = (
+        Movie.open(tiny.run_dir / "data" / "movie" / f"{name}.ome.tif") for name in ("raw", "clean")
+    )
     from helpers.models.denoising import psnr
 
     expected = np.mean([psnr(raw.frame(t), clean.frame(t)) for t in range(3)])
@@ -108,7 +110,9 @@ def test_07_recorded_the_scores_that_stardist_computes(tiny) -> None:
     truth = tifffile.imread(tiny.run_dir / "data" / "movie" / "labels.ome.tif").reshape(3, 16, 80, 80)
     for method, name in (("vollseg", "labels"), ("stardist", "labels_stardist"), ("unet", "labels_unet")):
         found = np.stack(list(LabelMovie.open(folder / f"{name}.zarr").frames())).astype(np.int32)
-        expected = matching_dataset(list(truth.astype(np.int32)), list(found), thresh=0.5, show_progress=False)
+        expected = matching_dataset(
+            list(truth.astype(np.int32)), list(found), thresh=0.5, show_progress=False
+        )
         recorded = tiny.done["07_evaluate_segmentation-movie"]["results"][method]
         assert recorded["f1_50"] == pytest.approx(expected.f1)
         assert recorded["precision_50"] == pytest.approx(expected.precision)
@@ -182,7 +186,18 @@ def test_outputs_are_the_same_when_executed_again(tiny, tmp_path: Path) -> None:
         shutil.copy(tiny.run_dir / "steps" / step / "notebook.ipynb", notebook)
         assert "NBVAL_CHECK_OUTPUT" in notebook.read_text()
         result = subprocess.run(
-            [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(notebook)],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "--nbval-lax",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-c",
+                "/dev/null",
+                str(notebook),
+            ],
             capture_output=True,
             text=True,
             cwd=tmp_path,
