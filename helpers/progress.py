@@ -86,6 +86,7 @@ class progress(tqdm):
             "elapsed_s": round(elapsed, 2),
             "time": time.time(),
         }
+        assert self._state_file is not None
         temporary = self._state_file.with_suffix(f".{os.getpid()}.part")
         temporary.write_text(json.dumps(state))
         os.replace(temporary, self._state_file)

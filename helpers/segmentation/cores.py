@@ -51,7 +51,8 @@ def star_cores(
     depth = edt.edt(stars.astype(np.uint32), anisotropy=tuple(spacing), black_border=False)
     deepest = np.asarray(ndimage.maximum(depth, stars, np.arange(count + 1)), np.float32)
     core = (stars > 0) & (depth >= _CORE * deepest[stars])
-    components, n_components = ndimage.label(foreground)
+    components = np.empty(foreground.shape, np.int32)
+    n_components = int(ndimage.label(foreground, output=components))  # type: ignore[arg-type]
     star, component = stars[core].astype(np.int64), components[core].astype(np.int64)
     sizes = np.bincount(star, minlength=count + 1)
     pairs, held = np.unique(

@@ -29,7 +29,7 @@ from helpers.segmentation.matching import check_thresholds, match_counts
 #: The axes, in the order in which they are searched: from the one that matters most.
 AXES = ("prob", "foreground", "nms")
 
-PROB_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+PROB_THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NMS_THRESHOLDS = (0.2, 0.3, 0.4, 0.5)
 FOREGROUND_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

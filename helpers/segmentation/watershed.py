@@ -13,6 +13,9 @@ the heap stays in the processor's cache whatever the values are, and plateaus co
 exact, not quantised. Flooding waits for memory most of the time, hence the prefetches.
 """
 
+# Compiled by numba, whose functions and integers are not those that a type checker sees.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAssignmentType=false
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor

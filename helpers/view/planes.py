@@ -45,7 +45,7 @@ def plane(stack: np.ndarray, z: int | None, name: str) -> np.ndarray:
         if z not in (None, 0):
             raise InputError("z", z, "None or 0 for a 2D image")
         return stack
-    z = stack.shape[0] // 2 if z is None else z
+    z = int(stack.shape[0] // 2 if z is None else z)
     if not 0 <= z < stack.shape[0]:
         raise InputError("z", z, f"a plane from 0 to {stack.shape[0] - 1}")
     return stack[z]

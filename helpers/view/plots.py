@@ -190,7 +190,7 @@ def denoising_comparison(
     check_same_shape(**stacks)
     planes = {name: np.asarray(plane(stack, z, name), float) for name, stack in stacks.items()}
     height, width = planes["raw"].shape
-    y = height // 2 if y is None else y
+    y = int(height // 2 if y is None else y)
     if not 0 <= y < height:
         raise InputError("y", y, f"a line from 0 to {height - 1}")
     size = pixel_size(voxel_size)
@@ -271,6 +271,7 @@ def error_overlay(
         from helpers.segmentation.matching import match_table
 
         match = match_table(truth, predicted)
+    assert match is not None
     if missing := {"truth", "predicted", "outcome"} - set(match.columns):
         raise InputError("match", sorted(missing), "these columns too, as `match_table` gives them")
     image = plane(raw, z, "raw")
@@ -353,7 +354,7 @@ def orthogonal_views(
         check_same_shape(raw=raw, labels=labels)
     depth, height, width = raw.shape
     z = depth // 2 if z is None else z
-    y = height // 2 if y is None else y
+    y = int(height // 2 if y is None else y)
     if not 0 <= y < height:
         raise InputError("y", y, f"a row from 0 to {height - 1}")
     size_z, size_y, size_x = (float(value) for value in voxel_size)
