@@ -24,7 +24,9 @@ def test_help_prints_the_parameters_of_a_step(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("arguments", [["help", "99"], ["run", "nothing.yaml"], ["status", "nothing.yaml"]])
-def test_wrong_input_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input_is_one_line_and_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("error: ")
@@ -32,7 +34,9 @@ def test_wrong_input_is_one_line_and_status_2(arguments: list[str], capsys: pyte
     assert arguments[-1] in shown
 
 
-def test_a_dry_run_says_what_would_run_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_says_what_would_run_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     demo = Path(__file__).resolve().parents[2] / "data_manifests" / "demo.yaml"
     assert main(["run", str(demo), "--run-dir", str(tmp_path / "run"), "--dry-run"]) == 0
     shown = capsys.readouterr().out

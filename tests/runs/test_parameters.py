@@ -57,11 +57,16 @@ def test_notebooks_keep_to_the_frame(step: str) -> None:
     assert max(source.count("\n") + 1 for source in code) <= 30
     assert not any(cell.get("outputs") for cell in cells), "outputs are stripped before a commit"
     titles = [
-        line for cell in cells if cell["cell_type"] == "markdown" for line in "".join(cell["source"]).splitlines()
+        line
+        for cell in cells
+        if cell["cell_type"] == "markdown"
+        for line in "".join(cell["source"]).splitlines()
     ]
     for title in ("## Parameters", "## Setup", "## Check the inputs", "## Look", "## Save and provenance"):
         assert title in titles
-    assert f"/blob/main/notebooks/{step}.ipynb" in "".join(cells[0]["source"]), "the badge opens this notebook"
+    assert f"/blob/main/notebooks/{step}.ipynb" in "".join(cells[0]["source"]), (
+        "the badge opens this notebook"
+    )
 
 
 def test_refresh_restores_a_lost_tag_and_an_edited_cell(tmp_path: Path) -> None:
@@ -98,7 +103,7 @@ def test_a_missing_variable_is_named() -> None:
     namespace: dict = {}
     exec(parameters_cell(Segment), namespace)
     del namespace["movie"]
-    with pytest.raises(InputError, match="^movie = 'not set'"):
+    with pytest.raises(InputError, match=r"^movie = 'not set'"):
         Segment.from_notebook(namespace)
 
 

@@ -76,6 +76,13 @@ class Track(OneMovie):
     min_size_um3: Bound = Field(None, description="Leave out smaller cells before tracking: µm³, in 2D µm²")
     max_size_um3: Bound = Field(None, description="Leave out larger cells before tracking: µm³, in 2D µm²")
     min_intensity: Bound = Field(None, description="Leave out cells with a mean intensity below this")
+    min_quality: Bound = Field(
+        None,
+        description="Leave out cells with a lower quality, where the table has a column quality or QUALITY",
+    )
+    roi_mask: OptionalPath = Field(
+        None, description="Mask of a region of interest: cells outside are left out before tracking"
+    )
     tissue_mask: OptionalPath = Field(
         None, description="Mask of the tissue: tracks that never enter it are removed"
     )
@@ -98,7 +105,11 @@ class Track(OneMovie):
 
     def inputs(self) -> list[Path]:
         """Return the table, the labels and the mask."""
-        return [p for p in (self.objects_path(), self.labels_path(), self.tissue_mask, self.raw) if p]
+        return [
+            p
+            for p in (self.objects_path(), self.labels_path(), self.roi_mask, self.tissue_mask, self.raw)
+            if p
+        ]
 
 
 class EvaluateTracking(OneMovie):

@@ -70,15 +70,33 @@ def open_cells(p: Track) -> Cells:
 
 
 def keep_cells(cells: Cells, p: Track) -> tuple[Cells, pd.DataFrame]:
-    """Leave out cells that are too small, too large or too dim; return the others, and those left out with reasons."""
+    """Leave out cells that are too small, too large, too dim, of low quality or outside the region of interest.
+
+    Returns
+    -------
+    kept : Cells
+    left_out : DataFrame
+        With a column ``reason``.
+    """
     size = "volume_um3" if "volume_um3" in cells.objects else "area_um2"
-    minimum = {size: p.min_size_um3, "intensity_mean": p.min_intensity}
+    quality = "quality" if "quality" in cells.objects else "QUALITY"
+    minimum = {size: p.min_size_um3, "intensity_mean": p.min_intensity, quality: p.min_quality}
     kept = filters.filter_objects(
         cells.objects,
         minimum={name: value for name, value in minimum.items() if value is not None},
         maximum={size: p.max_size_um3} if p.max_size_um3 is not None else {},
+        mask=_open_mask(p.roi_mask, p),
+        voxel_size=cells.voxel_size,
     )
     return Cells(kept.kept, cells.labels, cells.voxel_size, cells.frame_interval), kept.removed
+
+
+def _open_mask(path: Path | None, p: Track) -> Any:
+    """Open a mask as a movie, or as one stack that serves all frames."""
+    if path is None:
+        return None
+    mask = Movie.open(path, voxel_size=p.voxel_size_um)
+    return mask if mask.n_frames > 1 else mask.frame(0)
 
 
 def tracker_parameters(p: Track) -> Any:
@@ -148,9 +166,7 @@ def keep_tracks(tracks: Tracks, p: Track) -> tuple[Tracks, pd.DataFrame]:
         tracks, gone = filters.filter_tracks(tracks, min_frames=p.min_track_frames)
         removed.append(gone)
     if p.tissue_mask is not None:
-        mask = Movie.open(p.tissue_mask, voxel_size=p.voxel_size_um)
-        stack = mask if mask.n_frames > 1 else mask.frame(0)
-        tracks, gone = filters.tracks_inside_tissue(tracks, stack)
+        tracks, gone = filters.tracks_inside_tissue(tracks, _open_mask(p.tissue_mask, p))
         removed.append(gone)
     return tracks, pd.concat(removed, ignore_index=True) if removed else pd.DataFrame(columns=["reason"])
 
