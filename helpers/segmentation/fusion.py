@@ -48,11 +48,12 @@ def fuse(
     min_volume: float = 0.2,
     max_pass: float = 0.5,
     split: float = 0.8,
+    core: float = 1.0,
 ) -> np.ndarray:
     """Fuse StarDist's labels with the U-Net's foreground.
 
-    Every star survives with its own label and all its voxels. Foreground it leaves over goes, by watershed,
-    to the star or new cell whose probability leads there. New cells are the components of the foreground
+    Every star survives with its own label, and outside the foreground with its own shape. The foreground goes,
+    by watershed, to the star or new cell whose probability leads there. New cells are the components of the foreground
     without a star, and regions of left-over foreground that look like a cell in all of:
 
     - *thickness*: at least `min_depth` of the median star's inscribed radius (a rim is thin);
@@ -81,6 +82,10 @@ def fuse(
     split : float
         Left-over foreground is divided where it narrows (or its probability dips) below this fraction of
         its thickness (and probability) on both sides.
+    core : float
+        Stars and new cells grow from their cores: the voxels at least this fraction as deep as the deepest.
+        0: stars keep all their voxels and only what they leave over is shared out. So it is also where the
+        foreground is carved, and where the landscape tells nothing (see above).
 
     Returns
     -------
@@ -97,7 +102,7 @@ def fuse(
     star_labels = np.asarray(star_labels)
     foreground = np.asarray(foreground)
     spacing = _check(probability, star_labels, foreground, voxel_size)
-    for name, value in (("min_depth", min_depth), ("max_pass", max_pass), ("split", split)):
+    for name, value in (("min_depth", min_depth), ("max_pass", max_pass), ("split", split), ("core", core)):
         if not 0 <= value <= 1:
             raise InputError(name, value, "a fraction from 0 to 1")
     for name, value in (
@@ -116,29 +121,41 @@ def fuse(
 
     labels = np.empty(volume_shape, np.int32)
     flat = labels.reshape(-1)
-    volume_foreground = foreground.reshape(volume_shape)
+    volume_foreground = np.ascontiguousarray(foreground).reshape(volume_shape)
+    volume_stars = np.ascontiguousarray(stars).reshape(volume_shape)
     # A star's voxels outside the foreground keep their label but hand it on to nobody: a component of the
     # foreground that merely touches them has no star.
-    sizes, boxes = seeds.census(stars.reshape(volume_shape), volume_foreground, labels, n_stars)
-    del stars
+    sizes, boxes = seeds.census(volume_stars, volume_foreground, labels, n_stars)
     first = n_stars + 1
-    middles = np.zeros(0)
+    left_over = _LeftOver.none()
     typical = None
     if (sizes > 0).any():
         typical = _typical(probability.reshape(volume_shape), labels, sizes, boxes, spacing)
-        middles = _seed_left_over(probability, labels, first, typical, min_depth, split, spacing)
+        left_over = _seed_left_over(probability, labels, first, typical, min_depth, split, spacing)
+    n_seeds = len(left_over.middles)
     flood(probability, labels.reshape(shape), descending=True)
-    count = int(seeds.label_unreached(flat, volume_shape, first + len(middles))) - first
+    count = int(seeds.label_unreached(flat, volume_shape, first + n_seeds)) - first
+    kept = np.zeros(0, bool)
     if count:
-        middles = np.concatenate([middles, np.zeros(count - len(middles))])
+        middles = np.concatenate([left_over.middles, np.zeros(count - n_seeds)])
         smallest = min_size / float(np.prod(spacing[-len(shape) :]))
         kept = _cells(probability, labels, first, middles, typical, smallest, min_volume, max_pass)
-        new = np.zeros(count, np.int32)
-        new[kept] = first + np.arange(np.count_nonzero(kept))
         count = int(np.count_nonzero(kept))
-        seeds.relabel(flat, first, new)
-        if not kept.all():
-            flood(probability, labels.reshape(shape), descending=True)
+    new = np.zeros(len(kept), np.int32)
+    new[kept] = first + np.arange(count, dtype=np.int32)
+    seeds.relabel(flat, first, new)
+    if typical is not None and typical.telling and core and not boundary_width:
+        # Now that it is known what is a cell, all grow from their middles.
+        depth = seeds.depth_of_labels(volume_stars, spacing).reshape(-1)
+        whole = first + int(np.count_nonzero(kept[:n_seeds]))
+        seeds.keep_cores(
+            flat, volume_stars.reshape(-1), depth, volume_foreground.reshape(-1), core, n_stars, whole
+        )
+        del depth
+        flat[left_over.voxels] = new[left_over.seed]
+        flood(probability, labels.reshape(shape), descending=True)
+    elif not kept.all():
+        flood(probability, labels.reshape(shape), descending=True)
     if boundary_width:
         # As long a way as the carving measured it, between voxel centres.
         outwards = seeds.depth_inside(volume_foreground, False, spacing)
@@ -175,6 +192,19 @@ class _Typical:
     telling: bool
 
 
+@dataclass(frozen=True)
+class _LeftOver:
+    """Seeds in the left-over foreground: positions (raveled), which seed (from 0), its mean probability."""
+
+    voxels: np.ndarray
+    seed: np.ndarray
+    middles: np.ndarray
+
+    @classmethod
+    def none(cls) -> _LeftOver:
+        return cls(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
+
+
 def _seed_left_over(
     probability: np.ndarray,
     labels: np.ndarray,
@@ -183,15 +213,15 @@ def _seed_left_over(
     min_depth: float,
     split: float,
     spacing: tuple[float, float, float],
-) -> np.ndarray:
+) -> _LeftOver:
     """Put a seed for every thick middle of the left-over foreground into `labels`, from `first` on.
 
-    Returns the mean probability of each seed.
+    Returns them with the mean probability of each.
     """
     depth = seeds.depth_inside(labels, 0, spacing)
     voxels = seeds.voxels_at_least(depth, max(1, round(min_depth * typical.radius)))
     if not voxels.size:
-        return np.zeros(0)
+        return _LeftOver.none()
     height = depth.reshape(-1)[voxels] / np.float32(typical.radius)
     del depth
     values = probability.reshape(-1)[voxels].astype(np.float32)
@@ -202,7 +232,8 @@ def _seed_left_over(
     flat = labels.reshape(-1)
     count = seeds.find_peaks(height[order], voxels[order], flat, labels.shape, first, split)
     seed = flat[voxels] - first
-    return np.bincount(seed, weights=values, minlength=count) / np.bincount(seed, minlength=count)
+    middles = np.bincount(seed, weights=values, minlength=count) / np.bincount(seed, minlength=count)
+    return _LeftOver(voxels, seed, middles)
 
 
 def _cells(

@@ -52,14 +52,10 @@ def depth_inside(region: np.ndarray, value: int, spacing: tuple[float, float, fl
     ndarray of uint16, (Z, Y, X)
         In steps of `depth_unit`; 0 outside, 65,535 where there is no way out (or it is longer).
     """
-    unit = depth_unit(spacing)
-    offsets = [(z, y, x) for z in (-1, 0) for y in (-1, 0, 1) for x in (-1, 0, 1) if (z, y, x) < (0, 0, 0)]
-    offsets = [o for o in offsets if all(o[k] == 0 or region.shape[k] > 1 for k in range(3))]
-    steps = np.array(offsets, np.int64).reshape(-1, 3)
-    lengths = np.sqrt(((steps * np.asarray(spacing)) ** 2).sum(1)) / unit
+    steps, lengths = _chamfer(region.shape, spacing)
     depth = np.empty(region.shape, np.uint16)
-    _sweep(region, value, depth, steps, np.minimum(np.round(lengths), FAR).astype(np.int64), False)
-    _sweep(region, value, depth, -steps, np.minimum(np.round(lengths), FAR).astype(np.int64), True)
+    _sweep(region, value, depth, steps, lengths, False)
+    _sweep(region, value, depth, -steps, lengths, True)
     return depth
 
 
@@ -84,6 +80,67 @@ def _sweep(region: Any, value: int, depth: Any, steps: Any, lengths: Any, backwa
                     # The first sweep has not been at the voxels behind, but knows whether they are outside.
                     shortest = min(shortest, np.int64(depth[u, v, w]) + lengths[k])
                 depth[z, y, x] = shortest
+
+
+def depth_of_labels(labels: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """Return `depth_inside` of every label > 0 at once; where labels touch is a way out of both."""
+    steps, lengths = _chamfer(labels.shape, spacing)
+    depth = np.empty(labels.shape, np.uint16)
+    _sweep_labels(labels, depth, steps, lengths, False)
+    _sweep_labels(labels, depth, -steps, lengths, True)
+    return depth
+
+
+def _chamfer(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 13 neighbours that come before a voxel (fewer in a plane), and how far they are."""
+    offsets = [(z, y, x) for z in (-1, 0) for y in (-1, 0, 1) for x in (-1, 0, 1) if (z, y, x) < (0, 0, 0)]
+    steps = np.array([o for o in offsets if all(o[k] == 0 or shape[k] > 1 for k in range(3))], np.int64)
+    steps = steps.reshape(-1, 3)
+    lengths = np.sqrt(((steps * np.asarray(spacing)) ** 2).sum(1)) / depth_unit(spacing)
+    return steps, np.minimum(np.round(lengths), FAR).astype(np.int64)
+
+
+@njit(cache=True, nogil=True)
+def _sweep_labels(labels: Any, depth: Any, steps: Any, lengths: Any, backward: bool) -> None:
+    nz, ny, nx = labels.shape
+    for a in range(nz):
+        z = nz - 1 - a if backward else a
+        for b in range(ny):
+            y = ny - 1 - b if backward else b
+            for c in range(nx):
+                x = nx - 1 - c if backward else c
+                label = labels[z, y, x]
+                if label <= 0:
+                    if not backward:
+                        depth[z, y, x] = 0
+                    continue
+                shortest = np.int64(depth[z, y, x]) if backward else np.int64(FAR)
+                for k in range(lengths.size):
+                    u, v, w = z + steps[k, 0], y + steps[k, 1], x + steps[k, 2]
+                    if u < 0 or v < 0 or w < 0 or u >= nz or v >= ny or w >= nx:
+                        continue
+                    way = lengths[k]
+                    if labels[u, v, w] == label:
+                        way += np.int64(depth[u, v, w])
+                    shortest = min(shortest, way)
+                depth[z, y, x] = shortest
+
+
+@njit(cache=True, nogil=True)
+def keep_cores(labels: Any, stars: Any, depth: Any, foreground: Any, core: float, n: int, whole: int) -> None:
+    """Leave of every star in the foreground only its core; all other foreground becomes 0, in place.
+
+    The core is where the depth is at least `core` times the star's greatest inside the foreground. Labels from
+    `whole` on stay as they are.
+    """
+    deepest = np.zeros(n + 1, np.int64)
+    for i in range(labels.size):
+        if stars[i] > 0 and foreground[i]:
+            deepest[stars[i]] = max(deepest[stars[i]], np.int64(depth[i]))
+    for i in range(labels.size):
+        if foreground[i] and labels[i] < whole:
+            star = np.int32(stars[i])
+            labels[i] = star if star > 0 and depth[i] >= core * deepest[star] else 0
 
 
 @njit(cache=True, nogil=True)
