@@ -32,8 +32,8 @@ class SyntheticSettings:
     division_rate : float
         Divisions per founder and frame; round(rate × n_cells × (n_frames − 1)) divisions happen in all.
     speed : float
-        How far cells strive to move from frame to frame, in cell diameters (root mean square); neighbours
-        hold them back by a third. At most 0.3, beyond which nobody could track them.
+        How far cells strive to move from frame to frame, in cell diameters (root mean square); their
+        neighbours hold them back to about a half to two thirds of it. At most 0.3, beyond which nobody could track them.
     irregularity : float
         0: convex cells; 1: bent, interlocked, for a good share not star-convex. At most 1.3.
     rhythmic_fraction : float
