@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helpers.errors import InputError
-from helpers.models import inference, training
+from helpers.models import inference, model_folder, training
 from helpers.models.devices import prepare_tensorflow
-from helpers.models.training import TrainingSettings, TrainingState
+from helpers.models.model_folder import TrainingState
+from helpers.models.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def train(
     indices = np.arange(len(patches))
     held_out, trained_on = indices[:n_validation], indices[n_validation:]
     data = {"shape": list(patches.shape), "checksum": zlib.crc32(patches.tobytes())}
-    state = training.open_folder(folder, "Noise2Void", settings, data, overwrite=overwrite)
+    state = model_folder.open_folder(folder, "Noise2Void", settings, data, overwrite=overwrite)
     if state.status != "running":
         return load(folder), state
     prepare_tensorflow()

@@ -1,295 +1,34 @@
-"""Train a network so that nothing is lost when it is killed: epochs, checkpoints, schedule, history.
+"""Train a network so that nothing is lost when it is killed.
 
 The same loop trains U-Net, StarDist and Noise2Void. It is a plain loop over `train_on_batch` rather than
 `fit`, because a resumed training has to equal an uninterrupted one: which patches an epoch sees, and how they
-are augmented, follow from the seed, the epoch and the step alone.
-
-A model folder holds::
-
-    config.json        the architecture, as csbdeep, StarDist and n2v read it
-    weights_best.h5    the weights with the lowest validation loss, as they read them
-    weights_last.h5    the weights at the end
-    history.csv        epoch, loss, val_loss, learning_rate, seconds, …
-    training.json      settings, data and state of the training
-    checkpoint.npz     what going on needs: weights, optimizer, schedule
+are augmented, follow from the seed, the epoch and the step alone. What is written where: `model_folder`.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from helpers.data.atomic import writing_to
-from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
+from helpers.models import model_folder
 from helpers.models.devices import layers_of, quiet
+from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early, write_json
+from helpers.models.settings import TrainingSettings
 from helpers.progress import progress
 
 #: Makes one batch: indices of patches and a generator for crops and augmentation (None: neither) → (x, y).
 MakeBatch = Callable[[NDArray[np.intp], "np.random.Generator | None"], tuple[Any, Any]]
-
-_OWN_FILES = (
-    "config.json",
-    "weights_best.h5",
-    "weights_last.h5",
-    "history.csv",
-    "training.json",
-    "checkpoint.npz",
-    "thresholds.json",
-)
-#: Settings that may differ when a training goes on: they say how long, not what.
-_MAY_CHANGE = ("epochs", "max_minutes", "patience")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How long and how fast to train; every network's settings add their architecture to these.
-
-    Parameters
-    ----------
-    epochs : int
-        Epochs in all, those of an interrupted training included.
-    steps_per_epoch : int, optional
-        Batches in an epoch; None: as many as it takes to see each patch once.
-    batch_size : int
-        Patches in a batch.
-    learning_rate : float
-        Of the Adam optimizer, at the start.
-    schedule : {"plateau", "cosine"}
-        ``"plateau"`` multiplies the rate by `lr_factor` after `lr_patience` epochs without a lower
-        validation loss; ``"cosine"`` lets it fall to a hundredth over `epochs`, which gets most out of a
-        short training.
-    patience : int, optional
-        Stop after so many epochs without a lower validation loss; None: never.
-    validation_patches : int, optional
-        Validate on so many patches, evenly drawn; None: on all.
-    max_minutes : float, optional
-        End at the end of the first epoch after so many minutes of training, all runs together.
-    seed : int
-        Seed of weights, order, crops and augmentation.
-    precision : {"auto", "float32", "bfloat16"}
-        What the network is trained in; ``"auto"``: bfloat16 where the machine computes faster in it, with the
-        weights kept in float32. It is applied in float32 always.
-    """
-
-    epochs: int = 100
-    steps_per_epoch: int | None = None
-    batch_size: int = 4
-    learning_rate: float = 3e-4
-    schedule: Literal["plateau", "cosine"] = "plateau"
-    lr_factor: float = 0.5
-    lr_patience: int = 10
-    patience: int | None = None
-    validation_patches: int | None = 32
-    max_minutes: float | None = None
-    seed: int = 42
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr_patience"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "a whole number ≥ 1")
-        for name in ("steps_per_epoch", "patience", "validation_patches"):
-            value = getattr(self, name)
-            _require(name, value, value is None or value >= 1, "a whole number ≥ 1, or None")
-        _require(
-            "learning_rate", self.learning_rate, 0 < self.learning_rate < 1, "between 0 and 1, such as 3e-4"
-        )
-        _require("lr_factor", self.lr_factor, 0 < self.lr_factor <= 1, "above 0 and at most 1")
-        precisions = ("auto", "float32", "bfloat16")
-        _require("precision", self.precision, self.precision in precisions, f"one of {precisions}")
-        _require("schedule", self.schedule, self.schedule in ("plateau", "cosine"), "'plateau' or 'cosine'")
-        _require(
-            "max_minutes",
-            self.max_minutes,
-            self.max_minutes is None or self.max_minutes > 0,
-            "above 0, or None",
-        )
-
-
-def _require(name: str, value: object, right: bool, expected: str) -> None:
-    if not right:
-        raise InputError(name, value, expected)
-
-
-@dataclass
-class TrainingState:
-    """Where a training stands; what `training.json` tells of it.
-
-    Attributes
-    ----------
-    status : {"running", "finished", "stopped early", "out of time"}
-        Anything but ``"running"`` is an end.
-    epoch : int
-        Finished epochs.
-    best_loss : float
-        Lowest validation loss, of epoch `best_epoch` (counted from 1).
-    history : list of dict
-        One row an epoch, as in `history.csv`.
-    """
-
-    status: str = "running"
-    epoch: int = 0
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    learning_rate: float = 0.0
-    lr_wait: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The history as a table: epoch, loss, val_loss, learning_rate, seconds and each part's loss."""
-        return pd.DataFrame(self.history)
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place at once.
-
-    The temporary name does not end in ``.h5``: csbdeep would take what a killed training left for weights.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with writing_to(path):
-            write(part)
-            os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write `content` as JSON, atomically."""
-    replace_file(path, lambda part: part.write_text(json.dumps(content, indent=1), encoding="utf-8"))
-
-
-def describe_set(patches: TrainingSet, augmentation: Augmentation | None) -> dict[str, Any]:
-    """Return what identifies the data of a training, without reading more of it than two patches."""
-    ends = [patches.read("X", i) for i in (0, len(patches) - 1)]
-    return {
-        "patches": [len(patches), *patches.patch_size],
-        "train": len(patches.train),
-        "validation": len(patches.validation),
-        "checksum": zlib.crc32(ends[1].tobytes(), zlib.crc32(ends[0].tobytes())),
-        "augmentation": None if augmentation is None else asdict(augmentation),
-        "training_set": patches.settings,
-    }
-
-
-def open_folder(
-    folder: Path, network: str, settings: TrainingSettings, data: dict[str, Any], *, overwrite: bool
-) -> TrainingState:
-    """Decide whether a training starts, goes on or is over, and prepare its model folder.
-
-    Parameters
-    ----------
-    folder : Path
-        The model folder.
-    network : str
-        Which network, such as ``"StarDist3D"``.
-    settings : TrainingSettings
-        Settings asked for.
-    data : dict
-        What identifies the data (`describe_set`).
-    overwrite : bool
-        Discard another or a finished training; one with the same settings that was interrupted still goes on.
-
-    Returns
-    -------
-    TrainingState
-        ``epoch`` 0 for a new training.
-
-    Raises
-    ------
-    InputError
-        If the folder holds something else and `overwrite` is False.
-    """
-    wanted = json.loads(json.dumps({"network": network, "settings": asdict(settings), "data": data}))
-    record = folder / "training.json"
-    for part in folder.glob(".*.part"):  # what a killed training left
-        part.unlink(missing_ok=True)
-    if overwrite or not folder.exists() or not any(folder.iterdir()):
-        found = _read_json(record) if record.exists() else None
-        if found is None or found["state"]["status"] != "running" or _difference(found, wanted):
-            _clear(folder)
-            return TrainingState(learning_rate=settings.learning_rate)
-    elif not record.exists():
-        raise InputError(
-            "model folder",
-            str(folder),
-            "empty or new (it holds other files); overwrite=True replaces the model in it",
-        )
-    found = _read_json(record)
-    different = _difference(found, wanted)
-    if different:
-        raise InputError(
-            "model folder",
-            str(folder),
-            f"a new one, since it was trained with other settings ({different}); overwrite=True replaces it",
-        )
-    state = TrainingState(**found["state"])
-    checkpoint = folder / "checkpoint.npz"
-    if checkpoint.exists():
-        with np.load(checkpoint) as file:
-            state = TrainingState(**json.loads(str(file["state"])))
-    elif state.epoch:
-        raise InputError(
-            "model folder", str(folder), "one with checkpoint.npz in it; overwrite=True trains anew"
-        )
-    if state.epoch < settings.epochs and state.status == "finished":
-        state.status = "running"  # more epochs are asked for than last time
-    if state.status == "out of time" and not _out_of_time(state, settings):
-        state.status = "running"
-    if state.status == "stopped early" and not _stops(state, settings):
-        state.status = "running"
-    return state
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(str(path), str(error), "a readable JSON file; overwrite=True trains anew") from None
-
-
-def _clear(folder: Path) -> None:
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in _OWN_FILES:
-            (folder / name).unlink(missing_ok=True)
-
-
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    if found["network"] != wanted["network"]:
-        return f"{found['network']} instead of {wanted['network']}"
-    may_change = () if wanted["settings"]["schedule"] == "cosine" else ("epochs",)
-    may_change += tuple(name for name in _MAY_CHANGE if name != "epochs")
-    for part in ("settings", "data"):
-        for name, value in wanted[part].items():
-            old = found[part].get(name)
-            if old != value and not (part == "settings" and name in may_change):
-                return f"{name} {old!r} instead of {value!r}"
-    return ""
-
-
-def _out_of_time(state: TrainingState, settings: TrainingSettings) -> bool:
-    return settings.max_minutes is not None and state.seconds >= 60 * settings.max_minutes
-
-
-def _stops(state: TrainingState, settings: TrainingSettings) -> bool:
-    return settings.patience is not None and state.epoch - state.best_epoch >= settings.patience
 
 
 def seed_everything(seed: int) -> None:
@@ -348,7 +87,7 @@ def fit(
     net = model.keras_model
     record = {"network": network, "settings": asdict(settings), "data": data}
     if state.epoch:
-        _restore(net, folder / "checkpoint.npz")
+        model_folder.restore_checkpoint(net, folder / "checkpoint.npz")
     if state.status == "running":
         write_json(folder / "training.json", {**record, "state": asdict(state)})
     n_steps = settings.steps_per_epoch or math.ceil(len(train) / settings.batch_size)
@@ -406,14 +145,14 @@ def _advance(
     state.history.append(row)
     if state.epoch >= settings.epochs:
         state.status = "finished"
-    elif _stops(state, settings):
+    elif stops_early(state, settings):
         state.status = "stopped early"
-    elif _out_of_time(state, settings):
+    elif out_of_time(state, settings):
         state.status = "out of time"
     if state.status != "running":
         replace_file(folder / "weights_last.h5", lambda part: model.keras_model.save_weights(str(part)))
     replace_file(folder / "history.csv", lambda part: state.table.to_csv(part, index=False))
-    _save(model.keras_model, folder / "checkpoint.npz", state)
+    model_folder.save_checkpoint(model.keras_model, folder / "checkpoint.npz", state)
 
 
 def _scheduled_rate(state: TrainingState, settings: TrainingSettings) -> float:
@@ -421,25 +160,6 @@ def _scheduled_rate(state: TrainingState, settings: TrainingSettings) -> float:
         return state.learning_rate
     fraction = state.epoch / settings.epochs
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
-
-
-def _save(net: Any, path: Path, state: TrainingState) -> None:
-    arrays = {f"w{i}": np.asarray(v) for i, v in enumerate(net.variables)}
-    arrays |= {f"o{i}": np.asarray(v) for i, v in enumerate(net.optimizer.variables)}
-
-    def write(part: Path) -> None:
-        with open(part, "wb") as file:
-            np.savez(file, allow_pickle=False, state=np.array(json.dumps(asdict(state))), **arrays)
-
-    replace_file(path, write)
-
-
-def _restore(net: Any, path: Path) -> None:
-    net.optimizer.build(net.trainable_variables)
-    with np.load(path) as file:
-        for prefix, variables in (("w", net.variables), ("o", net.optimizer.variables)):
-            for i, variable in enumerate(variables):
-                variable.assign(file[f"{prefix}{i}"])
 
 
 def _epoch_indices(
@@ -503,18 +223,3 @@ def check_divisible(name: str, size: Sequence[int], divisors: Sequence[int]) -> 
             tuple(size),
             f"divisible by {tuple(divisors)}: choose another patch size, a smaller depth or grid",
         )
-
-
-def settings_of(folder: Path, kind: type[TrainingSettings]) -> dict[str, Any]:
-    """Return the settings a model was trained with, as far as `kind` knows them; empty for a foreign model."""
-    record = Path(folder) / "training.json"
-    if not record.exists():
-        return {}
-    names = {f.name for f in fields(kind)}
-    return {k: v for k, v in _read_json(record)["settings"].items() if k in names}
-
-
-def training_set_of(folder: Path) -> dict[str, Any]:
-    """Return how the training set of a model was made, such as its percentiles; empty for a foreign model."""
-    record = Path(folder) / "training.json"
-    return _read_json(record)["data"].get("training_set", {}) if record.exists() else {}

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from helpers.data.augment import Augmentation, augment
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
-from helpers.models import inference, training
+from helpers.models import inference, model_folder, training
 from helpers.models.devices import prepare_tensorflow
-from helpers.models.training import TrainingSettings, TrainingState
+from helpers.models.model_folder import TrainingState
+from helpers.models.settings import TrainingSettings
 
 _LOSSES = ("bce_dice", "bce", "mse", "mae")
 
@@ -106,8 +107,8 @@ def train(
     folder = Path(folder)
     n_dim = training.check_patches(patches)
     training.check_divisible("patch size", patches.patch_size, (2**settings.depth,) * n_dim)
-    data = training.describe_set(patches, augmentation)
-    state = training.open_folder(folder, "U-Net", settings, data, overwrite=overwrite)
+    data = model_folder.describe_set(patches, augmentation)
+    state = model_folder.open_folder(folder, "U-Net", settings, data, overwrite=overwrite)
     if state.status != "running":
         return load(folder), state
     prepare_tensorflow()
@@ -219,7 +220,7 @@ def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
     from csbdeep.models import CARE
 
     model = inference.load_csbdeep(CARE, folder, n_dim)
-    _set_output(model, training.settings_of(folder, UNetSettings).get("loss", "mse"))
+    _set_output(model, model_folder.settings_of(folder, UNetSettings).get("loss", "mse"))
     return model
 
 

@@ -22,6 +22,8 @@ from scipy import ndimage
 _CORE = 0.5
 #: Part of a star's core that the foreground must hold for the foreground to decide about the cell's shape.
 _SEEN = 0.3
+#: Part of a star's volume below which a component inside it is a crumb of its foreground, not a cell.
+_CRUMB = 0.25
 
 
 def star_cores(
@@ -41,7 +43,8 @@ def star_cores(
     Returns
     -------
     cores : ndarray of int32, same shape
-        Each star by its core; one that the foreground has not seen keeps its whole shape.
+        Each star by its core, and by crumbs of foreground inside it that are too small for cells; one that the
+        foreground has not seen keeps its whole shape.
     unseen : ndarray of bool, same shape
         The voxels of stars that the foreground has not seen.
     """
@@ -64,8 +67,25 @@ def star_cores(
     most[pairs[order] // (n_components + 1)] = held[order]
     seen = (most >= _SEEN * sizes) & (sizes > 0)
     unseen = (stars > 0) & ~seen[stars]
-    keep = unseen | (core & (components == best[stars]))
+    keep = unseen | (core & (components == best[stars])) | _fragments(stars, components, n_components, best)
     return np.where(keep, stars, 0).astype(np.int32), unseen
+
+
+def _fragments(
+    stars: NDArray[np.int32], components: NDArray[np.int32], n_components: int, best: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Mark components that are crumbs of a star: mostly inside it, small beside it, and no star's own component."""
+    inside = (stars > 0) & (components > 0)
+    pairs, held = np.unique(
+        stars[inside].astype(np.int64) * (n_components + 1) + components[inside], return_counts=True
+    )
+    star, component = pairs // (n_components + 1), pairs % (n_components + 1)
+    sizes, volumes = np.bincount(components.ravel(), minlength=n_components + 1), np.bincount(stars.ravel())
+    crumb = (2 * held > sizes[component]) & (sizes[component] < _CRUMB * volumes[star])
+    crumb &= ~np.isin(component, best)
+    owner = np.zeros(n_components + 1, np.int64)
+    owner[component[crumb]] = star[crumb]
+    return (owner[components] == stars) & inside
 
 
 def close_gaps(mask: NDArray[np.bool_], width: float, spacing: Sequence[float]) -> NDArray[np.bool_]:

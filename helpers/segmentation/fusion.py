@@ -34,6 +34,8 @@ _SAMPLED_STARS = 256
 _SILENT = 0.3
 #: The landscape tells borders from middles if it is below this fraction of the middles at the stars' rims.
 _TELLING = 0.9
+#: Times the largest stars: no cell is larger.
+_TOO_LARGE = 1.15
 
 
 def fuse(
@@ -47,6 +49,7 @@ def fuse(
     min_depth: float = 0.5,
     min_volume: float = 0.2,
     max_pass: float = 0.5,
+    max_neck: float = 0.9,
     split: float = 0.8,
     core: float = 1.0,
 ) -> np.ndarray:
@@ -58,9 +61,11 @@ def fuse(
 
     - *thickness*: at least `min_depth` of the median star's inscribed radius (a rim is thin);
     - *volume*: at least `min_volume` of the median star's;
-    - *a border of their own*: the mean probability where they touch stars is at most `max_pass` of that in
-      their middle. What a star failed to cover of its own cell is joined to it by high probability. Where the
-      landscape says nothing (it is as high at the stars' rims as in their middles) the first two decide.
+    - *a border of their own*: the mean probability where they touch other cells is at most `max_pass` of that
+      in their middle; or the widest contact with one of them is a neck (its radius is at most `max_neck` of
+      the region's inscribed radius); or the two together would be larger than any star. What a star failed to
+      cover of its own cell is joined to it broadly and by high probability. Where the landscape says nothing
+      (it is as high at the stars' rims as in their middles) thickness and volume decide.
 
     Parameters
     ----------
@@ -77,7 +82,7 @@ def fuse(
         carved foreground; then it is grown back by this much for the cells to meet.
     min_size : float
         Smallest new cell, µm³ (2D: µm²). Stars are never removed.
-    min_depth, min_volume, max_pass : float
+    min_depth, min_volume, max_pass, max_neck : float
         See above; fractions.
     split : float
         Left-over foreground is divided where it narrows (or its probability dips) below this fraction of
@@ -102,7 +107,13 @@ def fuse(
     star_labels = np.asarray(star_labels)
     foreground = np.asarray(foreground)
     spacing = _check(probability, star_labels, foreground, voxel_size)
-    for name, value in (("min_depth", min_depth), ("max_pass", max_pass), ("split", split), ("core", core)):
+    for name, value in (
+        ("min_depth", min_depth),
+        ("max_pass", max_pass),
+        ("max_neck", max_neck),
+        ("split", split),
+        ("core", core),
+    ):
         if not 0 <= value <= 1:
             raise InputError(name, value, "a fraction from 0 to 1")
     for name, value in (
@@ -137,9 +148,11 @@ def fuse(
     count = int(seeds.label_unreached(flat, volume_shape, first + n_seeds)) - first
     kept = np.zeros(0, bool)
     if count:
-        middles = np.concatenate([left_over.middles, np.zeros(count - n_seeds)])
         smallest = min_size / float(np.prod(spacing[-len(shape) :]))
-        kept = _cells(probability, labels, first, middles, typical, smallest, min_volume, max_pass)
+        kept = _cells(
+            probability, labels, first, left_over, count, typical, spacing,
+            smallest, min_volume, max_pass, max_neck,
+        )  # fmt: skip
         count = int(np.count_nonzero(kept))
     new = np.zeros(len(kept), np.int32)
     new[kept] = first + np.arange(count, dtype=np.int32)
@@ -178,8 +191,10 @@ class _Typical:
     ----------
     radius : float
         Median inscribed radius, in steps of depth.
-    size : float
-        Median size, voxels.
+    sizes : ndarray of int
+        Of every star, voxels; 0 where there is none, so also in front.
+    size, largest : float
+        Median and 99th percentile of the sizes.
     middle : float
         Median probability in their middles.
     telling : bool
@@ -187,22 +202,33 @@ class _Typical:
     """
 
     radius: float
+    sizes: np.ndarray
     size: float
+    largest: float
     middle: float
     telling: bool
 
 
 @dataclass(frozen=True)
 class _LeftOver:
-    """Seeds in the left-over foreground: positions (raveled), which seed (from 0), its mean probability."""
+    """Seeds in the left-over foreground.
+
+    Attributes
+    ----------
+    voxels, seed : ndarray, (N,)
+        Positions (raveled), and of which seed (from 0).
+    middles, depths : ndarray, (number of seeds,)
+        Mean probability, and depth of the deepest voxel in µm.
+    """
 
     voxels: np.ndarray
     seed: np.ndarray
     middles: np.ndarray
+    depths: np.ndarray
 
     @classmethod
     def none(cls) -> _LeftOver:
-        return cls(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0))
+        return cls(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0), np.zeros(0))
 
 
 def _seed_left_over(
@@ -222,8 +248,9 @@ def _seed_left_over(
     voxels = seeds.voxels_at_least(depth, max(1, round(min_depth * typical.radius)))
     if not voxels.size:
         return _LeftOver.none()
-    height = depth.reshape(-1)[voxels] / np.float32(typical.radius)
+    depths = depth.reshape(-1)[voxels]
     del depth
+    height = depths / np.float32(typical.radius)
     values = probability.reshape(-1)[voxels].astype(np.float32)
     if typical.telling:
         # Where the probability knows of the cell, its dips divide as narrow places do.
@@ -233,26 +260,34 @@ def _seed_left_over(
     count = seeds.find_peaks(height[order], voxels[order], flat, labels.shape, first, split)
     seed = flat[voxels] - first
     middles = np.bincount(seed, weights=values, minlength=count) / np.bincount(seed, minlength=count)
-    return _LeftOver(voxels, seed, middles)
+    deepest = np.zeros(count)
+    np.maximum.at(deepest, seed, depths * seeds.depth_unit(spacing))
+    return _LeftOver(voxels, seed, middles, deepest)
 
 
 def _cells(
     probability: np.ndarray,
     labels: np.ndarray,
     first: int,
-    middles: np.ndarray,
+    left_over: _LeftOver,
+    count: int,
     typical: _Typical | None,
+    spacing: tuple[float, float, float],
     smallest: float,
     min_volume: float,
     max_pass: float,
+    max_neck: float,
 ) -> np.ndarray:
-    """Tell which of the new regions are cells; see `fuse`."""
-    count = len(middles)
-    region, other, voxel, sizes = seeds.contacts(labels, first, count)
+    """Tell which of the new regions are cells; see `fuse`. Those behind the seeds are whole components."""
+    region, other, voxel, axis, sizes = seeds.contacts(labels, first, count)
     kept = sizes >= smallest
     if typical is None or not region.size:
         return kept
     passed = probability.reshape(-1)[voxel].astype(np.float64)
+    if labels.shape[0] == 1:
+        area = np.array([0.0, spacing[2], spacing[1]])[axis]
+    else:
+        area = (np.prod(spacing) / np.array(spacing))[axis]
     to_star = other < first
     # One component of the foreground: regions joined by contacts. Without a star, its largest is a cell.
     pairs = (region[~to_star], other[~to_star] - first)
@@ -266,21 +301,28 @@ def _cells(
     largest[by_size[np.unique(group[by_size], return_index=True)[1]]] = True
     certain = largest & ~starred[group]
 
-    # What touches each region, face by face, largest regions first.
+    # What touches each region, face by face; largest regions first.
     order = np.argsort(region, kind="stable")
     bounds = np.searchsorted(region[order], np.arange(count + 1))
     accepted = np.zeros(first + count, bool)
     accepted[:first] = True
+    all_sizes = np.concatenate([typical.sizes, sizes])
     for k in by_size:
-        if not kept[k]:
-            continue
-        if not certain[k]:
+        if kept[k] and not certain[k]:
             kept[k] = sizes[k] >= min_volume * typical.size
-            if kept[k] and typical.telling:
-                faces = order[bounds[k] : bounds[k + 1]]
-                faces = faces[accepted[other[faces]]]
-                level = max(middles[k], _SILENT * typical.middle)
-                kept[k] = not faces.size or passed[faces].mean() <= max_pass * level
+            faces = order[bounds[k] : bounds[k + 1]]
+            faces = faces[accepted[other[faces]]]
+            if kept[k] and faces.size and typical.telling:
+                neighbours, which = np.unique(other[faces], return_inverse=True)
+                areas = np.bincount(which, weights=area[faces])
+                widest = int(np.argmax(areas))
+                width = areas[widest] / 2 if labels.shape[0] == 1 else np.sqrt(areas[widest] / np.pi)
+                level = max(left_over.middles[k], _SILENT * typical.middle)
+                kept[k] = (
+                    passed[faces].mean() <= max_pass * level
+                    or width <= max_neck * left_over.depths[k]
+                    or sizes[k] + all_sizes[neighbours[widest]] > _TOO_LARGE * typical.largest
+                )
         accepted[first + k] = kept[k]
     return kept
 
@@ -357,8 +399,10 @@ def _typical(
         radii.append(deepest)
         middles.append(values[depth >= deepest / 2].mean())
         rims.append(values[inside & ~binary_erosion(inside, border_value=1)].mean())
+    there = sizes[present]
+    known = (sizes, float(np.median(there)), float(np.quantile(there, 0.99)))
     if not radii:
-        return _Typical(1.0, float(np.median(sizes[present])), 0.0, False)
+        return _Typical(1.0, *known, 0.0, False)
     middle = float(np.median(middles))
     telling = middle > 0 and float(np.median(rims)) < _TELLING * middle
-    return _Typical(float(np.median(radii)), float(np.median(sizes[present])), middle, telling)
+    return _Typical(float(np.median(radii)), *known, middle, telling)

@@ -338,8 +338,9 @@ def contacts(labels: Any, first: int, count: int) -> Any:
 
     Returns
     -------
-    region, other, voxel : ndarray, (F,)
-        The new region (from 0), the label on the other side, and the new region's voxel (raveled).
+    region, other, voxel, axis : ndarray, (F,)
+        The new region (from 0), the label on the other side, the new region's voxel (raveled), and the axis
+        that the face is normal to.
     sizes : ndarray, (count,)
     """
     nz, ny, nx = labels.shape
@@ -347,6 +348,7 @@ def contacts(labels: Any, first: int, count: int) -> Any:
     region = np.empty(1024, np.int32)
     other = np.empty(1024, np.int32)
     voxel = np.empty(1024, np.int32)
+    axis = np.empty(1024, np.uint8)
     n = 0
     for z in range(nz):
         for y in range(ny):
@@ -374,11 +376,15 @@ def contacts(labels: Any, first: int, count: int) -> Any:
                         longer = np.empty(2 * n, np.int32)
                         longer[:n] = voxel
                         voxel = longer
+                        longer_axis = np.empty(2 * n, np.uint8)
+                        longer_axis[:n] = axis
+                        axis = longer_axis
                     region[n] = label - first
                     other[n] = beyond
                     voxel[n] = (z * ny + y) * nx + x
+                    axis[n] = min(k, 5 - k)
                     n += 1
-    return region[:n], other[:n], voxel[:n], sizes
+    return region[:n], other[:n], voxel[:n], axis[:n], sizes
 
 
 @njit(cache=True, nogil=True)

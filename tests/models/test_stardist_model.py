@@ -14,7 +14,7 @@ from helpers.data.augment import Augmentation
 from helpers.data.npz_stream import NpzWriter
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
-from helpers.models import stardist
+from helpers.models import star_targets, stardist
 
 SOLID = stardist.StarDistSettings(
     epochs=40, batch_size=2, depth=1, n_filter_base=8, rays=24, features=16, grid=(1, 2, 2), learning_rate=2e-3, seed=3
@@ -60,14 +60,14 @@ def test_targets_are_stardists_own(trained, make_set):
         [x], [labels], batch_size=1, rays=rays, length=1, patch_size=PATCH, grid=(1, 2, 2),
         anisotropy=model.config.anisotropy,
     )[0][1]  # fmt: skip
-    maker = stardist._TargetMaker(make_set(PATCH, 12), model.config, None)
+    maker = star_targets.TargetMaker(make_set(PATCH, 12), model.config, None)
     _, ours = maker(np.array([0]), None)
     assert np.allclose(ours[0], theirs[0]) and np.allclose(ours[1], theirs[1])
 
 
 def test_targets_of_large_and_of_ignored_labels(trained, make_set):
     _, model, _ = trained
-    maker = stardist._TargetMaker(make_set(PATCH, 12), model.config, None)
+    maker = star_targets.TargetMaker(make_set(PATCH, 12), model.config, None)
     labels = make_set(PATCH, 12).patch(0)[2]
     many = np.where(labels > 0, labels + 65_530, 0)  # 65,536 is 0 in 16 bits
     for a, b in zip(maker.targets(labels), maker.targets(many), strict=True):
@@ -85,7 +85,7 @@ def test_losses_are_stardists_own(trained, make_set):
     from stardist.models import StarDist3D
 
     _, model, _ = trained
-    maker = stardist._TargetMaker(make_set(PATCH, 12), model.config, None)
+    maker = star_targets.TargetMaker(make_set(PATCH, 12), model.config, None)
     x, y = maker(np.array([0, 1]), None)
     theirs = StarDist3D(model.config, basedir=None)
     theirs.keras_model.set_weights(model.keras_model.get_weights())
@@ -98,8 +98,8 @@ def test_losses_are_stardists_own(trained, make_set):
     hidden[:, :, :6] = -1
     prob = model.keras_model(x)[0]
     changed = tf.where(tf.constant(hidden) < 0, 0.9, prob)
-    assert float(stardist.probability_loss(hidden, prob)) == pytest.approx(
-        float(stardist.probability_loss(hidden, changed)), rel=1e-5
+    assert float(star_targets.probability_loss(hidden, prob)) == pytest.approx(
+        float(star_targets.probability_loss(hidden, changed)), rel=1e-5
     )
 
 
@@ -204,7 +204,7 @@ def test_two_dimensions_with_crops_and_augmentation(make_set, tmp_path):
 
 
 def test_grid_follows_the_cells():
-    assert stardist.choose_grid([8, 30, 100]) == (1, 2, 4)
+    assert star_targets.choose_grid([8, 30, 100]) == (1, 2, 4)
 
 
 @pytest.mark.skipif(
@@ -225,7 +225,7 @@ def test_memory_does_not_grow_with_the_patches_read(trained, tmp_path):
             npz.append("X", x)
             npz.append("Y", np.sign(labels).astype(np.float32))
             npz.append("labels", labels)
-    maker = stardist._TargetMaker(TrainingSet.open(tmp_path / "large.npz"), trained[1].config, None)
+    maker = star_targets.TargetMaker(TrainingSet.open(tmp_path / "large.npz"), trained[1].config, None)
 
     def resident_mb() -> float:
         text = Path("/proc/self/status").read_text()
@@ -240,6 +240,6 @@ def test_memory_does_not_grow_with_the_patches_read(trained, tmp_path):
 
 def test_extents_of_cut_cells_are_lower_bounds():
     values, known = np.array([3, 8, 8, 12, 12, 12]), np.array([True, False, False, True, True, True])
-    assert stardist._censored_median(values, known) == 12
-    assert stardist._censored_median(values, np.ones(6, bool)) == 8
-    assert stardist._censored_median(values, np.zeros(6, bool)) == 12
+    assert star_targets._censored_median(values, known) == 12
+    assert star_targets._censored_median(values, np.ones(6, bool)) == 8
+    assert star_targets._censored_median(values, np.zeros(6, bool)) == 12

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.data.augment import Augmentation
 from helpers.errors import InputError
-from helpers.models import inference, training, unet
+from helpers.models import inference, model_folder, training, unet
 
 FLAT = unet.UNetSettings(epochs=4, batch_size=2, depth=1, n_first=4, learning_rate=3e-3, seed=7)
 PATCH = (32, 32)
@@ -82,7 +82,7 @@ def test_csbdeep_opens_the_folder_and_predicts_the_same(trained):
 def test_a_killed_training_goes_on_as_if_it_had_not_been_killed(trained, make_set, tmp_path):
     folder, _, state = trained
     killed = tmp_path / "killed"
-    real, calls = training.replace_file, {"checkpoint.npz": 0}
+    real, calls = model_folder.replace_file, {"checkpoint.npz": 0}
 
     def kill_in_epoch_3(path, write):
         if path.name == "checkpoint.npz":
@@ -93,7 +93,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been_killed(trained, make_se
         real(path, write)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "replace_file", kill_in_epoch_3)
+        patch.setattr(model_folder, "replace_file", kill_in_epoch_3)
         unet.train(make_set(PATCH), killed, FLAT, augmentation=Augmentation(rotate=False))
     _, resumed = unet.train(make_set(PATCH), killed, FLAT, augmentation=Augmentation(rotate=False))
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3, 4]
@@ -121,9 +121,9 @@ def test_another_training_is_refused_unless_overwritten(trained, make_set, tmp_p
         unet.train(make_set(PATCH), folder, other, augmentation=Augmentation(rotate=False))
     with pytest.raises(InputError, match="checksum"):
         unet.train(make_set(PATCH, seed=1), folder, FLAT, augmentation=Augmentation(rotate=False))
-    assert training.settings_of(folder, unet.UNetSettings)["n_first"] == 4
+    assert model_folder.settings_of(folder, unet.UNetSettings)["n_first"] == 4
     unet.train(make_set(PATCH), folder, other, overwrite=True)
-    assert training.settings_of(folder, unet.UNetSettings)["n_first"] == 5
+    assert model_folder.settings_of(folder, unet.UNetSettings)["n_first"] == 5
 
 
 def test_a_folder_with_other_files_is_refused(make_set, tmp_path):

@@ -63,3 +63,17 @@ def test_gaps_are_closed_and_outer_borders_stay() -> None:
     wide = foreground.copy()
     wide[..., 18:24] = False
     np.testing.assert_array_equal(close_gaps(wide, 0.5, SPACING), wide)
+
+
+def test_crumbs_of_a_star_are_no_cells_of_their_own() -> None:
+    foreground, stars = _boxes()
+    foreground[:, 4:16, 12] = False  # the first cell falls into two: a crumb at the star's left end
+    foreground[:, 2:4, :] = foreground[:, 16:18, :] = False
+    foreground[..., 2:5] = False
+    foreground[..., 8:12] = False
+    cores, _ = star_cores(stars, foreground, SPACING)
+    assert (cores[:, 4:16, 5:8] == 1).all(), "it is a seed of its star"
+    large = np.zeros_like(foreground)
+    large[:, 4:16, 4:12] = large[:, 4:16, 13:24] = True
+    cores, _ = star_cores(stars, large, SPACING)
+    assert not cores[:, 4:16, 4:12].any(), "half of a star is a cell of its own"

@@ -1,0 +1,244 @@
+"""The folder of a model, and how a training starts, goes on or ends in it.
+
+A model folder holds::
+
+    config.json        the architecture, as csbdeep, StarDist and n2v read it
+    weights_best.h5    the weights with the lowest validation loss, as they read them
+    weights_last.h5    the weights at the end
+    history.csv        epoch, loss, val_loss, learning_rate, seconds, …
+    training.json      settings, data and state of the training
+    checkpoint.npz     what going on needs: weights, optimizer, schedule
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.data.atomic import writing_to
+from helpers.data.augment import Augmentation
+from helpers.data.training_set import TrainingSet
+from helpers.errors import InputError
+from helpers.models.settings import TrainingSettings
+
+_OWN_FILES = (
+    "config.json",
+    "weights_best.h5",
+    "weights_last.h5",
+    "history.csv",
+    "training.json",
+    "checkpoint.npz",
+    "thresholds.json",
+)
+#: Settings that may differ when a training goes on: they say how long, not what.
+_MAY_CHANGE = ("epochs", "max_minutes", "patience")
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands; what `training.json` tells of it.
+
+    Attributes
+    ----------
+    status : {"running", "finished", "stopped early", "out of time"}
+        Anything but ``"running"`` is an end.
+    epoch : int
+        Finished epochs.
+    best_loss : float
+        Lowest validation loss, of epoch `best_epoch` (counted from 1).
+    history : list of dict
+        One row an epoch, as in `history.csv`.
+    """
+
+    status: str = "running"
+    epoch: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    learning_rate: float = 0.0
+    lr_wait: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The history as a table: epoch, loss, val_loss, learning_rate, seconds and each part's loss."""
+        return pd.DataFrame(self.history)
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place at once.
+
+    The temporary name does not end in ``.h5``: csbdeep would take what a killed training left for weights.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with writing_to(path):
+            write(part)
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as JSON, atomically."""
+    replace_file(path, lambda part: part.write_text(json.dumps(content, indent=1), encoding="utf-8"))
+
+
+def describe_set(patches: TrainingSet, augmentation: Augmentation | None) -> dict[str, Any]:
+    """Return what identifies the data of a training, without reading more of it than two patches."""
+    ends = [patches.read("X", i) for i in (0, len(patches) - 1)]
+    return {
+        "patches": [len(patches), *patches.patch_size],
+        "train": len(patches.train),
+        "validation": len(patches.validation),
+        "checksum": zlib.crc32(ends[1].tobytes(), zlib.crc32(ends[0].tobytes())),
+        "augmentation": None if augmentation is None else asdict(augmentation),
+        "training_set": patches.settings,
+    }
+
+
+def open_folder(
+    folder: Path, network: str, settings: TrainingSettings, data: dict[str, Any], *, overwrite: bool
+) -> TrainingState:
+    """Decide whether a training starts, goes on or is over, and prepare its model folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder.
+    network : str
+        Which network, such as ``"StarDist3D"``.
+    settings : TrainingSettings
+        Settings asked for.
+    data : dict
+        What identifies the data (`describe_set`).
+    overwrite : bool
+        Discard another or a finished training; one with the same settings that was interrupted still goes on.
+
+    Returns
+    -------
+    TrainingState
+        ``epoch`` 0 for a new training.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else and `overwrite` is False.
+    """
+    wanted = json.loads(json.dumps({"network": network, "settings": asdict(settings), "data": data}))
+    record = folder / "training.json"
+    for part in folder.glob(".*.part"):  # what a killed training left
+        part.unlink(missing_ok=True)
+    if overwrite or not folder.exists() or not any(folder.iterdir()):
+        found = _read_json(record) if record.exists() else None
+        if found is None or found["state"]["status"] != "running" or _difference(found, wanted):
+            _clear(folder)
+            return TrainingState(learning_rate=settings.learning_rate)
+    elif not record.exists():
+        raise InputError(
+            "model folder",
+            str(folder),
+            "empty or new (it holds other files); overwrite=True replaces the model in it",
+        )
+    found = _read_json(record)
+    different = _difference(found, wanted)
+    if different:
+        raise InputError(
+            "model folder",
+            str(folder),
+            f"a new one, since it was trained with other settings ({different}); overwrite=True replaces it",
+        )
+    state = TrainingState(**found["state"])
+    checkpoint = folder / "checkpoint.npz"
+    if checkpoint.exists():
+        with np.load(checkpoint) as file:
+            state = TrainingState(**json.loads(str(file["state"])))
+    elif state.epoch:
+        raise InputError(
+            "model folder", str(folder), "one with checkpoint.npz in it; overwrite=True trains anew"
+        )
+    if state.epoch < settings.epochs and state.status == "finished":
+        state.status = "running"  # more epochs are asked for than last time
+    if state.status == "out of time" and not out_of_time(state, settings):
+        state.status = "running"
+    if state.status == "stopped early" and not stops_early(state, settings):
+        state.status = "running"
+    return state
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(str(path), str(error), "a readable JSON file; overwrite=True trains anew") from None
+
+
+def _clear(folder: Path) -> None:
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _OWN_FILES:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    if found["network"] != wanted["network"]:
+        return f"{found['network']} instead of {wanted['network']}"
+    may_change = () if wanted["settings"]["schedule"] == "cosine" else ("epochs",)
+    may_change += tuple(name for name in _MAY_CHANGE if name != "epochs")
+    for part in ("settings", "data"):
+        for name, value in wanted[part].items():
+            old = found[part].get(name)
+            if old != value and not (part == "settings" and name in may_change):
+                return f"{name} {old!r} instead of {value!r}"
+    return ""
+
+
+def out_of_time(state: TrainingState, settings: TrainingSettings) -> bool:
+    return settings.max_minutes is not None and state.seconds >= 60 * settings.max_minutes
+
+
+def stops_early(state: TrainingState, settings: TrainingSettings) -> bool:
+    return settings.patience is not None and state.epoch - state.best_epoch >= settings.patience
+
+
+def save_checkpoint(net: Any, path: Path, state: TrainingState) -> None:
+    arrays = {f"w{i}": np.asarray(v) for i, v in enumerate(net.variables)}
+    arrays |= {f"o{i}": np.asarray(v) for i, v in enumerate(net.optimizer.variables)}
+
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:
+            np.savez(file, allow_pickle=False, state=np.array(json.dumps(asdict(state))), **arrays)
+
+    replace_file(path, write)
+
+
+def restore_checkpoint(net: Any, path: Path) -> None:
+    net.optimizer.build(net.trainable_variables)
+    with np.load(path) as file:
+        for prefix, variables in (("w", net.variables), ("o", net.optimizer.variables)):
+            for i, variable in enumerate(variables):
+                variable.assign(file[f"{prefix}{i}"])
+
+
+def settings_of(folder: Path, kind: type[TrainingSettings]) -> dict[str, Any]:
+    """Return the settings a model was trained with, as far as `kind` knows them; empty for a foreign model."""
+    record = Path(folder) / "training.json"
+    if not record.exists():
+        return {}
+    names = {f.name for f in fields(kind)}
+    return {k: v for k, v in _read_json(record)["settings"].items() if k in names}
+
+
+def training_set_of(folder: Path) -> dict[str, Any]:
+    """Return how the training set of a model was made, such as its percentiles; empty for a foreign model."""
+    record = Path(folder) / "training.json"
+    return _read_json(record)["data"].get("training_set", {}) if record.exists() else {}

@@ -1,0 +1,152 @@
+"""What StarDist learns from: the sizes of cells, its targets and its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.data.augment import Augmentation, augment
+from helpers.data.training_set import TrainingSet
+from helpers.errors import InputError
+
+
+def median_extents(patches: TrainingSet, n_patches: int = 32) -> NDArray[np.float64]:
+    """Return the median size of the cells along each axis, in voxels.
+
+    Of a cell cut by a patch's border only a lower bound is known, so this is the median of the Kaplan–Meier
+    estimator: a thin patch does not make cells look flat, nor does leaving cut cells out make them look small.
+
+    Raises
+    ------
+    InputError
+        If the patches hold no cell.
+    """
+    from scipy.ndimage import find_objects
+
+    chosen = patches.train[
+        np.linspace(0, len(patches.train) - 1, min(n_patches, len(patches.train))).astype(int)
+    ]
+    extents: list[list[int]] = []
+    whole: list[list[bool]] = []
+    for i in chosen:
+        labels = np.maximum(patches.patch(int(i))[2], 0)
+        for box in filter(None, find_objects(labels)):
+            extents.append([s.stop - s.start for s in box])
+            whole.append([s.start > 0 and s.stop < n for s, n in zip(box, labels.shape, strict=True)])
+    if not extents:
+        raise InputError(str(patches.path), "no labelled cell", "patches with cells: check the labels")
+    columns = zip(np.array(extents).T, np.array(whole).T, strict=True)
+    return np.array([_censored_median(values, known) for values, known in columns])
+
+
+def _censored_median(values: NDArray[np.intp], known: NDArray[np.bool_]) -> float:
+    """Return the median of values of which those not `known` are lower bounds (Kaplan and Meier, 1958)."""
+    surviving = 1.0
+    for value in np.unique(values):
+        surviving *= 1 - np.sum(known & (values == value)) / np.sum(values >= value)
+        if surviving <= 0.5:
+            return float(value)
+    return float(values.max())
+
+
+def choose_grid(extents: Sequence[float] | NDArray[np.float64]) -> tuple[int, ...]:
+    """Choose the subsampling per axis: 1 below 16 voxels of extent, 2 below 48, else 4."""
+    return tuple(1 if e < 16 else 2 if e < 48 else 4 for e in extents)
+
+
+def probability_loss(y_true: Any, y_pred: Any) -> Any:
+    """Binary cross-entropy over voxels whose target is not negative (StarDist's, without its metrics)."""
+    import keras
+    import tensorflow as tf
+
+    y_true, y_pred = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
+    known = tf.cast(y_true >= 0, tf.float32)[..., 0]
+    entropy = keras.losses.binary_crossentropy(tf.maximum(y_true, 0.0), y_pred)
+    return tf.reduce_sum(known * entropy) / (tf.reduce_sum(known) + 1e-7)
+
+
+def distance_loss(n_rays: int, background_weight: float) -> Any:
+    """Return StarDist's loss of the rays: mean absolute error weighted by the target probability.
+
+    Parameters
+    ----------
+    n_rays : int
+        The target's first channels; one more holds the weights.
+    background_weight : float
+        Weight of the distances' size where there is no cell.
+    """
+    import tensorflow as tf
+
+    def loss(target: Any, y_pred: Any) -> Any:
+        y_pred = tf.cast(y_pred, tf.float32)
+        y_true, weight = tf.split(tf.cast(target, tf.float32), [n_rays, 1], axis=-1)
+        weight = tf.maximum(weight, 0.0)
+        error = tf.reduce_mean(weight * tf.abs(y_true - y_pred)) / (tf.reduce_mean(weight) + 1e-7)
+        return error + background_weight * tf.reduce_mean((1 - weight) * tf.abs(y_pred))
+
+    return loss
+
+
+class TargetMaker:
+    """Makes batches: crops, augmented, with StarDist's targets (normalised distance transform and rays)."""
+
+    def __init__(self, patches: TrainingSet, config: Any, augmentation: Augmentation | None) -> None:
+        self.patches, self.config, self.augmentation = patches, config, augmentation
+        self.size = tuple(config.train_patch_size)
+        self.rays: Any = None
+        if config.n_dim == 3:
+            from stardist.rays3d import rays_from_json
+
+            self.rays = rays_from_json(config.rays_json)
+
+    def __call__(self, indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, tuple]:
+        images, probabilities, targets = [], [], []
+        for i in indices:
+            x, _, y = self.patches.patch(int(i))
+            room = [n - s for n, s in zip(x.shape, self.size, strict=True)]
+            start = [int(rng.integers(r + 1)) if rng is not None else r // 2 for r in room]
+            crop = tuple(slice(a, a + s) for a, s in zip(start, self.size, strict=True))
+            x, y = x[crop], y[crop]
+            if rng is not None and self.augmentation is not None:
+                x, y = augment(x, y, self.augmentation, rng, voxel_size=self.patches.voxel_size)
+            probability, target = self.targets(np.asarray(y))
+            images.append(np.asarray(x, np.float32))
+            probabilities.append(probability)
+            targets.append(target)
+        return np.stack(images)[..., np.newaxis], (
+            np.stack(probabilities)[..., np.newaxis],
+            np.stack(targets),
+        )
+
+    def targets(self, labels: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return probability (grid shape) and rays with their weights (grid shape, rays + 1)."""
+        from skimage.segmentation import relabel_sequential
+        from stardist.geometry import star_dist, star_dist3D
+        from stardist.utils import edt_prob
+
+        coarse = tuple(slice(None, None, g) for g in self.config.grid)
+        ignored = labels < 0
+        # StarDist computes rays on 16 bit labels.
+        labels = relabel_sequential(np.where(ignored, 0, labels).astype(np.int64))[0].astype(np.uint16)
+        mode = "opencl" if self.config.use_gpu else "cpp"
+        anisotropy = getattr(self.config, "anisotropy", None)
+        if labels.min() == labels.max() and labels.flat[0] > 0:
+            probability = np.ones(
+                labels.shape, np.float32
+            )  # one cell fills the patch: its transform has no zero
+        else:
+            probability = edt_prob(labels, anisotropy=anisotropy)
+        probability = probability[coarse].astype(np.float32)
+        if self.rays is not None:
+            rays = np.asarray(star_dist3D(labels, self.rays, mode=mode, grid=self.config.grid))
+        else:
+            rays = np.asarray(star_dist(labels, self.config.n_rays, mode=mode, grid=self.config.grid))
+        target = np.empty((*rays.shape[:-1], rays.shape[-1] + 1), np.float32)
+        target[..., :-1], target[..., -1] = rays, probability
+        if ignored.any():
+            probability = np.where(ignored[coarse], -1, probability).astype(np.float32)
+            target[..., -1] = probability
+        return probability, target
