@@ -431,11 +431,16 @@ class VollSegSegmenter:
             cores,
             mask,
             voxel_size=spacing,
-            boundary_width=self.boundary_width,
+            boundary_width=self._reach,
             min_size=speck,
             min_depth=1.0,
         )
-        return np.where(close_gaps(mask, self.boundary_width, spacing) | unseen, labels, 0)
+        return np.where(close_gaps(mask, self._reach, spacing) | unseen, labels, 0)
+
+    @property
+    def _reach(self) -> float:
+        """How far cells grow back (µm): a high cut widens the gaps that carving taught, to twice their width and more."""
+        return 2 * self.boundary_width
 
     def _components(self, foreground: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Components of the mask, grown back by what was carved off between them, not into the background."""
@@ -445,7 +450,7 @@ class VollSegSegmenter:
         import edt
 
         spacing = spacing_of(self.voxel_size, labels.ndim)
-        closed = close_gaps(foreground, self.boundary_width, spacing)
+        closed = close_gaps(foreground, self._reach, spacing)
         return watershed(edt.edt(~foreground, anisotropy=spacing), labels, closed)
 
     def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
