@@ -19,9 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.cluster.vq import kmeans2
 from scipy.ndimage import binary_erosion
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from helpers.data.masks import spacing_of
 from helpers.errors import InputError
@@ -36,6 +38,8 @@ _SILENT = 0.3
 _TELLING = 0.9
 #: Times the largest stars: no cell is larger.
 _TOO_LARGE = 1.15
+#: So many stars tell how large cells are.
+_ENOUGH_STARS = 10
 
 
 def fuse(
@@ -50,7 +54,7 @@ def fuse(
     min_volume: float = 0.2,
     max_pass: float = 0.5,
     max_neck: float = 0.9,
-    split: float = 0.8,
+    split: float = 0.9,
     core: float = 1.0,
 ) -> np.ndarray:
     """Fuse StarDist's labels with the U-Net's foreground.
@@ -143,8 +147,10 @@ def fuse(
     if (sizes > 0).any():
         typical = _typical(probability.reshape(volume_shape), labels, sizes, boxes, spacing)
         left_over = _seed_left_over(probability, labels, first, typical, min_depth, split, spacing)
-    n_seeds = len(left_over.middles)
     flood(probability, labels.reshape(shape), descending=True)
+    if typical is not None and _split_oversize(labels, left_over, first, typical, spacing):
+        flood(probability, labels.reshape(shape), descending=True)
+    n_seeds = len(left_over.middles)
     count = int(seeds.label_unreached(flat, volume_shape, first + n_seeds)) - first
     kept = np.zeros(0, bool)
     if count:
@@ -191,10 +197,8 @@ class _Typical:
     ----------
     radius : float
         Median inscribed radius, in steps of depth.
-    sizes : ndarray of int
-        Of every star, voxels; 0 where there is none, so also in front.
-    size, largest : float
-        Median and 99th percentile of the sizes.
+    size : float
+        Median size, voxels.
     middle : float
         Median probability in their middles.
     telling : bool
@@ -202,14 +206,12 @@ class _Typical:
     """
 
     radius: float
-    sizes: np.ndarray
     size: float
-    largest: float
     middle: float
     telling: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class _LeftOver:
     """Seeds in the left-over foreground.
 
@@ -265,6 +267,53 @@ def _seed_left_over(
     return _LeftOver(voxels, seed, middles, deepest)
 
 
+def _split_oversize(
+    labels: np.ndarray,
+    left_over: _LeftOver,
+    first: int,
+    typical: _Typical,
+    spacing: tuple[float, float, float],
+) -> bool:
+    """Divide new regions that are larger than any star and of which the probability knows nothing.
+
+    Cells that touch all over have no neck. So many as would be of median size are taken for the number, and
+    the middle of the region is divided among them by k-means. The regions are emptied in `labels` and seeded
+    anew, and `left_over` is brought up to date; False if there was nothing to do.
+    """
+    count = len(left_over.middles)
+    sizes = seeds.count_labels(labels.reshape(-1), first + count - 1)
+    # What stars are with their rims.
+    stars = sizes[1:first][sizes[1:first] > 0]
+    if not count or len(stars) < _ENOUGH_STARS:
+        return False
+    sizes = sizes[first:]
+    usual, largest = np.median(stars), np.quantile(stars, 0.99)
+    silent = left_over.middles < _SILENT * typical.middle if typical.telling else np.ones(count, bool)
+    oversize = np.flatnonzero(silent & (sizes > _TOO_LARGE * largest))
+    if not oversize.size:
+        return False
+    flat = labels.reshape(-1)
+    names = first + np.arange(count, dtype=np.int32)
+    names[oversize] = 0
+    seeds.relabel(flat, first, names)
+    order = np.argsort(left_over.seed, kind="stable")
+    bounds = np.searchsorted(left_over.seed[order], np.arange(count + 1))
+    for k in oversize:
+        own = order[bounds[k] : bounds[k + 1]]
+        n = max(2, round(sizes[k] / usual))
+        points = np.stack(np.unravel_index(left_over.voxels[own], labels.shape), 1) * np.array(spacing)
+        thinned = points[:: max(1, len(points) // 20_000)]
+        centres, _ = kmeans2(thinned, min(n, len(thinned)), minit="++", rng=np.random.default_rng(0))
+        part = KDTree(centres).query(points)[1]
+        used, part = np.unique(part, return_inverse=True)
+        new = np.concatenate([[k], len(left_over.middles) + np.arange(len(used) - 1)])
+        left_over.seed[own] = new[part]
+        left_over.middles = np.concatenate([left_over.middles, np.full(len(used) - 1, left_over.middles[k])])
+        left_over.depths = np.concatenate([left_over.depths, np.full(len(used) - 1, left_over.depths[k])])
+    flat[left_over.voxels] = first + left_over.seed
+    return True
+
+
 def _cells(
     probability: np.ndarray,
     labels: np.ndarray,
@@ -279,7 +328,9 @@ def _cells(
     max_neck: float,
 ) -> np.ndarray:
     """Tell which of the new regions are cells; see `fuse`. Those behind the seeds are whole components."""
-    region, other, voxel, axis, sizes = seeds.contacts(labels, first, count)
+    region, other, voxel, axis = seeds.contacts(labels, first)
+    all_sizes = seeds.count_labels(labels.reshape(-1), first + count - 1)
+    sizes = all_sizes[first:]
     kept = sizes >= smallest
     if typical is None or not region.size:
         return kept
@@ -306,7 +357,8 @@ def _cells(
     bounds = np.searchsorted(region[order], np.arange(count + 1))
     accepted = np.zeros(first + count, bool)
     accepted[:first] = True
-    all_sizes = np.concatenate([typical.sizes, sizes])
+    stars = all_sizes[1:first][all_sizes[1:first] > 0]
+    largest_star = np.quantile(stars, 0.99) if stars.size else np.inf
     for k in by_size:
         if kept[k] and not certain[k]:
             kept[k] = sizes[k] >= min_volume * typical.size
@@ -321,7 +373,7 @@ def _cells(
                 kept[k] = (
                     passed[faces].mean() <= max_pass * level
                     or width <= max_neck * left_over.depths[k]
-                    or sizes[k] + all_sizes[neighbours[widest]] > _TOO_LARGE * typical.largest
+                    or sizes[k] + all_sizes[neighbours[widest]] > _TOO_LARGE * largest_star
                 )
         accepted[first + k] = kept[k]
     return kept
@@ -399,10 +451,9 @@ def _typical(
         radii.append(deepest)
         middles.append(values[depth >= deepest / 2].mean())
         rims.append(values[inside & ~binary_erosion(inside, border_value=1)].mean())
-    there = sizes[present]
-    known = (sizes, float(np.median(there)), float(np.quantile(there, 0.99)))
+    size = float(np.median(sizes[present]))
     if not radii:
-        return _Typical(1.0, *known, 0.0, False)
+        return _Typical(1.0, size, 0.0, False)
     middle = float(np.median(middles))
     telling = middle > 0 and float(np.median(rims)) < _TELLING * middle
-    return _Typical(float(np.median(radii)), *known, middle, telling)
+    return _Typical(float(np.median(radii)), size, middle, telling)

@@ -333,18 +333,16 @@ def label_unreached(labels: Any, shape: Any, first: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def contacts(labels: Any, first: int, count: int) -> Any:
-    """Return every face between a new region and another region, and the new regions' sizes.
+def contacts(labels: Any, first: int) -> Any:
+    """Return every face between a new region and another region, as four arrays.
 
     Returns
     -------
     region, other, voxel, axis : ndarray, (F,)
         The new region (from 0), the label on the other side, the new region's voxel (raveled), and the axis
         that the face is normal to.
-    sizes : ndarray, (count,)
     """
     nz, ny, nx = labels.shape
-    sizes = np.zeros(count, np.int64)
     region = np.empty(1024, np.int32)
     other = np.empty(1024, np.int32)
     voxel = np.empty(1024, np.int32)
@@ -356,7 +354,6 @@ def contacts(labels: Any, first: int, count: int) -> Any:
                 label = labels[z, y, x]
                 if label < first:
                     continue
-                sizes[label - first] += 1
                 for k in range(6):
                     u = z + (k == 5) - (k == 0)
                     v = y + (k == 4) - (k == 1)
@@ -384,7 +381,17 @@ def contacts(labels: Any, first: int, count: int) -> Any:
                     voxel[n] = (z * ny + y) * nx + x
                     axis[n] = min(k, 5 - k)
                     n += 1
-    return region[:n], other[:n], voxel[:n], axis[:n], sizes
+    return region[:n], other[:n], voxel[:n], axis[:n]
+
+
+@njit(cache=True, nogil=True)
+def count_labels(labels: Any, n: int) -> Any:
+    """Return how many voxels have each label from 0 to n."""
+    counts = np.zeros(n + 1, np.int64)
+    for i in range(labels.size):
+        if 0 <= labels[i] <= n:
+            counts[labels[i]] += 1
+    return counts
 
 
 @njit(cache=True, nogil=True)
