@@ -13,7 +13,7 @@ Schmidt et al., Cell detection with star-convex polygons, MICCAI 2018. Weigert e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class StarDistSettings(TrainingSettings):
         Size of the convolutions along every axis, odd.
     features : int
         Filters of the convolution between U-Net and outputs.
+    batch_norm : bool
+        Normalise each layer's values over the batch: learns in fewer steps and at higher rates.
     patch_size : tuple of int, optional
         Random crops of the patches are trained on; None: whole patches.
     dist_loss_weight : float
@@ -75,6 +77,7 @@ class StarDistSettings(TrainingSettings):
     depth: int = 2
     kernel: int = 3
     features: int = 128
+    batch_norm: bool = False
     patch_size: tuple[int, ...] | None = None
     dist_loss_weight: float = 0.2
     use_gpu_opencl: bool = False
@@ -122,6 +125,9 @@ class StarPrediction:
     distances: NDArray[np.float32]
     floor: float
     grid: tuple[int, ...]
+    _survivors: dict[tuple[float, int], tuple[float, NDArray[np.intp]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def full_probability(self) -> NDArray[np.float32]:
         """Return the probability at the image's resolution, interpolated linearly between grid points."""
@@ -210,6 +216,7 @@ def _config(patches: TrainingSet, settings: StarDistSettings, n_dim: int) -> Any
         "unet_kernel_size": (settings.kernel,) * n_dim,
         "unet_n_filter_base": settings.n_filter_base,
         "net_conv_after_unet": settings.features,
+        "unet_batch_norm": settings.batch_norm,
         "train_patch_size": size,
         "train_epochs": settings.epochs,
         "train_learning_rate": settings.learning_rate,
@@ -447,23 +454,38 @@ def instances(
         raise InputError(
             "prob_thresh", prob_thresh, f"at least {prediction.floor}, the floor of the prediction"
         )
-    coarse_shape = np.array(prediction.probability.shape)
-    where = prediction.points // np.array(prediction.grid)
-    keep = prediction.scores > prob_thresh
-    # An axis too short to have an interior keeps its border.
-    margin = np.where(coarse_shape > 2 * border, border, 0)
-    keep &= ((where >= margin) & (where < coarse_shape - margin)).all(axis=1)
-    order = np.flatnonzero(keep)[np.argsort(-prediction.scores[keep], kind="stable")]
+    chosen = _survivors(model, prediction, prob_thresh, nms_thresh, border)
     points, scores, distances = (
-        prediction.points[order],
-        prediction.scores[order],
-        prediction.distances[order],
+        prediction.points[chosen],
+        prediction.scores[chosen],
+        prediction.distances[chosen],
     )
-    if len(points):
-        survive = _suppress(model, points, scores, distances, nms_thresh)
-        points, scores, distances = points[survive], scores[survive], distances[survive]
     labels = _render(model, points, scores, distances, prediction.shape)
     return labels, {"points": points, "prob": scores, "dist": distances}
+
+
+def _survivors(
+    model: Any, prediction: StarPrediction, prob_thresh: float, nms_thresh: float, border: int
+) -> NDArray[np.intp]:
+    """Return the candidates that the suppression leaves, the most probable first.
+
+    It goes from the most probable down, so what survives above a threshold does not depend on what lies below: the
+    suppression for the lowest threshold so far, which takes most of the time, holds for all higher ones.
+    """
+    lowest, found = prediction._survivors.get((nms_thresh, border), (np.inf, np.zeros(0, np.intp)))
+    if prob_thresh < lowest:
+        coarse_shape = np.array(prediction.probability.shape)
+        where = prediction.points // np.array(prediction.grid)
+        keep = prediction.scores > prob_thresh
+        # An axis too short to have an interior keeps its border.
+        margin = np.where(coarse_shape > 2 * border, border, 0)
+        keep &= ((where >= margin) & (where < coarse_shape - margin)).all(axis=1)
+        found = np.flatnonzero(keep)[np.argsort(-prediction.scores[keep], kind="stable")]
+        if len(found):
+            distances, scores = prediction.distances[found], prediction.scores[found]
+            found = found[_suppress(model, prediction.points[found], scores, distances, nms_thresh)]
+        prediction._survivors[nms_thresh, border] = (prob_thresh, found)
+    return found[prediction.scores[found] > prob_thresh]
 
 
 def _suppress(

@@ -22,19 +22,26 @@ from scipy import ndimage
 _CORE = 0.5
 #: Part of a star's core that the foreground must hold for the foreground to decide about the cell's shape.
 _SEEN = 0.3
+#: Overlap (IoU) of a star with a cell from which on the cell is the star's alone.
+_EXPLAINED = 0.4
 #: Part of a star's volume below which a component inside it is a crumb of its foreground, not a cell.
 _CRUMB = 0.25
 
 
 def star_cores(
-    stars: NDArray[np.int32], foreground: NDArray[np.bool_], spacing: Sequence[float]
+    stars: NDArray[np.int32],
+    cells: NDArray[np.int32],
+    foreground: NDArray[np.bool_],
+    spacing: Sequence[float],
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Reduce each star to its core within one component of the foreground.
+    """Reduce each star to what it tells of the cells that the U-Net separates.
 
     Parameters
     ----------
     stars : ndarray of int32, (Z, Y, X) or (Y, X)
         StarDist's instances.
+    cells : ndarray of int32, same shape
+        The U-Net's: components of `foreground`, grown together again.
     foreground : ndarray of bool, same shape
         Carved, so that neighbours are different components.
     spacing : sequence of float
@@ -43,49 +50,51 @@ def star_cores(
     Returns
     -------
     cores : ndarray of int32, same shape
-        Each star by its core, and by crumbs of foreground inside it that are too small for cells; one that the
-        foreground has not seen keeps its whole shape.
+        Seeds with the labels of stars; a star that the U-Net has not seen keeps its whole shape.
     unseen : ndarray of bool, same shape
-        The voxels of stars that the foreground has not seen.
+        The voxels of stars that the U-Net has not seen.
     """
-    count = int(stars.max(initial=0))
-    if count == 0:
+    n_stars, n_cells = int(stars.max(initial=0)), int(cells.max(initial=0))
+    if n_stars == 0:
         return stars, np.zeros(stars.shape, bool)
     depth = edt.edt(stars.astype(np.uint32), anisotropy=tuple(spacing), black_border=False)
-    deepest = np.asarray(ndimage.maximum(depth, stars, np.arange(count + 1)), np.float32)
+    deepest = np.asarray(ndimage.maximum(depth, stars, np.arange(n_stars + 1)), np.float32)
     core = (stars > 0) & (depth >= _CORE * deepest[stars])
-    components = np.empty(foreground.shape, np.int32)
-    n_components = int(ndimage.label(foreground, output=components))  # type: ignore[arg-type]
-    star, component = stars[core].astype(np.int64), components[core].astype(np.int64)
-    sizes = np.bincount(star, minlength=count + 1)
-    pairs, held = np.unique(
-        star[component > 0] * (n_components + 1) + component[component > 0], return_counts=True
-    )
-    best, most = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
+    star_sizes, cell_sizes = np.bincount(stars.ravel()), np.bincount(cells.ravel())
+    star, cell, shared = _overlaps(stars, cells)
+    held_star, held_cell, held = _overlaps(np.where(core, stars, 0), cells)
     order = np.argsort(held, kind="stable")  # the largest share is written last
-    best[pairs[order] // (n_components + 1)] = pairs[order] % (n_components + 1)
-    most[pairs[order] // (n_components + 1)] = held[order]
-    seen = (most >= _SEEN * sizes) & (sizes > 0)
+    best, most = np.zeros(n_stars + 1, np.int64), np.zeros(n_stars + 1, np.int64)
+    best[held_star[order]], most[held_star[order]] = held_cell[order], held[order]
+    seen = most >= _SEEN * np.maximum(np.bincount(stars[core], minlength=n_stars + 1), 1)
+    best[~seen] = 0
     unseen = (stars > 0) & ~seen[stars]
-    keep = unseen | (core & (components == best[stars])) | _fragments(stars, components, n_components, best)
-    return np.where(keep, stars, 0).astype(np.int32), unseen
+
+    # A cell that one of its stars explains is that star's alone.
+    own = (best[star] == cell) & (best[star] > 0)
+    iou = np.where(own, shared / (star_sizes[star] + cell_sizes[cell] - shared), 0)
+    order = np.argsort(iou, kind="stable")
+    first, fit = np.zeros(n_cells + 1, np.int64), np.zeros(n_cells + 1)
+    first[cell[order]], fit[cell[order]] = star[order], iou[order]
+    n_own = np.bincount(cell[own], minlength=n_cells + 1)
+    alone = (n_own == 1) | ((n_own > 1) & (fit >= _EXPLAINED))
+    # A small cell inside a star that holds no star of its own is a crumb of the star's.
+    crumb = (2 * shared > cell_sizes[cell]) & (cell_sizes[cell] < _CRUMB * star_sizes[star]) & (n_own[cell] == 0)
+    first[cell[crumb]], alone[cell[crumb]] = star[crumb], True
+    owner = np.where(alone, first, 0)
+    whole = owner[cells] * foreground
+    divided = core & (cells == best[stars]) & (cells > 0) & ~alone[cells] & foreground
+    return np.where(whole > 0, whole, np.where(divided | unseen, stars, 0)).astype(np.int32), unseen
 
 
-def _fragments(
-    stars: NDArray[np.int32], components: NDArray[np.int32], n_components: int, best: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Mark components that are crumbs of a star: mostly inside it, small beside it, and no star's own component."""
-    inside = (stars > 0) & (components > 0)
-    pairs, held = np.unique(
-        stars[inside].astype(np.int64) * (n_components + 1) + components[inside], return_counts=True
-    )
-    star, component = pairs // (n_components + 1), pairs % (n_components + 1)
-    sizes, volumes = np.bincount(components.ravel(), minlength=n_components + 1), np.bincount(stars.ravel())
-    crumb = (2 * held > sizes[component]) & (sizes[component] < _CRUMB * volumes[star])
-    crumb &= ~np.isin(component, best)
-    owner = np.zeros(n_components + 1, np.int64)
-    owner[component[crumb]] = star[crumb]
-    return (owner[components] == stars) & inside
+def _overlaps(
+    stars: NDArray[np.int32], cells: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return star, cell and number of shared voxels of all pairs that overlap."""
+    both = (stars > 0) & (cells > 0)
+    n = int(cells.max(initial=0)) + 1
+    pairs, shared = np.unique(stars[both].astype(np.int64) * n + cells[both], return_counts=True)
+    return pairs // n, pairs % n, shared
 
 
 def close_gaps(mask: NDArray[np.bool_], width: float, spacing: Sequence[float]) -> NDArray[np.bool_]:

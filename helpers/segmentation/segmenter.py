@@ -37,6 +37,8 @@ from helpers.segmentation.watershed import watershed
 METHODS = ("vollseg", "stardist", "unet")
 #: Least volume of a new cell before a carved foreground, in volumes of the median star.
 _SPECK = 0.2
+#: Where a carved foreground ends: the middle between inside and outside.
+_OUTLINE = 0.5
 
 
 @dataclass(frozen=True)
@@ -369,7 +371,7 @@ class VollSegSegmenter:
             planes = self._star_labels(outputs, prob, nms)
         elif method == "unet":
             with _timed(outputs.seconds, "components"):
-                planes = [self._components(plane > cut) for plane in self._planes(outputs.foreground)]
+                planes = [self._components(plane, cut) for plane in self._planes(outputs.foreground)]
         else:
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
@@ -418,7 +420,7 @@ class VollSegSegmenter:
         if self.boundary_width == 0:
             return fuse(landscape, stars, mask, voxel_size=spacing)
         landscape = np.sqrt(np.maximum(landscape * foreground, 0))
-        cores, unseen = star_cores(stars, mask, spacing)
+        cores, unseen = star_cores(stars, self._components(foreground, cut), mask, spacing)
         volumes = np.bincount(stars.ravel())[1:]
         speck = (
             _SPECK * float(np.median(volumes[volumes > 0])) * float(np.prod(spacing))
@@ -435,23 +437,24 @@ class VollSegSegmenter:
             min_size=speck,
             min_depth=1.0,
         )
-        return np.where(close_gaps(mask, self._reach, spacing) | unseen, labels, 0)
+        return np.where(self._inside(foreground, cut, spacing) | unseen, labels, 0)
+
+    def _inside(self, foreground: NDArray[np.float32], cut: float, spacing: tuple[float, ...]) -> NDArray[np.bool_]:
+        """Where cells are, the gaps between them closed: a high cut tells neighbours apart, a half the outer border."""
+        return close_gaps(foreground > min(cut, _OUTLINE), self._reach, spacing)
 
     @property
     def _reach(self) -> float:
         """How far cells grow back (µm): a high cut widens the gaps that carving taught, to twice their width and more."""
         return 2 * self.boundary_width
 
-    def _components(self, foreground: NDArray[np.bool_]) -> NDArray[np.int32]:
+    def _components(self, foreground: NDArray[np.float32], cut: float) -> NDArray[np.int32]:
         """Components of the mask, grown back by what was carved off between them, not into the background."""
-        labels = instances_from_binary(foreground)
+        labels = instances_from_binary(foreground > cut)
         if self.boundary_width == 0 or not labels.any():
             return labels
-        import edt
-
         spacing = spacing_of(self.voxel_size, labels.ndim)
-        closed = close_gaps(foreground, self._reach, spacing)
-        return watershed(edt.edt(~foreground, anisotropy=spacing), labels, closed)
+        return watershed(1 - foreground, labels, self._inside(foreground, cut, spacing))
 
     def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """Remove cells by size and tissue, and number the others 1…n."""

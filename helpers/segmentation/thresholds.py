@@ -30,8 +30,8 @@ from helpers.segmentation.matching import check_thresholds, match_counts
 AXES = ("prob", "foreground", "nms")
 
 PROB_THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-NMS_THRESHOLDS = (0.2, 0.3, 0.4, 0.5)
-FOREGROUND_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+NMS_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+FOREGROUND_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 Measure = Literal["f1", "accuracy"]
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scipy import ndimage
+
 from helpers.segmentation.cores import close_gaps, star_cores
 
 SPACING = (2.0, 0.5, 0.5)
+
+
+def _cores(stars: np.ndarray, foreground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Stars' cores before components that need not be grown."""
+    cells = np.asarray(ndimage.label(foreground)[0], np.int32)  # type: ignore[index]
+    return star_cores(stars, cells, foreground, SPACING[-stars.ndim :])
 
 
 def _boxes() -> tuple[np.ndarray, np.ndarray]:
@@ -20,28 +28,44 @@ def _boxes() -> tuple[np.ndarray, np.ndarray]:
     return foreground, stars
 
 
-def test_a_core_lies_in_the_component_that_holds_most_of_its_star() -> None:
+def test_a_cell_with_one_star_is_a_seed_of_that_star() -> None:
     foreground, stars = _boxes()
-    cores, unseen = star_cores(stars, foreground, SPACING)
+    cores, unseen = _cores(stars, foreground)
     assert not unseen.any()
-    assert set(np.unique(cores)) == {0, 1, 2}
-    assert (cores[..., 20:] != 1).all(), "the overhang into the neighbour is no seed"
+    np.testing.assert_array_equal(cores[..., :21], foreground[..., :21])
+    np.testing.assert_array_equal(cores[..., 21:], 2 * foreground[..., 21:])
+
+
+def test_two_stars_share_a_cell_that_neither_explains() -> None:
+    foreground = np.zeros((5, 20, 42), bool)
+    foreground[:, 2:18, 2:40] = True
+    stars = np.zeros(foreground.shape, np.int32)
+    stars[:, 4:16, 4:18], stars[:, 4:16, 24:38] = 1, 2
+    cores, _ = _cores(stars, foreground)
     for label in (1, 2):
-        assert 0 < np.sum(cores == label) < np.sum(stars == label)
+        assert 0 < np.sum(cores == label) < np.sum(stars == label), "its core"
         assert (stars[cores == label] == label).all()
+
+
+def test_a_cell_that_one_star_explains_is_not_divided() -> None:
+    foreground, stars = _boxes()
+    stars[:, 4:16, 4:16], stars[:, 4:16, 16:20] = 1, 3  # StarDist says twice what the U-Net says once
+    cores, _ = _cores(stars, foreground)
+    assert set(np.unique(cores)) == {0, 1, 2}
+    np.testing.assert_array_equal(cores[..., :21], foreground[..., :21])
 
 
 def test_a_star_that_the_foreground_has_not_seen_keeps_its_shape() -> None:
     foreground, stars = _boxes()
     foreground[..., 22:] = False
-    cores, unseen = star_cores(stars, foreground, SPACING)
+    cores, unseen = _cores(stars, foreground)
     assert (unseen == (stars == 2)).all()
     assert ((cores == 2) == (stars == 2)).all()
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 8), (8, 8)])
 def test_no_star_no_core(shape: tuple[int, ...]) -> None:
-    cores, unseen = star_cores(np.zeros(shape, np.int32), np.ones(shape, bool), SPACING[-len(shape) :])
+    cores, unseen = _cores(np.zeros(shape, np.int32), np.ones(shape, bool))
     assert not cores.any()
     assert not unseen.any()
 
@@ -49,7 +73,7 @@ def test_no_star_no_core(shape: tuple[int, ...]) -> None:
 def test_missing_ids_are_no_stars() -> None:
     foreground, stars = _boxes()
     stars[stars == 2] = 70_000
-    cores, _ = star_cores(stars, foreground, SPACING)
+    cores, _ = _cores(stars, foreground)
     assert set(np.unique(cores)) == {0, 1, 70_000}
 
 
@@ -71,9 +95,9 @@ def test_crumbs_of_a_star_are_no_cells_of_their_own() -> None:
     foreground[:, 2:4, :] = foreground[:, 16:18, :] = False
     foreground[..., 2:5] = False
     foreground[..., 8:12] = False
-    cores, _ = star_cores(stars, foreground, SPACING)
+    cores, _ = _cores(stars, foreground)
     assert (cores[:, 4:16, 5:8] == 1).all(), "it is a seed of its star"
     large = np.zeros_like(foreground)
     large[:, 4:16, 4:12] = large[:, 4:16, 13:24] = True
-    cores, _ = star_cores(stars, large, SPACING)
+    cores, _ = _cores(stars, large)
     assert not cores[:, 4:16, 4:12].any(), "half of a star is a cell of its own"

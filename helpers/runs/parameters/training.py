@@ -212,6 +212,10 @@ class TrainSegmentation(_Training):
         None,
         description="Relative cell extents [z, y, x] for StarDist's rays; None measures them on the labels",
     )
+    batch_norm: bool = Field(
+        True,
+        description="Normalise StarDist's layers over each batch: it learns in fewer steps; the paper's has none",
+    )
     augment: bool = Field(True, description="Mirror, turn and vary the patches anew in every epoch")
     patience: int | None = Field(
         None,

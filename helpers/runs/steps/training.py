@@ -65,6 +65,7 @@ def stardist_settings(p: TrainSegmentation) -> StarDistSettings:
         depth=p.network_depth,
         kernel=p.kernel,
         n_filter_base=p.start_filters,
+        batch_norm=p.batch_norm,
         use_gpu_opencl=p.use_gpu_opencl,
     )
 
