@@ -1,0 +1,288 @@
+"""Many movies, a few conditions: what differs, by how much, and how surely.
+
+The cells of one movie share an embryo, a day and a microscope. They are not independent, and counting each of them as
+evidence makes any difference significant (Lord et al. 2020, J. Cell Biol. 219:e202001064). So a movie is one value, the
+mean of its cells, wherever every condition has movies enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from helpers.errors import InputError
+
+#: Movies that each condition needs for movies to be compared, not cells.
+MIN_MOVIES = 3
+#: Tables that notebooks 10, 11 and 12 leave in a movie's folder, one row a tracklet.
+TABLES = ("boundary_tracklets.csv", "spectrum_tracklets.csv", "migration_tracklets.csv")
+#: Columns that say which tracklet a row is of, and are no measure.
+_KEYS = ("tracklet_id", "track_id", "generation", "start_frame", "end_frame", "n_points", "n_missing")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure compared between conditions.
+
+    Attributes
+    ----------
+    metric : str
+        The column.
+    unit : {"movie", "cell"}
+        What was counted as one observation.
+    values : DataFrame
+        ``condition, value`` and ``movie``: what was compared, a row an observation.
+    groups : DataFrame
+        Per condition ``n_movies, n_cells, n`` (observations)``, mean, sd, median``.
+    pairs : DataFrame
+        Per pair of conditions ``a, b, difference`` (mean of b − mean of a)``, low, high`` (95 % interval, bootstrap)``,
+        hedges_g, cliffs_delta, statistic, p_value, p_holm`` (corrected for the number of pairs).
+    test : str
+        Name of the test.
+    words : str
+        All of it in sentences.
+    """
+
+    metric: str
+    unit: str
+    values: pd.DataFrame
+    groups: pd.DataFrame
+    pairs: pd.DataFrame
+    test: str
+    words: str
+
+
+def read_cohort(movies: pd.DataFrame) -> pd.DataFrame:
+    """Read the tracklets of many analysed movies into one table.
+
+    Parameters
+    ----------
+    movies : DataFrame
+        ``run_dir, movie_id, condition``: a row a movie, in any number of run folders.
+
+    Returns
+    -------
+    DataFrame
+        A row a tracklet: ``condition, movie`` (run and movie)`` , tracklet_id, …`` and the measures of those notebooks
+        of 10, 11 and 12 that were run.
+
+    Raises
+    ------
+    InputError
+        Missing columns, the same movie twice, or movies that were not analysed.
+    """
+    if missing := [name for name in ("run_dir", "movie_id", "condition") if name not in movies]:
+        raise InputError("cohort", list(movies), f"a table with the columns run_dir, movie_id and condition; {missing} are missing")  # fmt: skip
+    if len(movies) == 0:
+        raise InputError("cohort", "no movies", "name at least one")
+    if (unnamed := movies["condition"].isna()).any():
+        raise InputError("cohort", movies.loc[unnamed, "movie_id"].tolist(), "give these movies a condition")
+    if (twice := movies.duplicated(["run_dir", "movie_id"])).any():
+        raise InputError("cohort", movies.loc[twice, "movie_id"].tolist(), "name each movie once")
+    tables = []
+    for row in movies.itertuples():
+        folder = Path(str(row.run_dir)) / "movies" / str(row.movie_id) / "analysis"
+        found = [pd.read_csv(folder / name) for name in TABLES if (folder / name).is_file()]
+        if not found:
+            raise InputError(
+                "cohort", str(folder), "this movie is not analysed yet; run notebook 10, 11 or 12"
+            )
+        table = found[0]
+        for other in found[1:]:
+            new = ["tracklet_id", *(name for name in other if name not in table)]
+            table = table.merge(other[new], on="tracklet_id", how="outer", validate="one_to_one")
+        table.insert(0, "movie", f"{Path(str(row.run_dir)).name}/{row.movie_id}")
+        table.insert(0, "condition", str(row.condition))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def measures(cohort: pd.DataFrame) -> list[str]:
+    """Return the columns of a cohort that can be compared: the numbers, without the ids."""
+    return [
+        name
+        for name in cohort
+        if name not in _KEYS and pd.api.types.is_numeric_dtype(cohort[name]) and cohort[name].notna().any()
+    ]
+
+
+def compare(
+    cohort: pd.DataFrame,
+    metric: str,
+    *,
+    unit: Literal["auto", "movie", "cell"] = "auto",
+    test: Literal["auto", "welch", "mann_whitney"] = "auto",
+    seed: int = 0,
+) -> Comparison:
+    """Compare one measure between conditions.
+
+    Parameters
+    ----------
+    cohort : DataFrame
+        ``condition, movie`` and the measure, such as from `read_cohort`.
+    metric : str
+        The column.
+    unit : {"auto", "movie", "cell"}
+        What counts as one observation; ``auto`` takes movies where every condition has `MIN_MOVIES`.
+    test : {"auto", "welch", "mann_whitney"}
+        Welch's t-test (of more than two conditions Welch's ANOVA) compares means, Mann-Whitney's (Kruskal-Wallis')
+        ranks; ``auto`` takes the first for movies, whose means are near normal, the second for cells.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Comparison
+        A single condition, or conditions of a single observation, are described and not tested.
+
+    Raises
+    ------
+    InputError
+        A column that is not there or holds no numbers, or a choice that does not exist.
+    """
+    for name, value, allowed in (
+        ("unit", unit, ("auto", "movie", "cell")),
+        ("test", test, ("auto", "welch", "mann_whitney")),
+    ):
+        if value not in allowed:
+            raise InputError(name, value, "one of " + ", ".join(map(repr, allowed)))
+    if metric not in cohort or not pd.api.types.is_numeric_dtype(cohort[metric]):
+        raise InputError("metric", metric, f"one of {', '.join(measures(cohort))}")
+    known = cohort.loc[np.isfinite(cohort[metric].to_numpy(float)), ["condition", "movie", metric]]
+    cells = known.rename(columns={metric: "value"}).astype({"value": float})
+    per_movie = cells.groupby(["condition", "movie"], sort=True)["value"].mean().reset_index()
+    n_movies = per_movie.groupby("condition").size()
+    if unit == "auto":
+        unit = "movie" if len(n_movies) and n_movies.min() >= MIN_MOVIES else "cell"
+    values = per_movie if unit == "movie" else cells.reset_index(drop=True)
+    by = values.groupby("condition", sort=True)["value"]
+    groups = by.agg(n="count", mean="mean", sd="std", median="median").reset_index()
+    groups.insert(1, "n_cells", groups["condition"].map(cells.groupby("condition").size()))
+    groups.insert(1, "n_movies", groups["condition"].map(n_movies))
+    parametric = test == "welch" or (test == "auto" and unit == "movie")
+    samples = {str(name): part.to_numpy() for name, part in by}
+    pairs = _pairs(samples, parametric, seed)
+    name = "Welch's t-test" if parametric else "Mann-Whitney U test"
+    return Comparison(
+        metric, unit, values, groups, pairs, name, _words(metric, unit, groups, samples, pairs, parametric)
+    )
+
+
+def hedges_g(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the difference of the means of b and a in pooled standard deviations, corrected for small samples."""
+    n, m = len(a), len(b)
+    if n < 2 or m < 2:
+        return np.nan
+    spread = np.sqrt(((n - 1) * np.var(a, ddof=1) + (m - 1) * np.var(b, ddof=1)) / (n + m - 2))
+    if spread == 0:
+        return np.nan
+    return float((b.mean() - a.mean()) / spread * (1 - 3 / (4 * (n + m) - 9)))
+
+
+def cliffs_delta(a: np.ndarray, b: np.ndarray) -> float:
+    """Return how much more often b is above a than below: 1 always, 0 as often, −1 never."""
+    from scipy.stats import rankdata
+
+    n, m = len(a), len(b)
+    above = rankdata(np.concatenate([a, b]))[n:].sum() - m * (m + 1) / 2
+    return float(2 * above / (n * m) - 1)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Correct p-values for their number (Holm 1979); NaN stay NaN and do not count."""
+    p = np.asarray(p_values, float)
+    found = np.full(len(p), np.nan)
+    order = np.argsort(p)[: np.isfinite(p).sum()]
+    steps = p[order] * (len(order) - np.arange(len(order)))
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else steps
+    return found
+
+
+def _pairs(samples: dict[str, np.ndarray], parametric: bool, seed: int) -> pd.DataFrame:
+    from scipy.stats import mannwhitneyu, ttest_ind
+
+    rows = []
+    for a, b in combinations(samples, 2):
+        x, y = samples[a], samples[b]
+        statistic = p = np.nan
+        if min(len(x), len(y)) >= 2 and np.ptp(np.concatenate([x, y])) > 0:
+            result = ttest_ind(x, y, equal_var=False) if parametric else mannwhitneyu(x, y)
+            statistic, p = float(result.statistic), float(result.pvalue)  # type: ignore[attr-defined]
+        low, high = _interval(x, y, seed)
+        rows.append((a, b, y.mean() - x.mean(), low, high, hedges_g(x, y), cliffs_delta(x, y), statistic, p))
+    columns = ["a", "b", "difference", "low", "high", "hedges_g", "cliffs_delta", "statistic", "p_value"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(p_holm=holm(table["p_value"].to_numpy(float)))
+
+
+def _interval(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float]:
+    """95 % interval of the difference of means, by bootstrap."""
+    from scipy.stats import bootstrap
+
+    if min(len(x), len(y)) < 2 or np.ptp(x) == np.ptp(y) == 0:
+        return np.nan, np.nan
+
+    def difference(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+        return b.mean(axis=axis) - a.mean(axis=axis)
+
+    found = bootstrap(
+        (x, y), difference, n_resamples=2000, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _words(
+    metric: str,
+    unit: str,
+    groups: pd.DataFrame,
+    samples: dict[str, np.ndarray],
+    pairs: pd.DataFrame,
+    parametric: bool,
+) -> str:
+    counted = "; ".join(
+        f"{row.condition}: {row.n_movies} {'movie' if row.n_movies == 1 else 'movies'}, {row.n_cells} tracklets"
+        for row in groups.itertuples()
+    )
+    said = [f"{metric} ({counted})."]
+    if len(samples) < 2:
+        return " ".join([*said, "There is one condition only: nothing to compare."])
+    whole = _all_at_once(samples, parametric) if len(samples) > 2 else ""
+    if whole:
+        said.append(whole)
+    name = "Welch's t-test" if parametric else "Mann-Whitney U test"
+    for row in pairs.to_dict("records"):
+        pair = f"{row['b']} against {row['a']}"
+        if not np.isfinite(row["p_value"]):
+            said.append(f"{pair}: not tested, as there are too few values, or all are equal.")
+            continue
+        corrected = f" (Holm: {_p(row['p_holm'])})" if len(pairs) > 1 else ""
+        said.append(
+            f"{pair}: {name}, two-sided, on {'movie means' if unit == 'movie' else 'tracklets'}, {_p(row['p_value'])}"
+            f"{corrected}; difference of means {row['difference']:.3g} (95 % interval {row['low']:.3g} to {row['high']:.3g}), "
+            f"Hedges' g = {row['hedges_g']:.2f}, Cliff's delta = {row['cliffs_delta']:.2f}."
+        )
+    if unit == "cell":
+        said.append(
+            "Each tracklet counts as one value here. Those of one movie are not independent: take the p-value as a "
+            f"hint, and at least {MIN_MOVIES} movies a condition for a test."
+        )
+    return " ".join(said)
+
+
+def _all_at_once(samples: dict[str, np.ndarray], parametric: bool) -> str:
+    from scipy.stats import f_oneway, kruskal
+
+    values = list(samples.values())
+    if min(map(len, values)) < 2 or np.ptp(np.concatenate(values)) == 0:
+        return ""
+    result = f_oneway(*values, equal_var=False) if parametric else kruskal(*values)
+    return f"All conditions: {'Welch ANOVA' if parametric else 'Kruskal-Wallis test'}, {_p(float(result.pvalue))}."
+
+
+def _p(value: float) -> str:
+    return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
