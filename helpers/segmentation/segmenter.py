@@ -437,7 +437,8 @@ class VollSegSegmenter:
             min_size=speck,
             min_depth=1.0,
         )
-        return np.where(self._inside(foreground, cut, spacing) | unseen, labels, 0)
+        # What was no cell of its own goes to the cells around it.
+        return watershed(-landscape, labels, self._inside(foreground, cut, spacing) | unseen)
 
     def _inside(self, foreground: NDArray[np.float32], cut: float, spacing: tuple[float, ...]) -> NDArray[np.bool_]:
         """Where cells are, the gaps between them closed: a high cut tells neighbours apart, a half the outer border."""

@@ -129,6 +129,29 @@ def test_thresholds_reach_the_labels_without_the_network(trained, prediction):
         stardist.instances(model, prediction, prob_thresh=0.01)
 
 
+def test_a_suppression_for_a_low_threshold_serves_all_higher_ones(trained, prediction):
+    _, model, _ = trained
+    fresh = [replace(prediction, _survivors={}) for _ in range(2)]
+    stardist.instances(model, fresh[0], prob_thresh=0.3, nms_thresh=0.3)
+    after, details = stardist.instances(model, fresh[0], prob_thresh=0.6, nms_thresh=0.3)
+    alone, expected = stardist.instances(model, fresh[1], prob_thresh=0.6, nms_thresh=0.3)
+    assert 0 < alone.max() < stardist.instances(model, fresh[0], prob_thresh=0.3, nms_thresh=0.3)[0].max()
+    np.testing.assert_array_equal(after, alone)
+    np.testing.assert_array_equal(details["points"], expected["points"])
+
+
+def test_batch_normalisation_is_in_the_model_that_stardist_opens(make_set, tmp_path):
+    from stardist.models import StarDist3D
+
+    settings = replace(SOLID, epochs=2, batch_norm=True)
+    model, _ = stardist.train(make_set(PATCH, 12), tmp_path / "normed", settings)
+    assert any("batch_norm" in layer.name for layer in model.keras_model.layers)
+    theirs = StarDist3D(None, name="normed", basedir=str(tmp_path))
+    x = make_set(PATCH, 12).patch(0)[0]
+    ours = stardist.predict(model, x, floor=0.05).probability
+    np.testing.assert_allclose(theirs.predict(x)[0], ours, atol=1e-5)
+
+
 def test_tiles_cannot_be_seen(trained, image):
     odd = image[:7, :23, :93]
     prediction = stardist.predict(trained[1], odd, floor=0.05, n_tiles=(1, 1, 1))
