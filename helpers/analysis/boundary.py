@@ -132,8 +132,8 @@ def summarize_tracklets(tracks: Tracks, distances: pd.DataFrame) -> pd.DataFrame
     Returns
     -------
     DataFrame
-        One row per tracklet: ``tracklet_id, track_id, generation, track_divides, is_parent`` (ends in a division)``,
-        is_daughter`` (begins with one)``, n_points, start_frame, end_frame, start_distance_um, end_distance_um,
+        One row per tracklet: ``tracklet_id, track_id, generation, parent_tracklet`` (−1: none)``,
+        track_divides, is_parent`` (ends in a division)``, is_daughter`` (begins with one)``, n_points, start_frame, end_frame, start_distance_um, end_distance_um,
         change_um, mean_distance_um, min_distance_um, speed_inward_um_per_h`` (slope of the least squares; NaN for one
         point or without frame interval)``, start_region, end_region, inner_fraction``.
     """
@@ -143,6 +143,8 @@ def summarize_tracklets(tracks: Tracks, distances: pd.DataFrame) -> pd.DataFrame
     divides = np.zeros(tracks.n_tracks, bool)
     split = tracks.track_ids[tracks.out_degree > 1]
     divides[split] = True
+    mothers = pd.Series({child: parents[0] for child, parents in tracks.parents.items()}, dtype=float)
+    table["parent_tracklet"] = mothers.reindex(table.index).fillna(-1).astype(int)
     of = table["track_id"].to_numpy()
     table["track_divides"] = divides[of] & (of >= 0) if len(divides) else False
     source, target = tracks.link_rows[tracks.out_degree[tracks.link_rows[:, 0]] > 1].T

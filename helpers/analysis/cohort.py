@@ -35,6 +35,8 @@ class Comparison:
         The column.
     unit : {"movie", "cell"}
         What was counted as one observation.
+    cells : DataFrame
+        ``condition, movie, value``: a row a tracklet.
     values : DataFrame
         ``condition, value`` and ``movie``: what was compared, a row an observation.
     groups : DataFrame
@@ -50,6 +52,7 @@ class Comparison:
 
     metric: str
     unit: str
+    cells: pd.DataFrame
     values: pd.DataFrame
     groups: pd.DataFrame
     pairs: pd.DataFrame
@@ -169,7 +172,14 @@ def compare(
     pairs = _pairs(samples, parametric, seed)
     name = "Welch's t-test" if parametric else "Mann-Whitney U test"
     return Comparison(
-        metric, unit, values, groups, pairs, name, _words(metric, unit, groups, samples, pairs, parametric)
+        metric,
+        unit,
+        cells,
+        values,
+        groups,
+        pairs,
+        name,
+        _words(metric, unit, groups, samples, pairs, parametric),
     )
 
 

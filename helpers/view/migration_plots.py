@@ -1,0 +1,360 @@
+"""Pictures of notebooks 12 and 13: paths, directions, how far cells wander, when and how they divide, and cohorts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.analysis.cohort import Comparison
+from helpers.analysis.diffusion import persistent_walk
+from helpers.view.analysis_style import group_colors, strips, time_axis, times_of, with_unit
+from helpers.view.style import OKABE_ITO, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@styled
+def paths_from_origin(steps: pd.DataFrame, *, max_tracklets: int = 300) -> Figure:
+    """Draw the paths of all tracklets from a common start, from above and from the side.
+
+    Parameters
+    ----------
+    steps : DataFrame
+        From `helpers.analysis.migration.measure_steps`.
+    max_tracklets : int
+        The longest so many.
+
+    Returns
+    -------
+    Figure
+        A dot marks the end. A cloud that leans to one side is a common motion: tissue flow, or a drifting stage.
+    """
+    from matplotlib.collections import LineCollection
+
+    ordered = steps.sort_values(["tracklet_id", "frame"], kind="stable")
+    counts = ordered["tracklet_id"].value_counts()
+    chosen = counts[counts > 1].index[:max_tracklets]
+    paths = [
+        part[["z", "y", "x"]].to_numpy() - part[["z", "y", "x"]].to_numpy()[0]
+        for _, part in ordered[ordered["tracklet_id"].isin(chosen)].groupby("tracklet_id")
+    ]
+    flat = not paths or np.ptp(np.concatenate(paths)[:, 0]) == 0
+    figure = new_figure(4.4 if flat else 8.0, 4.2)
+    panels: Any = figure.subplots(1, 1 if flat else 2, squeeze=False)[0]
+    reach = 1.05 * max((float(np.abs(path).max()) for path in paths), default=1.0)
+    for axes, (down, across) in zip(panels, ((1, 2), (0, 2)), strict=False):
+        lines = [path[:, [across, down]] for path in paths]
+        axes.add_collection(
+            LineCollection(lines, colors=OKABE_ITO["blue"], linewidths=0.9, alpha=0.55, gid="paths")
+        )
+        ends = np.array([line[-1] for line in lines]).reshape(-1, 2)
+        axes.plot(*ends.T, "o", color=OKABE_ITO["vermillion"], markersize=3, markeredgewidth=0, zorder=3)
+        axes.axhline(0, color="#999999", linewidth=0.6, zorder=0)
+        axes.axvline(0, color="#999999", linewidth=0.6, zorder=0)
+        axes.set_xlim(-reach, reach)
+        axes.set_ylim(reach, -reach)
+        axes.set_aspect("equal")
+        axes.set_xlabel("x from the start (µm)")
+        axes.set_ylabel(f"{'zyx'[down]} from the start (µm)")
+    panels[0].set_title(f"{len(paths)} of {len(counts)} tracklets", loc="left")
+    return figure
+
+
+@styled
+def metric_strips(tracklets: pd.DataFrame, metrics: list[str], by: str | None = None) -> Figure:
+    """Draw measures with every tracklet as a point, by group.
+
+    Parameters
+    ----------
+    tracklets : DataFrame
+        From `helpers.analysis.migration.measure_tracklets`.
+    metrics : list of str
+        Columns; those that are not there or have no value are left out.
+    by : str, optional
+        Column of the groups, such as ``region`` or ``generation``.
+
+    Returns
+    -------
+    Figure
+        A panel a measure; the line is the median, the bar the quartiles.
+    """
+    metrics = [name for name in metrics if name in tracklets and tracklets[name].notna().any()]
+    key = tracklets[by].astype(str) if by in tracklets else pd.Series("all", index=tracklets.index)
+    names = sorted(key.unique())
+    columns = min(4, max(len(metrics), 1))
+    rows = -(-max(len(metrics), 1) // columns)
+    figure = new_figure(2.15 * columns + 0.3, 2.5 * rows)
+    panels: Any = figure.subplots(rows, columns, squeeze=False)
+    colors = group_colors(names)
+    for axes, metric in zip(panels.flat, metrics, strict=False):
+        strips(axes, [tracklets.loc[key == name, metric].to_numpy(float) for name in names], names, colors)
+        axes.set_title(with_unit(metric), fontsize=8.5, loc="left")
+        if by:
+            axes.set_xlabel(by)
+        if tracklets[metric].min() >= 0:
+            axes.set_ylim(bottom=0)
+    for axes in panels.flat[len(metrics) :]:
+        axes.set_axis_off()
+    return figure
+
+
+@styled
+def direction_roses(steps: pd.DataFrame) -> Figure:
+    """Draw in which directions cells step, and how they turn.
+
+    Parameters
+    ----------
+    steps : DataFrame
+        From `helpers.analysis.migration.measure_steps`.
+
+    Returns
+    -------
+    Figure
+        Left the directions in the plane (0° along x, 90° along y, downwards in the picture), with the mean as an
+        arrow whose length is 1 if all agree; right the turning angles, with those of a random walk as a line.
+    """
+    figure = new_figure(7.6, 3.4)
+    rose: Any = figure.add_subplot(1, 2, 1, projection="polar")
+    azimuth = np.radians(steps["azimuth_deg"].dropna().to_numpy(float))
+    counts, edges = np.histogram(np.mod(azimuth, 2 * np.pi), bins=24, range=(0, 2 * np.pi))
+    share = counts / max(counts.sum(), 1)
+    rose.set_theta_direction(-1)
+    # The area, not the radius, is the share: else long petals look too large.
+    rose.bar(edges[:-1], np.sqrt(share), width=np.diff(edges), align="edge", color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)  # fmt: skip
+    rose.set_yticks([])
+    rose.tick_params(pad=0)
+    mean = np.exp(1j * azimuth).mean() if len(azimuth) else 0j
+    limit = float(np.sqrt(share).max(initial=0)) or 1.0
+    rose.annotate("", xy=(np.angle(mean), limit * abs(mean)), xytext=(0, 0), arrowprops={"arrowstyle": "->", "color": OKABE_ITO["vermillion"], "linewidth": 2})  # fmt: skip
+    rose.set_title(f"{len(azimuth)} steps, mean length {abs(mean):.2f}", fontsize=9)
+    turns = figure.add_subplot(1, 2, 2)
+    angle = steps["turning_angle_deg"].dropna().to_numpy(float)
+    turns.hist(angle, bins=np.arange(0, 181, 10), density=True, color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)  # fmt: skip
+    grid = np.linspace(0, 180, 181)
+    flat = "z" not in steps or np.ptp(steps["z"].to_numpy(float)) == 0 if len(steps) else True
+    random = np.full(181, 1 / 180) if flat else np.sin(np.radians(grid)) * np.pi / 360
+    turns.plot(grid, random, color="black", linewidth=1.2, label="random walk")
+    turns.set_xticks(range(0, 181, 45))
+    turns.set_xlabel("turning angle (°): 0 is straight on")
+    turns.set_ylabel("share per °")
+    turns.legend(loc="upper right")
+    return figure
+
+
+@styled
+def wandering(msd: pd.DataFrame, fits: pd.DataFrame, correlation: pd.DataFrame, *, dimension: int) -> Figure:
+    """Draw mean squared displacement with its fits, and velocity autocorrelation.
+
+    Parameters
+    ----------
+    msd, fits, correlation : DataFrame
+        From `helpers.analysis.diffusion`.
+    dimension : int
+        2 or 3, of the fits.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    figure = new_figure(8.2, 3.7)
+    left, right = figure.subplots(1, 2)
+    names = [str(name) for name in msd["group"].unique()]
+    colors = group_colors([name for name in names if name != "all"]) | {"all": "black"}
+    size, unit = time_axis(msd["lag_s"].to_numpy(float))
+    for k, name in enumerate(names):
+        marker = "os^Dv"[k % 5]
+        part = msd[(msd["group"] == name) & (msd["msd_um2"] > 0)]
+        style: dict[str, Any] = {"fmt": marker, "color": colors[name], "markersize": 4, "elinewidth": 0.8}
+        left.errorbar(part["lag_s"] / size, part["msd_um2"], yerr=part["sem_um2"], label=name, **style)
+        fit = fits[fits["group"] == name]
+        if len(fit) and np.isfinite(fit["diffusion_um2_per_min"].iloc[0]):
+            row = fit.iloc[0]
+            t = np.geomspace(part["lag_s"].min(), part["lag_s"].max(), 100)
+            model = persistent_walk(t / 60, row["diffusion_um2_per_min"], row["persistence_min"], row["position_error_um"], dimension)  # fmt: skip
+            left.plot(t / size, model, color=colors[name], linewidth=1)
+        own = correlation[correlation["group"] == name]
+        right.errorbar(own["lag_s"] / size, own["correlation"], yerr=own["sem"], linewidth=1, **{**style, "fmt": f"{marker}-"})  # fmt: skip
+    if (msd["msd_um2"] > 0).any():
+        left.set_xscale("log")
+        left.set_yscale("log")
+        for axis in (left.xaxis, left.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
+    every = fits[fits["group"] == "all"]
+    if len(every) and np.isfinite(every["alpha"].iloc[0]):
+        left.set_title(f"all: α = {every['alpha'].iloc[0]:.2f}", loc="left")
+    left.set_xlabel(f"lag ({unit})")
+    left.set_ylabel("mean squared displacement (µm²)")
+    right.axhline(0, color="black", linewidth=0.8)
+    right.set_xlabel(f"lag ({unit})")
+    right.set_ylabel("velocity autocorrelation")
+    right.set_ylim(top=1.05)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(names), 5))
+    return figure
+
+
+@styled
+def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) -> Figure:
+    """Draw how often cells divide, and along which axes.
+
+    Parameters
+    ----------
+    table, rates : DataFrame
+        From `helpers.analysis.divisions`; the rates with a column ``by``.
+    dimension : int
+        2 or 3, for the axes that chance would give.
+
+    Returns
+    -------
+    Figure
+        Left divisions per cell and hour with 95 % intervals and the number of divisions; right the angles of the axes
+        to the boundary, or to the plane of the picture where no boundary is known.
+    """
+    figure = new_figure(7.6, 3.2)
+    left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
+    place = np.arange(len(rates))
+    rate = rates["rate_per_h"].to_numpy(float)
+    spread = np.abs(rates[["low_per_h", "high_per_h"]].to_numpy(float).T - rate)
+    left.errorbar(place, rate, yerr=spread, fmt="o", color=OKABE_ITO["blue"], capsize=3)
+    for x, y, n in zip(place, rates["high_per_h"], rates["divisions"], strict=True):
+        left.annotate(f"n = {n}", (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
+    long = len(rates) > 4
+    left.set_xticks(
+        place, rates["group"].astype(str), rotation=30 if long else 0, ha="right" if long else "center"
+    )
+    left.set_xlim(-0.6, len(rates) - 0.4)
+    left.set_ylim(bottom=0)
+    left.margins(y=0.15)
+    left.set_ylabel("divisions per cell and hour")
+    column = "angle_to_boundary_deg" if "angle_to_boundary_deg" in table else "elevation_deg"
+    angle = table[column].dropna().to_numpy(float) if column in table else np.zeros(0)
+    right.hist(angle, bins=np.arange(0, 91, 15), color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)
+    edges = np.radians(np.arange(0, 91, 15))
+    chance = np.diff(np.sin(edges)) if dimension == 3 else np.diff(edges) / edges[-1]
+    right.stairs(chance * len(angle), np.degrees(edges), color="black", linewidth=1.3, label="at random")
+    right.set_xticks(range(0, 91, 15))
+    right.set_xlabel(
+        "axis to the boundary (°): 0 is along it" if column.startswith("angle") else "axis to the plane (°)"
+    )
+    right.set_ylabel("divisions")
+    right.legend(loc="upper right")
+    return figure
+
+
+@styled
+def shape_over_time(steps: pd.DataFrame, by: str = "generation") -> Figure:
+    """Draw size and shape over time: the median of the cells, and their quartiles as a band.
+
+    Parameters
+    ----------
+    steps : DataFrame
+        From `helpers.analysis.migration.measure_steps`.
+    by : str
+        Column of the groups.
+    """
+    wanted = {
+        "size": "volume (µm³), in 2D area (µm²)",
+        "sphericity": "sphericity",
+        "elongation": "elongation",
+        "nearest_neighbour_um": "nearest neighbour (µm)",
+    }
+    shown = [name for name in wanted if name in steps and steps[name].notna().any()]
+    figure = new_figure(2.6 * max(len(shown), 1) + 0.3, 2.9)
+    panels: Any = figure.subplots(1, max(len(shown), 1), squeeze=False)[0]
+    times, label = times_of(steps)
+    key = steps[by].astype(str) if by in steps else pd.Series("all", index=steps.index)
+    names = sorted(key.unique())
+    colors = group_colors(names)
+    for axes, column in zip(panels, shown, strict=False):
+        for k, name in enumerate(names):
+            part = steps.loc[key == name, column].groupby(times[(key == name).to_numpy()])
+            middle = part.median()
+            axes.fill_between(middle.index, part.quantile(0.25), part.quantile(0.75), color=colors[name], alpha=0.2, linewidth=0)  # fmt: skip
+            axes.plot(middle.index, middle, "-", marker="os^Dv"[k % 5], markersize=3, color=colors[name], label=f"{by} {name}")  # fmt: skip
+        axes.set_title(wanted[column], loc="left", fontsize=8.5)
+        axes.set_xlabel(label)
+    if shown:
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(names), 5)
+        )
+    return figure
+
+
+@styled
+def metric_scatter(tracklets: pd.DataFrame, x: str, y: str, *, selected: np.ndarray | None = None) -> Figure:
+    """Draw two measures against each other, a point a tracklet.
+
+    Parameters
+    ----------
+    tracklets : DataFrame
+        From `helpers.analysis.migration.measure_tracklets`.
+    x, y : str
+        Columns.
+    selected : ndarray of bool, optional
+        Which tracklets stand out.
+    """
+    figure = new_figure(4.8, 3.9)
+    draw_scatter(figure.subplots(), tracklets, x, y, selected)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_scatter(
+    axes: Axes, tracklets: pd.DataFrame, x: str, y: str, selected: np.ndarray | None = None
+) -> None:
+    """Draw two measures against each other into `axes`, selected tracklets in colour."""
+    chosen = np.ones(len(tracklets), bool) if selected is None else np.asarray(selected, bool)
+    for part, color, marker, name in (
+        (~chosen, "#aaaaaa", "o", "failing"),
+        (chosen, OKABE_ITO["blue"], "^", "passing"),
+    ):
+        if part.any() or name == "passing":
+            axes.plot(
+                tracklets.loc[part, x], tracklets.loc[part, y], marker, color=color, markersize=5, alpha=0.8,
+                markeredgecolor="white", markeredgewidth=0.4, label=f"{name}: {int(part.sum())}",
+            )  # fmt: skip
+    axes.set_xlabel(with_unit(x))
+    axes.set_ylabel(with_unit(y))
+
+
+@styled
+def condition_plot(comparisons: list[Comparison]) -> Figure:
+    """Draw each measure by condition with every point shown: cells small, the means of movies large.
+
+    Parameters
+    ----------
+    comparisons : list of Comparison
+        From `helpers.analysis.cohort.compare`.
+
+    Returns
+    -------
+    Figure
+        A panel a measure; the bar is the mean of what was compared. Below each condition the numbers of movies and
+        tracklets.
+    """
+    columns = min(4, max(len(comparisons), 1))
+    rows = -(-max(len(comparisons), 1) // columns)
+    figure = new_figure(2.5 * columns + 0.3, 3.2 * rows)
+    panels: Any = figure.subplots(rows, columns, squeeze=False)
+    for axes, found in zip(panels.flat, comparisons, strict=False):
+        names = found.groups["condition"].astype(str).tolist()
+        colors = group_colors(names)
+        for k, row in enumerate(found.groups.itertuples()):
+            name = str(row.condition)
+            cells = found.cells[found.cells["condition"].astype(str) == name]
+            movies = cells.groupby("movie")["value"].mean()
+            strips(axes, [np.array([])] * k + [cells["value"].to_numpy()], names[: k + 1], colors, size=2.2)
+            aside = np.linspace(-0.2, 0.2, len(movies)) if len(movies) > 1 else np.zeros(1)
+            axes.plot(k + aside, movies, "D", color=colors[name], markeredgecolor="black", markersize=6.5, zorder=6, gid="movies")  # fmt: skip
+        labels = [f"{r.condition}\n{r.n_movies} mov., {r.n_cells} tr." for r in found.groups.itertuples()]
+        axes.set_xticks(range(len(labels)), labels, fontsize=7.5)
+        axes.set_xlim(-0.6, len(labels) - 0.4)
+        p = found.pairs["p_holm"].min() if len(found.pairs) else np.nan
+        tested = f"\n{found.test}: p {'< 0.0001' if p < 1e-4 else f'= {p:.2g}'}" if np.isfinite(p) else ""
+        axes.set_title(with_unit(found.metric) + tested, fontsize=8, loc="left")
+    for axes in panels.flat[len(comparisons) :]:
+        axes.set_axis_off()
+    return figure
