@@ -156,7 +156,7 @@ def make_pairs(settings: SyntheticSettings | None = None, n_stacks: int = 6) -> 
 
 
 def save_pairs(folder: str | Path, settings: SyntheticSettings | None = None, n_stacks: int = 6) -> Path:
-    """Write `make_pairs` as `raw/stack_00.tif`, `label/stack_00.tif` and `clean/stack_00.tif`, …
+    """Write `make_pairs` as `raw/stack_00.tif`, `label/stack_00.tif`, `clean/stack_00.tif`, `tissue/stack_00.tif`, …
 
     Returns
     -------
@@ -173,6 +173,7 @@ def save_pairs(folder: str | Path, settings: SyntheticSettings | None = None, n_
             "raw": frame.raw,
             "label": frame.labels.astype(_label_type(frame.labels)),
             "clean": frame.clean,
+            "tissue": frame.tissue.astype(np.uint8),
         }.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
             write_movie(

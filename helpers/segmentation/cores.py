@@ -79,7 +79,9 @@ def star_cores(
     n_own = np.bincount(cell[own], minlength=n_cells + 1)
     alone = (n_own == 1) | ((n_own > 1) & (fit >= _EXPLAINED))
     # A small cell inside a star that holds no star of its own is a crumb of the star's.
-    crumb = (2 * shared > cell_sizes[cell]) & (cell_sizes[cell] < _CRUMB * star_sizes[star]) & (n_own[cell] == 0)
+    crumb = (
+        (2 * shared > cell_sizes[cell]) & (cell_sizes[cell] < _CRUMB * star_sizes[star]) & (n_own[cell] == 0)
+    )
     first[cell[crumb]], alone[cell[crumb]] = star[crumb], True
     owner = np.where(alone, first, 0)
     whole = owner[cells] * foreground

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from helpers.data.masks import instances_from_binary, spacing_of
@@ -51,10 +52,13 @@ class Segmentation:
         By method, the chosen one first; 0 background.
     seconds : dict of str to float
         Where the time went, such as ``stardist`` (its network), ``nms`` and ``fusion``.
+    cells : DataFrame, optional
+        What the method knows of each cell: ``label`` and further columns for the table of objects.
     """
 
     labels: dict[str, NDArray[np.int32]]
     seconds: dict[str, float]
+    cells: pd.DataFrame | None = None
 
     @property
     def main(self) -> NDArray[np.int32]:
@@ -66,7 +70,10 @@ class Segmenter(Protocol):
     """A method of segmentation, whatever it is made of."""
 
     def __call__(self, frame: NDArray, *, mask: NDArray[np.bool_] | None = None) -> Segmentation:
-        """Segment one frame (Z, Y, X), in 2D with Z = 1; cells outside `mask` are left out."""
+        """Segment one frame (Z, Y, X), in 2D with Z = 1; cells outside `mask` are left out.
+
+        A method that takes a second channel is given (2, Z, Y, X) where the parameters name one.
+        """
         ...
 
 
@@ -440,7 +447,9 @@ class VollSegSegmenter:
         # What was no cell of its own goes to the cells around it.
         return watershed(-landscape, labels, self._inside(foreground, cut, spacing) | unseen)
 
-    def _inside(self, foreground: NDArray[np.float32], cut: float, spacing: tuple[float, ...]) -> NDArray[np.bool_]:
+    def _inside(
+        self, foreground: NDArray[np.float32], cut: float, spacing: tuple[float, ...]
+    ) -> NDArray[np.bool_]:
         """Where cells are, the gaps between them closed: a high cut tells neighbours apart, a half the outer border."""
         return close_gaps(foreground > min(cut, _OUTLINE), self._reach, spacing)
 

@@ -183,7 +183,15 @@ def score_curves(table: pd.DataFrame) -> Figure:
         rows = pd.DataFrame(table[table["method"] == method]).sort_values(by="iou_threshold")
         name, color, marker = method_style(method, k)
         for panel, column in zip(panels, ("accuracy", "f1", "tp"), strict=True):
-            panel.plot(rows["iou_threshold"], rows[column], color=color, marker=marker, label=name)
+            # Later ones smaller: of curves that lie on top of each other all are seen.
+            panel.plot(
+                rows["iou_threshold"],
+                rows[column],
+                color=color,
+                marker=marker,
+                markersize=max(3, 9 - 2 * k),
+                label=name,
+            )
     n_true = int((table["tp"] + table["fn"]).to_numpy().max())
     panels[2].axhline(n_true, color="#777777", linestyle=":", linewidth=1)
     panels[2].annotate(
