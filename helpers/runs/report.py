@@ -99,7 +99,7 @@ def save_scores(results: list[MovieScores], folder: Path) -> None:
 
 def read_scores(folder: Path) -> list[MovieScores]:
     """Read what `save_scores` wrote."""
-    order = ["vollseg", "stardist", "unet"]
+    order = ["vollseg", "stardist", "unet", "cellpose"]
     names = sorted(
         (path.name.removesuffix(".counts.csv") for path in folder.glob("*.counts.csv")),
         key=lambda name: (order.index(name) if name in order else len(order), name),

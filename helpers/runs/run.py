@@ -216,6 +216,8 @@ def versions(step: str) -> dict[str, str]:
     names = _PACKAGES
     if step[:2] in {"02", "03", "04", "05"}:
         names += _NETWORKS
+    if step[:2] == "06":
+        names += ("torch", "cellpose")
     if step[:2] in {"08", "09"}:
         names += _TRACKING
     found = {"volltrack": importlib.import_module("helpers").__version__}
@@ -271,6 +273,7 @@ def _hint(path: Path) -> str:
         "training.npz": "; notebook 01 makes it",
         "dataset.json": "; notebook 01 makes it",
         "thresholds.json": "; notebook 04 makes it",
+        "cellpose_model": "; train it with notebook 03 (train_cellpose), or name a model",
         "weights_best.h5": "; train the network first (02_train_denoiser or 03_train_segmentation)",
     }
     return makers.get(path.name, "")

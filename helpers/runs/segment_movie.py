@@ -25,15 +25,15 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.progress import progress
-from helpers.runs.parameters import Segment
+from helpers.runs.parameters import Segment, SegmentCellpose
 from helpers.runs.run import identity, write_json
-from helpers.segmentation.segmenter import Segmentation, Segmenter
+from helpers.segmentation.segmenter import METHODS, Segmentation, Segmenter
 from helpers.tracking.objects import measure
 
 
 @dataclass(frozen=True)
 class SegmentedMovie:
-    """What notebook 05 leaves behind for one movie.
+    """What notebook 05 or 06 leaves behind for one movie.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class SegmentedMovie:
         }
 
 
-def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment) -> SegmentedMovie:
+def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment | SegmentCellpose) -> SegmentedMovie:
     """Segment every frame that is not finished yet, then join the tables of all frames.
 
     Parameters
@@ -75,34 +75,38 @@ def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment) -> SegmentedMo
         The raw movie, with its voxel size.
     segmenter : Segmenter
         One frame in, labels of each method out.
-    p : Segment
-        Parameters of notebook 05.
+    p : Segment or SegmentCellpose
+        Parameters of notebook 05 or 06.
 
     Returns
     -------
     SegmentedMovie
-        ``labels.zarr``, ``objects.csv`` and, with `compare_methods`, ``labels_<method>.zarr`` lie in its folder.
+        ``labels.zarr``, ``objects.csv`` and, with `compare_methods`, ``labels_<method>.zarr`` lie in its folder;
+        with `beside_05` ``labels_cellpose.zarr`` and ``objects_cellpose.csv``.
 
     Raises
     ------
     InputError
-        If the movie's voxel size is unknown, the tissue mask does not fit, or the folder cannot be written.
+        If the movie's voxel size is unknown, the tissue mask does not fit, the folder cannot be written, or it holds
+        what the other notebook made.
     """
     started = time.perf_counter()
     folder = p.movie_path()
     movies = _open(movie, p)
     mask = _TissueMask(p, movie)
-    missing = [t for t in range(movie.n_frames) if not _is_finished(folder, movies, t)]
+    frames = _frames_folder(p)
+    missing = [t for t in range(movie.n_frames) if not _is_finished(frames, movies, t)]
     bar = progress(desc="Segment", unit="frame", total=movie.n_frames, initial=movie.n_frames - len(missing))
     reading, writing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     try:
         pending: Future[None] | None = None
-        for t, frame in _read_ahead(reading, movie, missing, p.channel):
+        for t, frame in _read_ahead(reading, movie, missing, p):
             result = segmenter(frame, mask=mask.frame(t))
             if pending is not None:
                 pending.result()
                 bar.update()
-            pending = writing.submit(_write, folder, movies, t, frame, result, movie.require_voxel_size())
+            intensity = frame if frame.ndim == 3 else frame[0]
+            pending = writing.submit(_write, frames, movies, t, intensity, result, movie.require_voxel_size())
         if pending is not None:
             pending.result()
             bar.update()
@@ -113,52 +117,86 @@ def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment) -> SegmentedMo
     return _finish(folder, movies[p.method], p, time.perf_counter() - started)
 
 
-def _open(movie: Movie, p: Segment) -> dict[str, LabelMovie]:
+def read_frame(movie: Movie, t: int, p: Segment | SegmentCellpose) -> np.ndarray:
+    """Return what the segmenter is given of frame `t`: (Z, Y, X), or (2, Z, Y, X) with a second channel."""
+    stacks = [movie.frame(t, channel) for channel in _channels(p)]
+    return stacks[0] if len(stacks) == 1 else np.stack(stacks)
+
+
+def _channels(p: Segment | SegmentCellpose) -> tuple[int, ...]:
+    second = getattr(p, "second_channel", None)
+    return (p.channel,) if second is None else (p.channel, second)
+
+
+def _named(p: Segment | SegmentCellpose, name: str) -> Path:
+    """Return a file of the movie's folder; notebook 06 has its own names where it works beside 05."""
+    stem, dot, ending = name.partition(".")
+    return p.movie_path() / (f"{stem}_{p.method}{dot}{ending}" if getattr(p, "beside_05", False) else name)
+
+
+def _frames_folder(p: Segment | SegmentCellpose) -> Path:
+    return _named(p, "frames")
+
+
+def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
     """Open the label movies; frames that other parameters, models or inputs made are removed first."""
     folder = p.movie_path()
-    made_from = identity(p, without=("movie_id", "save_tiff", "n_tiles"))
-    marker = folder / "segmentation.json"
+    made_from = {"method": p.method, "step": p.step, **identity(p, without=p.without_effect)}
+    marker = _named(p, "segmentation.json")
     folder.mkdir(parents=True, exist_ok=True)
-    if marker.is_file() and json.loads(marker.read_text())["sha256"] != made_from["sha256"]:
-        for old in [*folder.glob("labels*.zarr"), folder / "frames"]:
-            shutil.rmtree(old, ignore_errors=True)
+    compared = ["vollseg", "stardist", "unet"] if p.compare_methods else []
+    paths = {
+        method: _named(p, "labels.zarr") if method == p.method else folder / f"labels_{method}.zarr"
+        for method in sorted({p.method, *compared}, key=lambda method: method != p.method)
+    }
+    if marker.is_file():
+        before = json.loads(marker.read_text())
+        if before.get("step", Segment.step) != p.step:
+            raise InputError(
+                "movie_id",
+                folder.name,
+                f"{folder} holds the labels of notebook {before.get('step', Segment.step)}: give another movie_id"
+                + (", or set beside_05" if isinstance(p, SegmentCellpose) else ""),
+            )
+        if before["sha256"] != made_from["sha256"]:
+            others = [] if p.step != Segment.step else [folder / f"labels_{m}.zarr" for m in METHODS]
+            for old in [*paths.values(), *others, _frames_folder(p)]:
+                shutil.rmtree(old, ignore_errors=True)
     write_json(marker, made_from)
-    (folder / "frames").mkdir(exist_ok=True)
-    methods = ["vollseg", "stardist", "unet"] if p.compare_methods else [p.method]
-    shape = (movie.n_frames, *movie.shape[2:])
+    _frames_folder(p).mkdir(exist_ok=True)
     return {
         method: LabelMovie.create(
-            folder / ("labels.zarr" if method == p.method else f"labels_{method}.zarr"),
-            shape,
+            path,
+            (movie.n_frames, *movie.shape[2:]),
             voxel_size=movie.require_voxel_size(),
             frame_interval=movie.frame_interval,
         )
-        for method in sorted(methods, key=lambda method: method != p.method)
+        for method, path in paths.items()
     }
 
 
-def _is_finished(folder: Path, movies: dict[str, LabelMovie], t: int) -> bool:
-    return _table(folder, t).is_file() and all(t in labels.done_frames() for labels in movies.values())
+def _is_finished(frames: Path, movies: dict[str, LabelMovie], t: int) -> bool:
+    return _table(frames, t).is_file() and all(t in labels.done_frames() for labels in movies.values())
 
 
-def _table(folder: Path, t: int) -> Path:
-    return folder / "frames" / f"{t:05d}.csv"
+def _table(frames: Path, t: int) -> Path:
+    return frames / f"{t:05d}.csv"
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, movie: Movie, frames: list[int], channel: int
+    pool: ThreadPoolExecutor, movie: Movie, missing: list[int], p: Segment | SegmentCellpose
 ) -> Iterator[tuple[int, np.ndarray]]:
-    coming = pool.submit(movie.frame, frames[0], channel) if frames else None
-    for i, t in enumerate(frames):
+    coming = pool.submit(read_frame, movie, missing[0], p) if missing else None
+    for i, t in enumerate(missing):
         assert coming is not None
         frame = coming.result()
-        if i + 1 < len(frames):
-            coming = pool.submit(movie.frame, frames[i + 1], channel)
+        if i + 1 < len(missing):
+            coming = pool.submit(read_frame, movie, missing[i + 1], p)
         yield t, frame
 
 
 def _write(
-    folder: Path,
+    frames: Path,
     movies: dict[str, LabelMovie],
     t: int,
     frame: np.ndarray,
@@ -170,33 +208,37 @@ def _write(
         labels.write_frame(t, result.labels[method])
     main = result.labels[next(iter(movies))]
     table = measure(main, frame, voxel_size=voxel_size, frame=t)
+    if result.cells is not None:
+        table = table.merge(result.cells, on="label", how="left")
     write_json(
-        folder / "frames" / f"{t:05d}.json",
+        frames / f"{t:05d}.json",
         {"frame": t, **result.seconds, "measure_and_write": time.perf_counter() - started},
     )
-    part = _table(folder, t).with_suffix(".part")
+    part = _table(frames, t).with_suffix(".part")
     table.to_csv(part, index=False)
-    part.replace(_table(folder, t))
+    part.replace(_table(frames, t))
 
 
-def _finish(folder: Path, labels: LabelMovie, p: Segment, wall_s: float) -> SegmentedMovie:
-    tables = [pd.read_csv(_table(folder, t)) for t in range(labels.n_frames)]
+def _finish(folder: Path, labels: LabelMovie, p: Segment | SegmentCellpose, wall_s: float) -> SegmentedMovie:
+    frames = _frames_folder(p)
+    tables = [pd.read_csv(_table(frames, t)) for t in range(labels.n_frames)]
     filled = [table for table in tables if len(table)] or tables[:1]
     objects = pd.concat(filled, ignore_index=True)
     objects["id"] = np.arange(len(objects))
-    part = folder / "objects.csv.part"
+    path = _named(p, "objects.csv")
+    part = path.with_name(f"{path.name}.part")
     objects.to_csv(part, index=False)
-    part.replace(folder / "objects.csv")
+    part.replace(path)
     if p.save_tiff:
-        labels.export_tiff(folder / "labels.ome.tif")
-    seconds = [json.loads((folder / "frames" / f"{t:05d}.json").read_text()) for t in range(labels.n_frames)]
+        labels.export_tiff(_named(p, "labels.ome.tif"))
+    seconds = [json.loads((frames / f"{t:05d}.json").read_text()) for t in range(labels.n_frames)]
     return SegmentedMovie(folder, labels, objects, pd.DataFrame(seconds).fillna(0.0), wall_s)
 
 
 class _TissueMask:
     """The tissue mask of a movie, frame by frame; a mask of one frame serves all."""
 
-    def __init__(self, p: Segment, movie: Movie) -> None:
+    def __init__(self, p: Segment | SegmentCellpose, movie: Movie) -> None:
         self._mask = None
         if p.tissue_mask is None:
             return

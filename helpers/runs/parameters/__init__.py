@@ -5,6 +5,7 @@ the same classes; a test holds cells and classes together.
 """
 
 from helpers.runs.parameters.base import Parameters
+from helpers.runs.parameters.cellpose import SegmentCellpose
 from helpers.runs.parameters.segmentation import EvaluateSegmentation, Segment
 from helpers.runs.parameters.tracking import EvaluateTracking, Track
 from helpers.runs.parameters.training import (
@@ -23,6 +24,7 @@ STEPS: dict[str, type[Parameters]] = {
         TrainSegmentation,
         OptimizeThresholds,
         Segment,
+        SegmentCellpose,
         EvaluateSegmentation,
         Track,
         EvaluateTracking,
@@ -37,6 +39,7 @@ __all__ = [
     "OptimizeThresholds",
     "Parameters",
     "Segment",
+    "SegmentCellpose",
     "Track",
     "TrainDenoiser",
     "TrainSegmentation",

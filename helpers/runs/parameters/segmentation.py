@@ -26,6 +26,8 @@ class Segment(OneMovie):
     """A movie becomes labels and a table of cells, frame by frame."""
 
     step: ClassVar[str] = "05_segment"
+    #: Parameters that change nothing in the labels and the table.
+    without_effect: ClassVar[tuple[str, ...]] = ("movie_id", "save_tiff", "n_tiles")
 
     movie: OptionalPath = Field(
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +11,6 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateSegmentation
-from helpers.runs.run import read_done
 
 
 def truth_and_labels(p: EvaluateSegmentation) -> tuple[LabelMovie, dict[str, LabelMovie]]:
@@ -25,15 +25,18 @@ def truth_and_labels(p: EvaluateSegmentation) -> tuple[LabelMovie, dict[str, Lab
         raise InputError("truth", None, "name the true labels of this movie")
     truth = LabelMovie.open(p.truth, dataset=p.truth_key)
     folder = p.movie_path()
-    done = read_done(p.path("steps", f"05_segment-{folder.name}"))
-    main = done["parameters"]["method"] if done else "vollseg"
+    marker = folder / "segmentation.json"
+    made = json.loads(marker.read_text()) if marker.is_file() else {}
+    main = made.get("method") or made.get("parameters", {}).get("method", "vollseg")
     found = {main: folder / "labels.zarr"}
     found |= {path.stem.removeprefix("labels_"): path for path in sorted(folder.glob("labels_*.zarr"))}
     if not found[main].exists():
         raise InputError(
-            "movie_id", p.movie_id, f"there are no labels in {folder}; run notebook 05 on this movie first"
+            "movie_id",
+            p.movie_id,
+            f"there are no labels in {folder}; run notebook 05 or 06 on this movie first",
         )
-    order = {"vollseg": 0, "stardist": 1, "unet": 2}
+    order = {"vollseg": 0, "stardist": 1, "unet": 2, "cellpose": 3}
     predicted = {
         m: LabelMovie.open(found[m]) for m in sorted(found, key=lambda m: (m != main, order.get(m, 9), m))
     }

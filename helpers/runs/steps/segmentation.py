@@ -7,7 +7,7 @@ from typing import Any
 
 from helpers.data.movies import Movie
 from helpers.errors import InputError
-from helpers.runs.parameters import OptimizeThresholds, Segment
+from helpers.runs.parameters import OptimizeThresholds, Segment, SegmentCellpose
 from helpers.runs.parameters.base import Parameters
 from helpers.segmentation import thresholds
 from helpers.segmentation.segmenter import METHODS, VollSegSegmenter
@@ -16,7 +16,7 @@ from helpers.segmentation.segmenter import METHODS, VollSegSegmenter
 NETWORKS = {"vollseg": ("unet", "stardist"), "stardist": ("stardist",), "unet": ("unet",)}
 
 
-def open_movie(p: Segment) -> Movie:
+def open_movie(p: Segment | SegmentCellpose) -> Movie:
     """Open the movie to segment.
 
     Raises

@@ -1,0 +1,423 @@
+"""Train a Cellpose network on the training set of notebook 01, from scratch or from a given model; cellpose 3.1.
+
+Cellpose learns planes. A patch (Z, Y, X) gives XY planes, and, stretched to cubic voxels, ZY and ZX planes, which are
+what it will see in 3D. The loop is our own because a training that was killed has to go on where it was: which planes a
+step sees, and how they are turned and scaled, follow from the seed, the epoch and the step alone. Targets, augmentation
+and network are Cellpose's.
+
+A model folder holds ``cellpose_model`` (the weights with the lowest validation loss, a file that Cellpose and its GUI
+open), ``history.csv``, ``training.json`` and ``checkpoint.npz``, as in `helpers.models.model_folder`.
+
+References
+----------
+Stringer et al., Cellpose, Nature Methods 2021 (flows and loss). Pachitariu & Stringer, Cellpose 2.0, Nature Methods 2022
+(training of custom models).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.data.training_set import TrainingSet
+from helpers.errors import InputError
+from helpers.models import cellpose, model_folder
+from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early
+from helpers.models.settings import TrainingSettings
+from helpers.progress import progress
+
+#: The weights' file in the model folder.
+WEIGHTS = "cellpose_model"
+#: Weight of the flows in the loss, as Cellpose has it.
+_FLOW_SCALE = 5.0
+#: Planes are scaled by 1 ± half of this.
+_SCALE_RANGE = 0.5
+#: Epochs over which the rate rises to its value: large first steps spoil the batch normalisation.
+_WARM_UP = 5
+#: Planes of fewer cell pixels teach nothing.
+_LEAST_PIXELS = 20
+
+
+@dataclass(frozen=True)
+class CellposeTrainingSettings(TrainingSettings):
+    """Settings of a Cellpose network.
+
+    Parameters
+    ----------
+    base_model : str
+        Built-in name or file to start from; empty: from scratch.
+    cell_pixels : float
+        Diameter to which cells are scaled for the network, in pixels, where it starts from scratch. 30 is Cellpose's
+        own; smaller is faster, most of all in 3D.
+    crop : int
+        Side of the squares that the network is trained on, a multiple of 16.
+    side_planes : bool
+        Learn ZY and ZX planes of 3D patches too, which the 3D mode needs; 2D+Z does not.
+    max_planes : int
+        Planes held in memory at most, evenly drawn from the set.
+
+    See Also
+    --------
+    TrainingSettings : the other parameters.
+    """
+
+    base_model: str = ""
+    cell_pixels: float = 30.0
+    crop: int = 224
+    side_planes: bool = True
+    max_planes: int = 2000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.cell_pixels >= 5:
+            raise InputError("cell_pixels", self.cell_pixels, "5 pixels or more; Cellpose's own is 30")
+        if self.crop < 32 or self.crop % 16:
+            raise InputError("crop", self.crop, "a multiple of 16, at least 32")
+        if self.max_planes < 1:
+            raise InputError("max_planes", self.max_planes, "a whole number ≥ 1")
+
+
+@dataclass(frozen=True)
+class _Planes:
+    """Planes with their targets: images (2, Y, X), and (cell, flow y, flow x) after the labels, (4, Y, X)."""
+
+    images: list[NDArray[np.float32]]
+    targets: list[NDArray[np.float32]]
+
+
+def train(
+    patches: TrainingSet,
+    folder: str | Path,
+    settings: CellposeTrainingSettings | None = None,
+    *,
+    gpu: bool = True,
+    overwrite: bool = False,
+) -> tuple[Path, TrainingState]:
+    """Train a Cellpose network, or go on where a training was interrupted.
+
+    Parameters
+    ----------
+    patches : TrainingSet
+        ``X`` and ``labels`` are read, one patch at a time.
+    folder : path
+        Model folder.
+    settings : CellposeTrainingSettings, optional
+    gpu : bool
+        Train on a GPU where there is one.
+    overwrite : bool
+        Replace another model in the folder.
+
+    Returns
+    -------
+    weights : Path
+        A file that `helpers.models.cellpose.load` and Cellpose itself open; it knows the cells' diameter.
+    state : TrainingState
+        With the loss curves.
+
+    Raises
+    ------
+    InputError
+        For patches without cells or voxel size, a base model that cannot be used, a folder that holds another model,
+        or cellpose 4, whose networks are not trained from scratch.
+    """
+    settings = settings or CellposeTrainingSettings()
+    folder = Path(folder)
+    version = cellpose.cellpose_version()
+    if version >= (4,):
+        raise InputError(
+            "cellpose",
+            ".".join(map(str, version)),
+            "cellpose 3.1 to train a model here: cellpose 4 only fine-tunes cpsam",
+        )
+    state = model_folder.open_folder(
+        folder, "Cellpose", settings, model_folder.describe_set(patches, None), overwrite=overwrite
+    )
+    weights = folder / WEIGHTS
+    if state.status != "running":
+        return weights, state
+    data = {
+        "network": "Cellpose",
+        "settings": asdict(settings),
+        "data": model_folder.describe_set(patches, None),
+    }
+    planes = [_planes(patches, patches.train, settings)]
+    planes += [_planes(patches, patches.validation, settings)] if len(patches.validation) else [planes[0]]
+    if not planes[0].images:
+        raise InputError(str(patches.path), "no plane with cells", "a training set whose labels hold cells")
+    net, diameter = _network(settings, planes[0], gpu)
+    _fit(net, diameter, planes[0], planes[1], folder, settings, state, data)
+    return weights, state
+
+
+def add_to_gui(weights: str | Path, name: str) -> Path:
+    """Copy trained weights to where Cellpose's GUI and command line list custom models.
+
+    Parameters
+    ----------
+    weights : path
+    name : str
+        Under which they appear there; a model of that name is replaced.
+
+    Returns
+    -------
+    Path
+        The copy.
+    """
+    from cellpose import models
+
+    folder = Path(models.MODEL_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / name, lambda part: shutil.copyfile(weights, part))
+    if name not in models.get_user_models():
+        with open(models.MODEL_LIST_PATH, "a", encoding="utf-8") as listing:
+            listing.write(name + "\n")
+    return folder / name
+
+
+def _network(settings: CellposeTrainingSettings, planes: _Planes, gpu: bool) -> tuple[Any, float]:
+    """Return the network and the diameter, in pixels, of the cells it will learn."""
+    import torch
+    from cellpose import models, utils
+
+    torch.manual_seed(settings.seed)
+    if settings.base_model:
+        net = cellpose.load(settings.base_model, gpu=gpu).model.net
+        net.mkldnn = False
+        if net.nchan != 2:
+            raise InputError(
+                "base_model", settings.base_model, "a model of two inputs, as Cellpose's own are"
+            )
+    else:
+        net = models.CellposeModel(
+            gpu=gpu, pretrained_model=False, diam_mean=settings.cell_pixels, mkldnn=False
+        ).net
+    sizes = np.concatenate([utils.diameters(target[0].astype(int))[1] for target in planes.targets])
+    # `diameters` counts pixels; a disc of that area is as wide as this.
+    diameter = max(float(np.median(sizes)) * 2 / math.sqrt(math.pi) if sizes.size else 0.0, 5.0)
+    net.diam_labels.data = torch.tensor([diameter], device=net.device)
+    return net, diameter
+
+
+def _planes(patches: TrainingSet, indices: NDArray[np.intp], settings: CellposeTrainingSettings) -> _Planes:
+    """Cut planes of every direction evenly out of the patches, and let Cellpose make their flows."""
+    import torch
+    from cellpose import dynamics
+
+    directions = 1 if patches.is_2d or not settings.side_planes else 3
+    each = max(1, settings.max_planes // max(len(indices) * directions, 1))
+    if len(indices) > settings.max_planes:
+        indices = indices[np.linspace(0, len(indices) - 1, settings.max_planes).round().astype(int)]
+    stretch = 1.0 if patches.is_2d or directions == 1 else _stretch(patches)
+    images, labels = [], []
+    for i in indices:
+        x, _, cells = patches.patch(int(i))
+        x, cells = (a[np.newaxis] if patches.is_2d else a for a in (x, cells))
+        for axis in range(directions):
+            along = np.linspace(0, x.shape[axis] - 1, min(each, x.shape[axis]) + 2)[1:-1].round().astype(int)
+            for k in np.unique(along):
+                image, plane = np.take(x, k, axis), np.take(cells, k, axis)
+                if np.count_nonzero(plane) < _LEAST_PIXELS:
+                    continue
+                if axis and stretch != 1:
+                    image, plane = _stretched(image, plane, stretch)
+                images.append(np.stack([image, np.zeros_like(image)]).astype(np.float32))
+                labels.append(plane.astype(np.int32))
+    if not labels:
+        return _Planes([], [])
+    with contextlib.redirect_stderr(io.StringIO()):  # its own bars
+        targets = dynamics.labels_to_flows(labels, files=None, device=torch.device("cpu"))
+    return _Planes(images, [np.asarray(target, np.float32) for target in targets])
+
+
+def _stretch(patches: TrainingSet) -> float:
+    if patches.voxel_size is None:
+        raise InputError("voxel_size", None, f"{patches.path} does not say it; give (z, y, x) in µm")
+    return cellpose.anisotropy(patches.voxel_size)
+
+
+def _stretched(image: NDArray, plane: NDArray, factor: float) -> tuple[NDArray, NDArray]:
+    import cv2
+
+    size = (image.shape[1], max(1, round(image.shape[0] * factor)))
+    return (
+        cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_LINEAR),
+        cv2.resize(plane.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32),
+    )
+
+
+def _fit(
+    net: Any,
+    diameter: float,
+    train_planes: _Planes,
+    validation: _Planes,
+    folder: Path,
+    settings: CellposeTrainingSettings,
+    state: TrainingState,
+    data: dict[str, Any],
+) -> None:
+    """Train to the end of the settings, writing after every epoch what going on needs."""
+    import torch
+
+    optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=1e-5)
+    if state.epoch:
+        _restore(net, optimizer, folder / "checkpoint.npz")
+    scale = diameter / float(net.diam_mean.item())
+    n_steps = settings.steps_per_epoch or math.ceil(len(train_planes.images) / settings.batch_size)
+    held_out = np.linspace(
+        0, len(validation.images) - 1, min(len(validation.images), settings.validation_patches or 10**9)
+    )
+    bar = progress(desc="Train Cellpose", unit="epoch", total=settings.epochs, initial=state.epoch)
+    while state.status == "running":
+        started = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(state, settings)
+        net.train()
+        losses = []
+        for step in range(n_steps):
+            rng = np.random.default_rng([settings.seed, state.epoch, step])
+            chosen = rng.integers(len(train_planes.images), size=settings.batch_size)
+            loss = _loss(net, _batch(train_planes, chosen, scale, settings, seed=int(rng.integers(2**31))))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        net.eval()
+        with torch.no_grad():
+            batches = np.array_split(
+                held_out.round().astype(int), math.ceil(len(held_out) / settings.batch_size)
+            )
+            errors = [
+                float(_loss(net, _batch(validation, b, scale, settings, seed=None))) * len(b) for b in batches
+            ]
+        _end_of_epoch(
+            net, optimizer, folder, settings, state, data, losses, sum(errors) / len(held_out), started
+        )
+        bar.set_postfix(
+            loss=f"{losses[-1]:.3f}", val_loss=f"{state.history[-1]['val_loss']:.3f}", refresh=False
+        )
+        bar.update()
+    bar.close()
+
+
+def _end_of_epoch(
+    net: Any,
+    optimizer: Any,
+    folder: Path,
+    settings: CellposeTrainingSettings,
+    state: TrainingState,
+    data: dict[str, Any],
+    losses: list[float],
+    val_loss: float,
+    started: float,
+) -> None:
+    rate = _rate(state, settings)
+    state.epoch += 1
+    if not math.isfinite(val_loss):
+        raise InputError("learning_rate", settings.learning_rate, "smaller: the training diverged")
+    if val_loss < state.best_loss:
+        state.best_loss, state.best_epoch, state.lr_wait = val_loss, state.epoch, 0
+        replace_file(folder / WEIGHTS, lambda part: net.save_model(str(part)))
+    elif settings.schedule == "plateau":
+        state.lr_wait += 1
+        if state.lr_wait >= settings.lr_patience:
+            state.learning_rate, state.lr_wait = state.learning_rate * settings.lr_factor, 0
+    seconds = time.perf_counter() - started
+    state.seconds += seconds
+    state.history.append(
+        {"epoch": state.epoch, "loss": float(np.mean(losses)), "val_loss": val_loss, "learning_rate": rate, "seconds": seconds}
+    )  # fmt: skip
+    if state.epoch >= settings.epochs:
+        state.status = "finished"
+    elif stops_early(state, settings):
+        state.status = "stopped early"
+    elif out_of_time(state, settings):
+        state.status = "out of time"
+    replace_file(folder / "history.csv", lambda part: state.table.to_csv(part, index=False))
+    _save(net, optimizer, folder / "checkpoint.npz", state)
+    model_folder.write_json(folder / "training.json", {**data, "state": asdict(state)})
+
+
+def _rate(state: TrainingState, settings: CellposeTrainingSettings) -> float:
+    warm = min(1.0, (state.epoch + 1) / _WARM_UP)
+    if settings.schedule == "plateau":
+        return warm * state.learning_rate
+    fraction = state.epoch / settings.epochs
+    return warm * settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
+
+
+def _batch(
+    planes: _Planes,
+    chosen: NDArray[np.intp],
+    scale: float,
+    settings: CellposeTrainingSettings,
+    *,
+    seed: int | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return images (N, 2, Y, X) and targets (N, 3, Y, X), turned and scaled unless `seed` is None."""
+    from cellpose import transforms
+
+    # Cellpose draws from numpy's global generator.
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed or 0)  # noqa: NPY002
+    try:
+        images, targets, _ = transforms.random_rotate_and_resize(
+            [planes.images[i] for i in chosen],
+            Y=[planes.targets[i][1:] for i in chosen],
+            rescale=np.full(len(chosen), scale),
+            scale_range=0.0 if seed is None else _SCALE_RANGE,
+            xy=(settings.crop, settings.crop),
+            do_flip=seed is not None,
+            rotate=seed is not None,
+        )
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+    if seed is not None:  # another movie's brightest cells are not as bright
+        images *= np.random.default_rng(seed).uniform(0.7, 1.3, (len(chosen), 1, 1, 1)).astype(np.float32)
+    return images, np.asarray(targets, np.float32)
+
+
+def _loss(net: Any, batch: tuple[NDArray, NDArray]) -> Any:
+    """Return Cellpose's loss: squared error of the flows, and cross-entropy of the cell probability."""
+    import torch
+    from torch.nn import functional
+
+    images, targets = (torch.from_numpy(a).to(net.device) for a in batch)
+    found = net(images)[0].float()
+    flows = functional.mse_loss(found[:, :2], _FLOW_SCALE * targets[:, 1:]) / 2
+    return flows + functional.binary_cross_entropy_with_logits(found[:, -1], (targets[:, 0] > 0.5).float())
+
+
+def _save(net: Any, optimizer: Any, path: Path, state: TrainingState) -> None:
+    arrays = {f"w:{name}": value.cpu().numpy() for name, value in net.state_dict().items()}
+    for i, values in optimizer.state_dict()["state"].items():
+        arrays |= {f"o:{i}:{name}": value.cpu().numpy() for name, value in values.items()}
+
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:
+            np.savez(file, allow_pickle=False, state=np.array(json.dumps(asdict(state))), **arrays)
+
+    replace_file(path, write)
+
+
+def _restore(net: Any, optimizer: Any, path: Path) -> None:
+    import torch
+
+    with np.load(path) as file:
+        arrays = {name: torch.from_numpy(file[name]) for name in file.files if name != "state"}
+    net.load_state_dict({name[2:]: value for name, value in arrays.items() if name.startswith("w:")})
+    saved: dict[int, dict[str, Any]] = {}
+    for name, value in arrays.items():
+        if name.startswith("o:"):
+            _, i, key = name.split(":")
+            saved.setdefault(int(i), {})[key] = value
+    optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,147 @@
+"""Parameters of the notebook that segments movies with Cellpose (06)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from helpers.runs.parameters.base import OptionalPath, OptionalText, VoxelSize
+from helpers.runs.parameters.segmentation import OneMovie
+
+#: Positions [first, last + 1] along one axis.
+Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None
+
+
+class SegmentCellpose(OneMovie):
+    """A movie becomes labels and a table of cells with Cellpose, frame by frame."""
+
+    step: ClassVar[str] = "06_segment_cellpose"
+    method: ClassVar[str] = "cellpose"
+    compare_methods: ClassVar[bool] = False
+    #: Parameters that change nothing in the labels and the table.
+    without_effect: ClassVar[tuple[str, ...]] = (
+        *("movie_id", "save_tiff", "use_gpu", "preview_frames", "preview_z", "preview_y", "preview_x"),
+        *("vary", "values", "mesh_smoothing", "mesh_iterations", "export_meshes"),
+    )
+
+    movie: OptionalPath = Field(
+        None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
+    )
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm; None reads it from the file"
+    )
+    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds between two frames; None reads it from the file"
+    )
+    dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
+    channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
+    second_channel: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Channel of the nuclei, where channel shows the cells' bodies; None: none"
+    )
+    model: OptionalText = Field(
+        "cyto3",
+        description="Built-in name ('cyto', 'cyto2', 'cyto3', 'nuclei'; 'cpsam' with cellpose 4), a file, or empty: what notebook 03 trained",
+    )
+    diameter_um: float = Field(
+        0.0, ge=0, description="Diameter of a cell in µm; 0 estimates it, or takes that of a trained model"
+    )
+    cellprob_threshold: float = Field(
+        0.0, ge=-6, le=6, description="Cell probability threshold: lower finds more and larger cells"
+    )
+    flow_threshold: float = Field(
+        0.4, ge=0, description="Largest error of a cell's flows; 0: no check; unused in 3D"
+    )
+    resample: bool = Field(True, description="Follow the flows at full resolution: smoother outlines, slower")
+    min_size_voxels: int = Field(
+        15, ge=0, description="Stacks: remove cells below this many voxels, not corrected for anisotropy"
+    )
+    stitch_planes: bool = Field(
+        False, description="2D+Z: segment plane by plane and join the planes; off: 3D mode"
+    )
+    iou_threshold: float = Field(
+        0.25, gt=0, le=1, description="2D+Z: least overlap (IoU) of two planes' outlines of one cell"
+    )
+    smooth: float = Field(
+        0.0, ge=0, description="3D mode: smooth the flows by a Gaussian of so many voxels; 0: off"
+    )
+    use_gpu: bool = Field(True, description="Compute on a GPU where there is one")
+    n_tiles: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="3D mode: tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
+    )
+    smooth_labels: float = Field(
+        0.0, ge=0, description="Smooth the cells' outlines by so many voxels; 0: leave them"
+    )
+    min_quality: float | None = Field(
+        None, description="Remove cells whose mean cell probability is below this; None keeps all"
+    )
+    min_size_um3: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="Remove cells smaller than this: µm³, in 2D µm²; None keeps all"
+    )
+    max_size_um3: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Remove cells larger than this: µm³, in 2D µm²; None keeps all"
+    )
+    tissue_mask: OptionalPath = Field(
+        None, description="Mask of the tissue or region of interest: cells outside are removed"
+    )
+    preview_frames: list[Annotated[int, Field(ge=0)]] = Field(
+        [0], description="Tune: frames shown in the preview, counted from 0; [] shows none"
+    )
+    preview_z: Range = Field(None, description="Tune: crop [first, last + 1] along z in planes; None: all")
+    preview_y: Range = Field(None, description="Tune: crop [first, last + 1] along y in pixels; None: all")
+    preview_x: Range = Field(None, description="Tune: crop [first, last + 1] along x in pixels; None: all")
+    vary: Literal[
+        "none",
+        "diameter_um",
+        "cellprob_threshold",
+        "flow_threshold",
+        "min_size_voxels",
+        "iou_threshold",
+        "smooth",
+        "smooth_labels",
+    ] = Field("none", description="Tune: parameter whose values are shown side by side; 'none': no")
+    values: list[float] = Field([], description="Tune: its values, such as [-1, 0, 1]")
+    export_meshes: bool = Field(
+        False, description="Write the surface of every cell (PLY files in a zip), in µm"
+    )
+    mesh_smoothing: Literal["taubin", "laplacian", "none"] = Field(
+        "taubin", description="Smooth exported surfaces: 'taubin' keeps the volume, 'laplacian' shrinks"
+    )
+    mesh_iterations: int = Field(10, ge=0, description="Steps of that smoothing")
+    beside_05: bool = Field(
+        False,
+        description="Write labels_cellpose.zarr beside the labels of notebook 05, to be compared in notebook 07",
+    )
+    save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SegmentCellpose:
+        if self.min_size_um3 and self.max_size_um3 and self.min_size_um3 >= self.max_size_um3:
+            raise ValueError("min_size_um3 must be smaller than max_size_um3")
+        for name in ("preview_z", "preview_y", "preview_x"):
+            crop = getattr(self, name)
+            if crop is not None and crop[0] >= crop[1]:
+                raise ValueError(
+                    f"{name}: the crop is empty; the first number must be smaller than the second"
+                )
+        if self.vary != "none" and not self.values:
+            raise ValueError("values: name the values of vary to show, such as [0, 1]")
+        if self.second_channel is not None and self.second_channel == self.channel:
+            raise ValueError("second_channel must be another channel than channel")
+        return self
+
+    def movie_path(self, *parts: str) -> Path:
+        """Return a path below the folder of this movie, named after its file where no name is given."""
+        name = self.movie_id or (self.movie.name.split(".")[0] if self.movie else "movie")
+        return self.path("movies", name, *parts)
+
+    def weights(self) -> str:
+        """Return the model's built-in name or file."""
+        return self.model or str(self.path("models", "cellpose", "cellpose_model"))
+
+    def inputs(self) -> list[Path]:
+        """Return the movie, the mask and the model's file."""
+        own = [p for p in (self.movie, self.tissue_mask) if p]
+        file = Path(self.weights())
+        return own + ([file] if not self.model or file.is_file() else [])
