@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 #: Part of a star's depth from which on a voxel belongs to its core.
 _CORE = 0.5
@@ -57,8 +56,9 @@ def star_cores(
     n_stars, n_cells = int(stars.max(initial=0)), int(cells.max(initial=0))
     if n_stars == 0:
         return stars, np.zeros(stars.shape, bool)
-    depth = edt.edt(stars.astype(np.uint32), anisotropy=tuple(spacing), black_border=False)
-    deepest = np.asarray(ndimage.maximum(depth, stars, np.arange(n_stars + 1)), np.float32)
+    depth = edt.edt(stars.astype(np.uint32), anisotropy=tuple(spacing), black_border=False, parallel=0)
+    deepest = np.zeros(n_stars + 1, np.float32)
+    np.maximum.at(deepest, stars.ravel(), depth.ravel())
     core = (stars > 0) & (depth >= _CORE * deepest[stars])
     star_sizes, cell_sizes = np.bincount(stars.ravel()), np.bincount(cells.ravel())
     star, cell, shared = _overlaps(stars, cells)
@@ -114,7 +114,7 @@ def close_gaps(mask: NDArray[np.bool_], width: float, spacing: Sequence[float]) 
     # Beyond the image nothing is known: the closing treats it as more of the same.
     reach = [int(np.ceil(width / s)) for s in spacing]
     padded = np.pad(mask, [(r, r) for r in reach])
-    grown = edt.edt(~padded, anisotropy=spacing) <= width * (1 + 1e-6)
-    shrunk = edt.edt(np.ascontiguousarray(grown), anisotropy=spacing) > width * (1 + 1e-6)
+    grown = edt.edt(~padded, anisotropy=spacing, parallel=0) <= width * (1 + 1e-6)
+    shrunk = edt.edt(np.ascontiguousarray(grown), anisotropy=spacing, parallel=0) > width * (1 + 1e-6)
     inner = tuple(slice(r, r + n) for r, n in zip(reach, mask.shape, strict=True))
     return mask | shrunk[inner]

@@ -427,13 +427,11 @@ class VollSegSegmenter:
         if self.boundary_width == 0:
             return fuse(landscape, stars, mask, voxel_size=spacing)
         landscape = np.sqrt(np.maximum(landscape * foreground, 0))
-        cores, unseen = star_cores(stars, self._components(foreground, cut), mask, spacing)
+        inside = self._inside(foreground, cut, spacing)
+        cells = watershed(-foreground, instances_from_binary(mask), inside)
+        cores, unseen = star_cores(stars, cells, mask, spacing)
         volumes = np.bincount(stars.ravel())[1:]
-        speck = (
-            _SPECK * float(np.median(volumes[volumes > 0])) * float(np.prod(spacing))
-            if volumes.any()
-            else 0.0
-        )
+        speck = _SPECK * float(np.median(volumes[volumes > 0])) if volumes.any() else 0.0
         # A core is half as deep as its star: new cells are as thick as `fuse` asks of them beside whole stars.
         labels = fuse(
             landscape,
@@ -441,11 +439,11 @@ class VollSegSegmenter:
             mask,
             voxel_size=spacing,
             boundary_width=self._reach,
-            min_size=speck,
+            min_size=speck * float(np.prod(spacing)),
             min_depth=1.0,
         )
         # What was no cell of its own goes to the cells around it.
-        return watershed(-landscape, labels, self._inside(foreground, cut, spacing) | unseen)
+        return watershed(-landscape, labels, inside | unseen)
 
     def _inside(
         self, foreground: NDArray[np.float32], cut: float, spacing: tuple[float, ...]
@@ -461,10 +459,10 @@ class VollSegSegmenter:
     def _components(self, foreground: NDArray[np.float32], cut: float) -> NDArray[np.int32]:
         """Components of the mask, grown back by what was carved off between them, not into the background."""
         labels = instances_from_binary(foreground > cut)
-        if self.boundary_width == 0 or not labels.any():
+        if self.boundary_width == 0:
             return labels
         spacing = spacing_of(self.voxel_size, labels.ndim)
-        return watershed(1 - foreground, labels, self._inside(foreground, cut, spacing))
+        return watershed(-foreground, labels, self._inside(foreground, cut, spacing))
 
     def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """Remove cells by size and tissue, and number the others 1…n."""
