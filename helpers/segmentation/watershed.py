@@ -1,11 +1,11 @@
 """Marker-controlled watershed: scikit-image's labels, several times faster, in little memory.
 
-Voxels leave the queue in the order (landscape value, age), age being the order in which they entered it::
+Voxels leave the queue in the order (height, age): the height is the landscape's value, or that of the pass through
+which the voxel was reached if that is higher; the age is the order in which they entered the queue::
 
-    value → bucket  0   1   2   3  …     a bucket is a narrow range of values
-                            ↑ current:   in a small heap, or first in first out if all are equal
-                    └─ what arrives ─┘└─ waits in its bucket, in order of age, untouched until its turn
-                       here: same heap
+    height → bucket  0   1   2   3  …     a bucket is a narrow range of heights
+                             ↑ current:   in a small heap, or first in first out if all are equal
+                                  └──     waits in its bucket, in order of age, untouched until its turn
 
 This is the flooding of Meyer (Signal Processing 38, 1994) on the "hot queue" of Cherkassky, Goldberg and
 Silverstein (SIAM J. Comput. 28, 1999). The widths of the buckets follow the histogram of the landscape, so
@@ -49,11 +49,11 @@ def watershed(landscape: np.ndarray, markers: np.ndarray, mask: np.ndarray | Non
     """Flood `landscape` from `markers` inside `mask`, low values first.
 
     The result equals ``skimage.segmentation.watershed(landscape, markers, mask=mask)`` (connectivity 1) but
-    for *ties*. Both let voxels leave the queue ordered by value, then by age; a tie is what this order
+    for *ties*. Both let voxels leave the queue ordered by height, then by age; a tie is what this order
     leaves open: two voxels of different markers that have the same landscape value and, as all marker
-    voxels have, the age 0. scikit-image takes them as its heap happens to hold them; here the one that comes
-    first in memory goes first. Where no two markers' voxels share a value, every voxel is equal. Otherwise
-    a voxel can differ only if the lowest pass that leads to it is equally high from two markers.
+    voxels have, the age 0. scikit-image (0.26) takes them as its heap happens to hold them; here the one that
+    comes first in memory goes first. Where no two markers' voxels share a value, every voxel is equal.
+    Otherwise a voxel can differ only if the lowest pass that leads to it is equally high from two markers.
 
     Parameters
     ----------
@@ -499,7 +499,9 @@ def _advance(
             i = marker
             if labels[i] <= 0:
                 continue
-        elif heap_size > 0 and (not fifo or read == tail[current] or heap_key[0] < fifo_key):
+            level = np.iinfo(np.int64).min
+        elif heap_size > 0 and (not fifo or read == tail[current]):
+            level = heap_key[0]
             i = heap_entry[0] & MAX_VOXELS
             _heap_pop(heap_key, heap_entry, heap_size)
             heap_size -= 1
@@ -514,6 +516,7 @@ def _advance(
                 free = emptied
                 read = fifo_chunk * _CHUNK - 1
             read += 1
+            level = fifo_key
             i = np.int64(chunks[read])
             # Prefetching what a stale entry names does no harm.
             ahead = (read & (_CHUNK - 1)) + 8
@@ -596,7 +599,8 @@ def _advance(
                 n = i
             else:
                 labels[n] = label
-            key = _key(keys[n], zero, descending)
+            # What lies below the pass that leads to it waits at the height of the pass.
+            key = max(_key(keys[n], zero, descending), level)
             b = _bucket(key, place, offset, shift)
             if b > current or (fifo and b == current and key == fifo_key):
                 end = np.int64(tail[b])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import io
@@ -57,7 +58,7 @@ def _vollseg_utils() -> Any:
         site = next(p for p in sys.path if p.endswith("site-packages"))
         package.__path__ = [f"{site}/vollseg"]
         sys.modules["vollseg"] = package
-    return sys.modules["vollseg.utils"]
+    return importlib.import_module("vollseg.utils")
 
 
 def vollseg_32(probability: Any, star_labels: Any, foreground: Any, voxel_size: Any = None) -> Any:

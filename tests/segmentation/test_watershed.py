@@ -1,0 +1,228 @@
+"""The watershed against scikit-image's, voxel by voxel; ties are the only difference."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+from skimage.segmentation import watershed as skimage_watershed
+
+from helpers.errors import InputError
+from helpers.segmentation.watershed import flood, watershed
+
+
+def _problem(shape, *, levels=None, n_markers=20, filled=0.85, seed=0, smooth=2.0):
+    """Return a landscape, markers of a few voxels and a mask that covers a part of the volume."""
+    rng = np.random.default_rng(seed)
+    landscape = ndimage.gaussian_filter(rng.random(shape), smooth)
+    if levels is not None:
+        low, high = landscape.min(), landscape.max()
+        landscape = np.floor((landscape - low) / (high - low) * (levels - 1e-9))
+    markers = np.zeros(shape, np.int32)
+    for k in range(n_markers):
+        at = [int(rng.integers(s)) for s in shape]
+        markers[tuple(slice(a, a + 2) for a in at)] = k + 1
+    noise = ndimage.gaussian_filter(rng.random(shape), smooth)
+    return landscape, markers, noise <= np.quantile(noise, filled)
+
+
+def _reference(landscape, markers, mask):
+    """Flood with a plain heap ordered by height, age and, where both are equal, by place in memory."""
+    labels = np.where(mask, markers, 0)
+    near = ndimage.generate_binary_structure(landscape.ndim, 1)
+    steps = [s for s in np.argwhere(near) - 1 if s.any()]
+    heap = [(landscape[tuple(at)], 0, *at) for at in np.argwhere(labels)]
+    heapq.heapify(heap)
+    age = 0
+    while heap:
+        level, _, *at = heapq.heappop(heap)
+        for step in steps:
+            to = tuple(at + step)
+            if all(0 <= t < n for t, n in zip(to, mask.shape, strict=True)) and mask[to] and not labels[to]:
+                age += 1
+                labels[to] = labels[tuple(at)]
+                heapq.heappush(heap, (max(landscape[to], level), age, *to))
+    return labels
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16])
+@pytest.mark.parametrize("shape", [(250, 260), (14, 60, 50)])
+def test_equals_skimage_where_no_values_repeat(shape, dtype):
+    landscape, markers, mask = _problem(shape)
+    landscape = (landscape.ravel().argsort().argsort().reshape(shape) - 5.0 * (dtype != np.uint16)).astype(
+        dtype
+    )
+    theirs = skimage_watershed(landscape, markers, mask=mask)
+    ours = watershed(landscape, markers, mask)
+    assert ours.dtype == np.int32
+    assert np.array_equal(ours, theirs)
+    assert len(np.unique(ours)) > 10
+    descending = np.where(mask, markers, -1).astype(np.int32)
+    flood(landscape.max() - landscape, descending, descending=True)
+    assert np.array_equal(np.maximum(descending, 0), theirs)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5, 200])
+@pytest.mark.parametrize("shape", [(90, 80), (12, 25, 30)])
+def test_plateaus_are_flooded_in_the_order_of_age(shape, levels):
+    landscape, markers, mask = _problem(shape, levels=levels)
+    theirs = _reference(landscape, markers, mask)
+    for dtype in (np.float16, np.float32):
+        assert np.array_equal(watershed(landscape.astype(dtype), markers, mask), theirs)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=3, max_side=7), elements=st.integers(-3, 3)),
+    st.integers(0, 2**32 - 1),
+)
+def test_any_small_problem_equals_a_plain_heap(landscape, seed):
+    rng = np.random.default_rng(seed)
+    markers = np.where(rng.random(landscape.shape) < 0.15, rng.integers(1, 6, landscape.shape), 0)
+    mask = rng.random(landscape.shape) < 0.8
+    landscape = landscape.astype(np.float32)
+    assert np.array_equal(watershed(landscape, markers, mask), _reference(landscape, markers, mask))
+
+
+def _passes(landscape, markers, mask):
+    """Return for every marker how high one must climb from it to every voxel (brute force)."""
+    heights = []
+    cross = ndimage.generate_binary_structure(landscape.ndim, 1)
+    for marker in range(1, markers.max() + 1):
+        height = np.where((markers == marker) & mask, landscape, np.inf)
+        while True:
+            lower = ndimage.minimum_filter(height, footprint=cross, mode="constant", cval=np.inf)
+            lower = np.where(mask, np.minimum(height, np.maximum(landscape, lower)), np.inf)
+            if np.array_equal(lower, height):
+                break
+            height = lower
+        heights.append(height)
+    return np.array(heights)
+
+
+def test_no_voxel_outside_a_tie_differs_and_ties_are_counted(record_property):
+    differing = ties = voxels = 0
+    for seed in range(12):
+        landscape, markers, mask = _problem((8, 24, 26), levels=60, n_markers=6, seed=seed, smooth=1.0)
+        ours = watershed(landscape, markers, mask)
+        theirs = skimage_watershed(landscape, markers, mask=mask)
+        heights = np.sort(_passes(landscape, markers, mask), axis=0)
+        tied = mask & (heights[0] == heights[1])
+        assert np.array_equal(ours[~tied], theirs[~tied])
+        differing += np.count_nonzero(ours != theirs)
+        ties += np.count_nonzero(tied & (markers == 0))
+        voxels += np.count_nonzero(mask)
+    record_property("voxels in a tie", ties / voxels)
+    record_property("voxels that differ", differing / voxels)
+    assert ties > 0
+    assert differing < 0.02 * voxels
+
+
+@pytest.mark.parametrize("landscape_of", ["noise", "distance"])
+def test_dense_tissue_differs_from_skimage_in_few_ties(landscape_of, record_property):
+    """At 85 % foreground; single-precision noise hardly repeats, distances to markers do all the time."""
+    landscape, markers, mask = _problem((22, 128, 128), n_markers=200)
+    if landscape_of == "distance":
+        landscape = ndimage.distance_transform_edt(markers == 0, sampling=(3, 0.5, 0.5))
+    landscape = landscape.astype(np.float32)
+    ours, theirs = watershed(landscape, markers, mask), skimage_watershed(landscape, markers, mask=mask)
+    differing = float((ours != theirs).mean())
+    record_property("voxels that differ", differing)
+    assert differing <= (0 if landscape_of == "noise" else 0.01)
+
+
+def test_large_and_small_components_in_parallel_equal_one_flood():
+    """Components above and below 65,536 voxels take different roads, and all run beside each other."""
+    landscape, markers, _ = _problem((4, 600, 400), n_markers=400)
+    mask = np.ones(landscape.shape, bool)
+    mask[:, 200] = mask[:, 400] = False
+    mask[:, 400:, ::20] = False
+    mask[:, 420:600:20] = False
+    sizes = np.bincount(ndimage.label(mask)[0].ravel())[1:]
+    assert (sizes > 65_536).sum() == 2
+    assert (sizes < 65_536).sum() > 100
+    assert np.array_equal(
+        watershed(landscape, markers, mask), skimage_watershed(landscape, markers, mask=mask)
+    )
+
+
+def test_mask_torn_to_shreds():
+    landscape, markers, _ = _problem((10, 60, 60), n_markers=300)
+    mask = np.random.default_rng(1).random(landscape.shape) < 0.5
+    assert np.array_equal(
+        watershed(landscape, markers, mask), skimage_watershed(landscape, markers, mask=mask)
+    )
+
+
+def test_marker_outside_the_mask_counts_for_nothing_and_what_no_marker_reaches_stays_0():
+    landscape = np.zeros((5, 9))
+    markers = np.zeros((5, 9), int)
+    markers[2, 1], markers[2, 4] = 7, 8
+    mask = np.ones((5, 9), bool)
+    mask[:, 4] = False
+    labels = watershed(landscape, markers, mask)
+    assert (labels[:, :4] == 7).all()
+    assert (labels[:, 4:] == 0).all()
+    assert (watershed(landscape, markers)[:, 6:] == 8).all()
+
+
+def test_both_zeros_are_one_value_and_negative_values_are_in_order():
+    row = np.array([[5.0, -0.0, 0.0, -0.0, 0.0, -0.0, 5.0]])
+    markers = np.array([[1, 0, 0, 0, 0, 0, 2]])
+    assert watershed(row, markers).tolist() == [[1, 1, 1, 1, 2, 2, 2]]
+    row = np.array([[-3.0, -1.0, -2.0, -2.5, -1.5, -3.0]], np.float32)
+    markers = np.array([[1, 0, 0, 0, 0, 2]])
+    assert watershed(row, markers).tolist() == [[1, 1, 2, 2, 2, 2]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint64, np.float64])
+def test_values_at_the_ends_of_64_bits(dtype):
+    low, high = (0, 2**64 - 2**40) if dtype == np.uint64 else (-1.7e308, 1.7e308)
+    row = np.array([[low, high, high // 2 + low // 2, low, high]], dtype)
+    assert watershed(row, np.array([[0, 0, 0, 3, 0]])).tolist() == [[3] * 5]
+    assert watershed(row, np.array([[1, 0, 0, 2, 0]])).tolist() == [[1, 1, 2, 2, 2]]
+
+
+def test_more_markers_than_16_bits():
+    markers = np.arange(1, 300 * 300 + 1, dtype=np.uint32).reshape(300, 300)
+    wide = np.zeros((300, 600), np.uint32)
+    wide[:, ::2] = markers
+    labels = watershed(np.zeros(wide.shape, np.float32), wide)
+    assert labels.max() == 90_000
+    assert len(np.unique(labels)) == 90_000
+
+
+def test_inputs_stay_as_they_were_and_empty_ones_work():
+    landscape, markers, mask = _problem((40, 40))
+    before = landscape.copy(), markers.copy(), mask.copy()
+    watershed(landscape, markers, mask)
+    for array, copy in zip((landscape, markers, mask), before, strict=True):
+        assert np.array_equal(array, copy)
+    assert watershed(np.zeros((0, 5)), np.zeros((0, 5), int)).shape == (0, 5)
+    assert not watershed(landscape, np.zeros((40, 40), int)).any()
+    assert not watershed(landscape, markers, np.zeros((40, 40), bool)).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"landscape": np.zeros(4)}, "landscape"),
+        ({"markers": np.zeros((4, 5), int)}, "markers"),
+        ({"markers": np.zeros((4, 4))}, "markers"),
+        ({"markers": np.full((4, 4), -1)}, "markers"),
+        ({"markers": np.full((4, 4), 2**31)}, "markers"),
+        ({"mask": np.ones((4, 5), bool)}, "mask"),
+        ({"landscape": np.full((4, 4), np.nan)}, "landscape"),
+        ({"landscape": np.array(np.where(np.eye(4) > 0, -np.nan, 0.0))}, "landscape"),
+    ],
+)
+def test_bad_input_is_named(change, name):
+    inputs = {"landscape": np.zeros((4, 4)), "markers": np.zeros((4, 4), int), "mask": None} | change
+    with pytest.raises(InputError) as error:
+        watershed(**inputs)
+    assert error.value.name == name
