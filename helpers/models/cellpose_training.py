@@ -22,6 +22,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import cellpose, model_folder
+from helpers.models.devices import cpu_has_bfloat16
 from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early
 from helpers.models.settings import TrainingSettings
 from helpers.progress import progress
@@ -44,6 +46,8 @@ _FLOW_SCALE = 5.0
 _SCALE_RANGE = 0.5
 #: Epochs over which the rate rises to its value: large first steps spoil the batch normalisation.
 _WARM_UP = 5
+#: The side of Cellpose's own squares, and the least that gives the network's four levels something to see.
+_CROPS = (64, 224)
 #: Planes of fewer cell pixels teach nothing.
 _LEAST_PIXELS = 20
 
@@ -59,8 +63,8 @@ class CellposeTrainingSettings(TrainingSettings):
     cell_pixels : float
         Diameter to which cells are scaled for the network, in pixels, where it starts from scratch. 30 is Cellpose's
         own; smaller is faster, most of all in 3D.
-    crop : int
-        Side of the squares that the network is trained on, a multiple of 16.
+    crop : int, optional
+        Side of the squares that the network is trained on, a multiple of 16; None: what holds a patch, at most 224.
     side_planes : bool
         Learn ZY and ZX planes of 3D patches too, which the 3D mode needs; 2D+Z does not.
     max_planes : int
@@ -73,7 +77,7 @@ class CellposeTrainingSettings(TrainingSettings):
 
     base_model: str = ""
     cell_pixels: float = 30.0
-    crop: int = 224
+    crop: int | None = None
     side_planes: bool = True
     max_planes: int = 2000
 
@@ -81,8 +85,8 @@ class CellposeTrainingSettings(TrainingSettings):
         super().__post_init__()
         if not self.cell_pixels >= 5:
             raise InputError("cell_pixels", self.cell_pixels, "5 pixels or more; Cellpose's own is 30")
-        if self.crop < 32 or self.crop % 16:
-            raise InputError("crop", self.crop, "a multiple of 16, at least 32")
+        if self.crop is not None and (self.crop < 32 or self.crop % 16):
+            raise InputError("crop", self.crop, "a multiple of 16, at least 32; None chooses")
         if self.max_planes < 1:
             raise InputError("max_planes", self.max_planes, "a whole number ≥ 1")
 
@@ -272,6 +276,8 @@ def _fit(
     if state.epoch:
         _restore(net, optimizer, folder / "checkpoint.npz")
     scale = diameter / float(net.diam_mean.item())
+    crop = settings.crop or _crop(train_planes, scale)
+    autocast = _autocast(net, settings)
     n_steps = settings.steps_per_epoch or math.ceil(len(train_planes.images) / settings.batch_size)
     held_out = np.linspace(
         0, len(validation.images) - 1, min(len(validation.images), settings.validation_patches or 10**9)
@@ -286,7 +292,8 @@ def _fit(
         for step in range(n_steps):
             rng = np.random.default_rng([settings.seed, state.epoch, step])
             chosen = rng.integers(len(train_planes.images), size=settings.batch_size)
-            loss = _loss(net, _batch(train_planes, chosen, scale, settings, seed=int(rng.integers(2**31))))
+            with autocast():
+                loss = _loss(net, _batch(train_planes, chosen, scale, crop, seed=int(rng.integers(2**31))))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -297,7 +304,7 @@ def _fit(
                 held_out.round().astype(int), math.ceil(len(held_out) / settings.batch_size)
             )
             errors = [
-                float(_loss(net, _batch(validation, b, scale, settings, seed=None))) * len(b) for b in batches
+                float(_loss(net, _batch(validation, b, scale, crop, seed=None))) * len(b) for b in batches
             ]
         _end_of_epoch(
             net, optimizer, folder, settings, state, data, losses, sum(errors) / len(held_out), started
@@ -359,7 +366,7 @@ def _batch(
     planes: _Planes,
     chosen: NDArray[np.intp],
     scale: float,
-    settings: CellposeTrainingSettings,
+    crop: int,
     *,
     seed: int | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -375,7 +382,7 @@ def _batch(
             Y=[planes.targets[i][1:] for i in chosen],
             rescale=np.full(len(chosen), scale),
             scale_range=0.0 if seed is None else _SCALE_RANGE,
-            xy=(settings.crop, settings.crop),
+            xy=(crop, crop),
             do_flip=seed is not None,
             rotate=seed is not None,
         )
@@ -384,6 +391,24 @@ def _batch(
     if seed is not None:  # another movie's brightest cells are not as bright
         images *= np.random.default_rng(seed).uniform(0.7, 1.3, (len(chosen), 1, 1, 1)).astype(np.float32)
     return images, np.asarray(targets, np.float32)
+
+
+def _crop(planes: _Planes, scale: float) -> int:
+    """Return the smallest side that holds the median plane at the network's scale."""
+    side = float(np.median([max(image.shape[1:]) for image in planes.images])) / scale
+    low, high = _CROPS
+    return int(np.clip(16 * math.ceil(side / 16), low, high))
+
+
+def _autocast(net: Any, settings: CellposeTrainingSettings) -> Callable[[], Any]:
+    """Return the context of a training step: 16 bits where the machine is faster in them, weights in 32."""
+    import torch
+
+    kind = net.device.type
+    fast = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and cpu_has_bfloat16()
+    if settings.precision == "float32" or (settings.precision == "auto" and not fast):
+        return contextlib.nullcontext
+    return lambda: torch.autocast(kind, dtype=torch.bfloat16)
 
 
 def _loss(net: Any, batch: tuple[NDArray, NDArray]) -> Any:

@@ -57,6 +57,11 @@ def has_fast_bfloat16() -> bool:
     if gpus:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         return all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
+    return cpu_has_bfloat16()
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return whether this CPU has instructions for bfloat16."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         flags = next((line for line in file if line.startswith("flags")), "")
         return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())

@@ -216,7 +216,7 @@ def versions(step: str) -> dict[str, str]:
     names = _PACKAGES
     if step[:2] in {"02", "03", "04", "05"}:
         names += _NETWORKS
-    if step[:2] == "06":
+    if step[:2] in {"03", "06"}:
         names += ("torch", "cellpose")
     if step[:2] in {"08", "09"}:
         names += _TRACKING

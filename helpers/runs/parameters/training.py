@@ -189,6 +189,10 @@ class TrainSegmentation(_Training):
     train_tissue: bool = Field(
         False, description="Train a U-Net for the tissue mask too; its masks lie in tissue_dir"
     )
+    train_cellpose: bool = Field(
+        False,
+        description="Train a Cellpose network for notebook 06 (cellpose 3.1), from the same training set",
+    )
     create_npz: bool = Field(
         False, description="Make the training set first, from raw_dir and label_dir (as notebook 01 does)"
     )
@@ -225,12 +229,31 @@ class TrainSegmentation(_Training):
     use_gpu_opencl: bool = Field(
         False, description="Let StarDist compute distances by OpenCL (needs gputools)"
     )
+    cellpose_base_model: OptionalText = Field(
+        None, description="Cellpose: built-in name or file to start from; empty trains from scratch"
+    )
+    cellpose_learning_rate: float = Field(
+        0.003, gt=0, le=0.1, description="Cellpose: step size; from a base model 0.0001 or less"
+    )
+    cellpose_pixels: float = Field(
+        30.0,
+        ge=5,
+        le=100,
+        description="Cellpose: cells are scaled to this diameter; smaller is faster, above all in 3D on a CPU",
+    )
+    cellpose_side_planes: bool = Field(
+        True, description="Cellpose: learn planes seen from the side too, as 3D mode needs; 2D+Z does not"
+    )
+    cellpose_in_gui: bool = Field(
+        True, description="Cellpose: list the trained network in Cellpose's own GUI (volltrack_<run>)"
+    )
 
     @model_validator(mode="after")
     def _something_to_do(self) -> TrainSegmentation:
-        if not (self.train_unet or self.train_stardist or self.train_tissue or self.create_npz):
+        networks = (self.train_unet, self.train_stardist, self.train_tissue, self.train_cellpose)
+        if not (any(networks) or self.create_npz):
             raise ValueError(
-                "nothing to do: set train_unet, train_stardist, train_tissue or create_npz to True"
+                "nothing to do: set train_unet, train_stardist, train_cellpose, train_tissue or create_npz to True"
             )
         return self
 

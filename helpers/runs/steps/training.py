@@ -10,6 +10,7 @@ import pandas as pd
 
 from helpers.data.augment import Augmentation
 from helpers.errors import InputError
+from helpers.models.cellpose_training import CellposeTrainingSettings
 from helpers.models.stardist import StarDistSettings
 from helpers.models.training import TrainingSettings
 from helpers.models.unet import UNetSettings
@@ -67,6 +68,17 @@ def stardist_settings(p: TrainSegmentation) -> StarDistSettings:
         n_filter_base=p.start_filters,
         batch_norm=p.batch_norm,
         use_gpu_opencl=p.use_gpu_opencl,
+    )
+
+
+def cellpose_settings(p: TrainSegmentation) -> CellposeTrainingSettings:
+    """Return the settings of the Cellpose network and its training."""
+    values = _common(p) | {"learning_rate": p.cellpose_learning_rate}
+    return CellposeTrainingSettings(
+        **values,
+        base_model=p.cellpose_base_model or "",
+        cell_pixels=p.cellpose_pixels,
+        side_planes=p.cellpose_side_planes,
     )
 
 
