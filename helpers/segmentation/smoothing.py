@@ -70,4 +70,5 @@ def smooth_labels(labels: NDArray, sigma: float) -> NDArray[np.int32]:
 
 
 def _smoothed(mask: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
-    return ndimage.gaussian_filter(mask.astype(np.float32), sigma, mode="nearest", truncate=_REACH)
+    smooth = ndimage.gaussian_filter(mask.astype(np.float32), sigma, mode="nearest", truncate=_REACH)
+    return np.asarray(smooth, np.float32)

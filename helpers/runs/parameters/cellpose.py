@@ -11,7 +11,12 @@ from helpers.runs.parameters.base import OptionalPath, OptionalText, VoxelSize
 from helpers.runs.parameters.segmentation import OneMovie
 
 #: Positions [first, last + 1] along one axis.
-Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None
+Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+#: Parameters whose values can be compared on the preview.
+TUNABLE = (
+    *("diameter_um", "cellprob_threshold", "flow_threshold", "min_size_voxels"),
+    *("iou_threshold", "smooth", "smooth_labels"),
+)
 
 
 class SegmentCellpose(OneMovie):
@@ -22,8 +27,8 @@ class SegmentCellpose(OneMovie):
     compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
-        *("movie_id", "save_tiff", "use_gpu", "preview_frames", "preview_z", "preview_y", "preview_x"),
-        *("vary", "values", "mesh_smoothing", "mesh_iterations", "export_meshes"),
+        *("movie_id", "save_tiff", "use_gpu"),
+        *("preview_frames", "preview_crop", "preview_values", "export_meshes", "mesh_iterations"),
     )
 
     movie: OptionalPath = Field(
@@ -79,34 +84,21 @@ class SegmentCellpose(OneMovie):
     min_size_um3: Annotated[float, Field(ge=0)] | None = Field(
         None, description="Remove cells smaller than this: µm³, in 2D µm²; None keeps all"
     )
-    max_size_um3: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Remove cells larger than this: µm³, in 2D µm²; None keeps all"
-    )
     tissue_mask: OptionalPath = Field(
         None, description="Mask of the tissue or region of interest: cells outside are removed"
     )
     preview_frames: list[Annotated[int, Field(ge=0)]] = Field(
         [0], description="Tune: frames shown in the preview, counted from 0; [] shows none"
     )
-    preview_z: Range = Field(None, description="Tune: crop [first, last + 1] along z in planes; None: all")
-    preview_y: Range = Field(None, description="Tune: crop [first, last + 1] along y in pixels; None: all")
-    preview_x: Range = Field(None, description="Tune: crop [first, last + 1] along x in pixels; None: all")
-    vary: Literal[
-        "none",
-        "diameter_um",
-        "cellprob_threshold",
-        "flow_threshold",
-        "min_size_voxels",
-        "iou_threshold",
-        "smooth",
-        "smooth_labels",
-    ] = Field("none", description="Tune: parameter whose values are shown side by side; 'none': no")
-    values: list[float] = Field([], description="Tune: its values, such as [-1, 0, 1]")
-    export_meshes: bool = Field(
-        False, description="Write the surface of every cell (PLY files in a zip), in µm"
+    preview_crop: Annotated[list[Range], Field(min_length=3, max_length=3)] | None = Field(
+        None, description="Tune: crop [[z, z], [y, y], [x, x]], first and last + 1 in voxels; None: the frame"
     )
-    mesh_smoothing: Literal["taubin", "laplacian", "none"] = Field(
-        "taubin", description="Smooth exported surfaces: 'taubin' keeps the volume, 'laplacian' shrinks"
+    preview_values: dict[str, list[float]] = Field(
+        {}, description="Tune: values of one parameter to compare, such as {'diameter_um': [8, 10, 12]}"
+    )
+    export_meshes: Literal["none", "rough", "taubin", "laplacian"] = Field(
+        "none",
+        description="Write every cell's surface (PLY files in a zip, µm): 'rough', or smoothed by 'taubin' (keeps the volume) or 'laplacian' (shrinks)",
     )
     mesh_iterations: int = Field(10, ge=0, description="Steps of that smoothing")
     beside_05: bool = Field(
@@ -117,16 +109,16 @@ class SegmentCellpose(OneMovie):
 
     @model_validator(mode="after")
     def _in_order(self) -> SegmentCellpose:
-        if self.min_size_um3 and self.max_size_um3 and self.min_size_um3 >= self.max_size_um3:
-            raise ValueError("min_size_um3 must be smaller than max_size_um3")
-        for name in ("preview_z", "preview_y", "preview_x"):
-            crop = getattr(self, name)
-            if crop is not None and crop[0] >= crop[1]:
-                raise ValueError(
-                    f"{name}: the crop is empty; the first number must be smaller than the second"
-                )
-        if self.vary != "none" and not self.values:
-            raise ValueError("values: name the values of vary to show, such as [0, 1]")
+        for axis, crop in zip("zyx", self.preview_crop or (), strict=False):
+            if crop[0] >= crop[1]:
+                raise ValueError(f"preview_crop: the crop is empty along {axis}: {crop[0]} to {crop[1]}")
+        if len(self.preview_values) > 1:
+            raise ValueError("preview_values: one parameter at a time")
+        for name, values in self.preview_values.items():
+            if name not in TUNABLE:
+                raise ValueError(f"preview_values: {name} cannot be varied; known are {', '.join(TUNABLE)}")
+            if not values:
+                raise ValueError(f"preview_values: name values of {name}, such as [0, 1]")
         if self.second_channel is not None and self.second_channel == self.channel:
             raise ValueError("second_channel must be another channel than channel")
         return self

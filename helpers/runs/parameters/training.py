@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from helpers.errors import InputError
 from helpers.runs.parameters.base import OptionalPath, OptionalText, Parameters, PatchSize, VoxelSize
 
+#: What `TrainSegmentation.cellpose` may hold, and what stands for what it leaves out.
+CELLPOSE_TRAINING: dict[str, Any] = {
+    "base_model": "",
+    "cell_pixels": 30.0,
+    "learning_rate": 0.003,
+    "side_planes": True,
+    "in_gui": True,
+}
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Minutes = Annotated[float, Field(gt=0)] | None
 
@@ -229,24 +237,26 @@ class TrainSegmentation(_Training):
     use_gpu_opencl: bool = Field(
         False, description="Let StarDist compute distances by OpenCL (needs gputools)"
     )
-    cellpose_base_model: OptionalText = Field(
-        None, description="Cellpose: built-in name or file to start from; empty trains from scratch"
+    cellpose: dict[str, Any] = Field(
+        {},
+        description="Cellpose: 'base_model' to start from (''), diameter its network scales cells to ('cell_pixels': 30; smaller is faster, above all in 3D), 'learning_rate' (0.003; from a model 0.0001), 'side_planes' (True; 3D mode needs them), 'in_gui' (True: list it in Cellpose's own GUI)",
     )
-    cellpose_learning_rate: float = Field(
-        0.003, gt=0, le=0.1, description="Cellpose: step size; from a base model 0.0001 or less"
-    )
-    cellpose_pixels: float = Field(
-        30.0,
-        ge=5,
-        le=100,
-        description="Cellpose: cells are scaled to this diameter; smaller is faster, above all in 3D on a CPU",
-    )
-    cellpose_side_planes: bool = Field(
-        True, description="Cellpose: learn planes seen from the side too, as 3D mode needs; 2D+Z does not"
-    )
-    cellpose_in_gui: bool = Field(
-        True, description="Cellpose: list the trained network in Cellpose's own GUI (volltrack_<run>)"
-    )
+
+    @field_validator("cellpose")
+    @classmethod
+    def _known_and_sound(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for name, value in given.items():
+            if name not in CELLPOSE_TRAINING:
+                raise ValueError(f"{name}: known are {', '.join(CELLPOSE_TRAINING)}")
+            kind = type(CELLPOSE_TRAINING[name])
+            if not isinstance(value, (int, float) if kind is float else kind):
+                raise ValueError(f"{name} should be {'a number' if kind is float else kind.__name__}")
+        merged = CELLPOSE_TRAINING | given
+        if not 5 <= merged["cell_pixels"] <= 100:
+            raise ValueError("cell_pixels should be between 5 and 100")
+        if not 0 < merged["learning_rate"] <= 0.1:
+            raise ValueError("learning_rate should be above 0 and at most 0.1")
+        return merged
 
     @model_validator(mode="after")
     def _something_to_do(self) -> TrainSegmentation:

@@ -33,7 +33,7 @@ class Preview:
         The channel that is segmented.
     labels : ndarray of int32, (Z, Y, X)
     value : float or None
-        Of the parameter that is varied.
+        Of the parameter whose values are compared.
     """
 
     frame: int
@@ -82,7 +82,6 @@ def open_segmenter(p: SegmentCellpose, voxel_size: tuple[float, ...]) -> Cellpos
         voxel_size=voxel_size,
         smoothing=p.smooth_labels,
         min_size_um3=p.min_size_um3,
-        max_size_um3=p.max_size_um3,
         min_quality=p.min_quality,
         n_tiles=tuple(p.n_tiles) if p.n_tiles else None,
     )
@@ -109,13 +108,11 @@ def _crop(p: SegmentCellpose, shape: tuple[int, ...]) -> tuple[slice, ...]:
     InputError
         Naming the axis along which nothing is left.
     """
-    cut = []
-    for name, size in zip(("preview_z", "preview_y", "preview_x"), shape, strict=True):
-        first, last = getattr(p, name) or (0, size)
+    crop = p.preview_crop or [[0, size] for size in shape]
+    for axis, (first, last), size in zip("zyx", crop, shape, strict=True):
         if first >= min(last, size):
-            raise InputError(name, [first, last], f"the crop is empty: positions from 0 to {size}")
-        cut.append(slice(first, min(last, size)))
-    return tuple(cut)
+            raise InputError("preview_crop", crop, f"the crop is empty along {axis}: the frame has {size}")
+    return tuple(slice(first, min(last, size)) for (first, last), size in zip(crop, shape, strict=True))
 
 
 def previews(p: SegmentCellpose, movie: Movie, segmenter: CellposeSegmenter) -> list[Preview]:
@@ -130,13 +127,12 @@ def previews(p: SegmentCellpose, movie: Movie, segmenter: CellposeSegmenter) -> 
 
 
 def preview_values(p: SegmentCellpose, movie: Movie, segmenter: CellposeSegmenter) -> list[Preview]:
-    """Segment the crop of the first preview frame with each of `values` of the parameter `vary`."""
-    if p.vary == "none" or not p.preview_frames:
-        return []
+    """Segment the crop of the first preview frame with each of the values to compare."""
     found = []
-    for value in progress(p.values, desc=f"Cellpose, {p.vary}", unit="value"):
-        one = _preview(p, movie, _with(segmenter, p.vary, value), p.preview_frames[0])
-        found.append(replace(one, value=value))
+    for name, values in p.preview_values.items():
+        for value in progress(values, desc=f"Cellpose, {name}", unit="value"):
+            one = _preview(p, movie, _with(segmenter, name, value), (p.preview_frames or [0])[0])
+            found.append(replace(one, value=value))
     return found
 
 
@@ -165,12 +161,13 @@ def export_meshes(p: SegmentCellpose, result: SegmentedMovie) -> Path:
     """
     if result.labels.is_2d:
         raise InputError("export_meshes", True, "a 3D movie: the cells of a 2D movie have no surface")
+    method = p.export_meshes if p.export_meshes in ("taubin", "laplacian") else "none"
     meshes, frames = {}, {}
     for t in progress(range(result.labels.n_frames), desc="Surfaces", unit="frame"):
         of_frame = result.objects[result.objects["frame"] == t]
         found = meshes_from_labels(result.labels.frame(t), voxel_size=result.labels.voxel_size or ())
         for label, number in zip(of_frame["label"], of_frame["id"], strict=True):
-            meshes[int(number)] = smooth_mesh(found[int(label)], p.mesh_smoothing, p.mesh_iterations)
+            meshes[int(number)] = smooth_mesh(found[int(label)], method, p.mesh_iterations)
             frames[int(number)] = t
     write_meshes(meshes, frames, result.folder / "objects")
     return mesh_path(result.folder / "objects")

@@ -73,13 +73,8 @@ def stardist_settings(p: TrainSegmentation) -> StarDistSettings:
 
 def cellpose_settings(p: TrainSegmentation) -> CellposeTrainingSettings:
     """Return the settings of the Cellpose network and its training."""
-    values = _common(p) | {"learning_rate": p.cellpose_learning_rate}
-    return CellposeTrainingSettings(
-        **values,
-        base_model=p.cellpose_base_model or "",
-        cell_pixels=p.cellpose_pixels,
-        side_planes=p.cellpose_side_planes,
-    )
+    own = {name: p.cellpose[name] for name in ("base_model", "cell_pixels", "learning_rate", "side_planes")}
+    return CellposeTrainingSettings(**_common(p) | own)
 
 
 def augmentation(p: TrainSegmentation) -> Augmentation | None:
