@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 _CORE = 0.5
 #: Part of a star's core that the foreground must hold for the foreground to decide about the cell's shape.
 _SEEN = 0.3
-#: Overlap (IoU) of a star with a cell from which on the cell is the star's alone.
-_EXPLAINED = 0.4
+#: A star explains a cell from this part of the overlap (IoU) on that stars usually have with cells they are alone in…
+_EXPLAINED = 2 / 3
+#: …which is this where too few are alone to tell.
+_USUAL, _ENOUGH = 0.75, 5
 #: Part of a star's volume below which a component inside it is a crumb of its foreground, not a cell.
 _CRUMB = 0.25
 
@@ -70,14 +72,16 @@ def star_cores(
     best[~seen] = 0
     unseen = (stars > 0) & ~seen[stars]
 
-    # A cell that one of its stars explains is that star's alone.
+    # A cell that one of its stars explains, as well as stars here explain cells, is that star's alone.
     own = (best[star] == cell) & (best[star] > 0)
     iou = np.where(own, shared / (star_sizes[star] + cell_sizes[cell] - shared), 0)
     order = np.argsort(iou, kind="stable")
     first, fit = np.zeros(n_cells + 1, np.int64), np.zeros(n_cells + 1)
     first[cell[order]], fit[cell[order]] = star[order], iou[order]
     n_own = np.bincount(cell[own], minlength=n_cells + 1)
-    alone = (n_own == 1) | ((n_own > 1) & (fit >= _EXPLAINED))
+    lone = fit[n_own == 1]
+    usual = np.median(lone) if len(lone) >= _ENOUGH else _USUAL
+    alone = (n_own == 1) | ((n_own > 1) & (fit >= _EXPLAINED * usual))
     # A small cell inside a star that holds no star of its own is a crumb of the star's.
     crumb = (
         (2 * shared > cell_sizes[cell]) & (cell_sizes[cell] < _CRUMB * star_sizes[star]) & (n_own[cell] == 0)
