@@ -49,10 +49,26 @@ def test_two_stars_share_a_cell_that_neither_explains() -> None:
 
 def test_a_cell_that_one_star_explains_is_not_divided() -> None:
     foreground, stars = _boxes()
-    stars[:, 4:16, 4:16], stars[:, 4:16, 16:20] = 1, 3  # StarDist says twice what the U-Net says once
+    stars[:, 4:16, 16:20], stars[:, 4:16, 20:24] = 3, 0  # StarDist says twice what the U-Net says once
+    stars[:, 3:17, 3:16] = 1
     cores, _ = _cores(stars, foreground)
     assert set(np.unique(cores)) == {0, 1, 2}
     np.testing.assert_array_equal(cores[..., :21], foreground[..., :21])
+
+
+def test_poor_stars_explain_less_than_good_ones_must() -> None:
+    foreground = np.zeros((4, 20, 140), bool)
+    stars = np.zeros(foreground.shape, np.int32)
+    for k in range(7):
+        foreground[:, 2:18, 20 * k + 1 : 20 * k + 19] = True
+        stars[:, 2:18, 20 * k + 1 : 20 * k + 8] = k + 1  # seven of eighteen columns: IoU 0.39
+    stars[:, 2:18, 130:139] = 8  # the last cell has two
+    cores, _ = _cores(stars, foreground)
+    assert set(np.unique(cores[..., 121:])) == {0, 8}, "the better one, as good as the others usually are"
+    for k in range(6):
+        stars[:, 2:18, 20 * k + 1 : 20 * k + 19] = k + 1  # stars that are alone fit perfectly
+    cores, _ = _cores(stars, foreground)
+    assert set(np.unique(cores[..., 121:])) == {0, 7, 8}, "neither is as good as that: it is two cells"
 
 
 def test_a_star_that_the_foreground_has_not_seen_keeps_its_shape() -> None:
