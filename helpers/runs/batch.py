@@ -81,7 +81,9 @@ def plan(experiment: Experiment) -> list[Job]:
             continue
         for row in experiment.movies:
             values = {**_movie_values(cls, row), **experiment.steps[step], **_overrides(cls, row)}
-            if any(not values.get(name) for name in ("truth", "truth_tracks") if name in cls.model_fields):
+            if cls.needs_truth and any(
+                not values.get(name) for name in ("truth", "truth_tracks") if name in cls.model_fields
+            ):
                 continue  # there is nothing to compare this movie with
             jobs.append(Job(step, _checked(cls, values, experiment, source), row["movie_id"]))
     return jobs
@@ -94,6 +96,10 @@ def _run_values(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]
     if "raw_paths" in cls.model_fields:
         values["raw_paths"] = [row["movie"] for row in experiment.movies]
         values["clean_paths"] = [row["clean"] for row in experiment.movies if "clean" in row]
+    if "conditions" in cls.model_fields:
+        values["conditions"] = {
+            row["movie_id"]: str(row.get("condition") or "all") for row in experiment.movies
+        }
     return values
 
 

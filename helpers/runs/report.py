@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from helpers.data.experiment import Experiment
@@ -23,6 +24,14 @@ _SCORE_NAMES = {
     "mse": "MSE",
     "ssim": "SSIM",
 }
+
+#: What the steps of analysis find out about themselves where the truth is known.
+_ANALYSIS_NAMES = (
+    "boundary_error_um",
+    "boundary_error_of_found_cells_um",
+    "frequency_recovered",
+    "false_rhythms",
+)
 
 
 def finish(experiment: Experiment) -> str:
@@ -60,11 +69,13 @@ def summarize(jobs: list[Job]) -> dict[str, Any]:
     -------
     dict
         ``segmentation.<method>.{f1_50, …}`` pooled over the movies (counts are summed, not ratios averaged),
-        ``tracking.<true_labels|predicted_labels>.{tra, det, lnk, division_f1, …}`` averaged over them, and
-        ``duration_s.<step>``.
+        ``tracking.<true_labels|predicted_labels>.{tra, det, lnk, division_f1, …}`` averaged over them,
+        ``analysis.{boundary_error_um, boundary_error_of_found_cells_um, frequency_recovered, false_rhythms}``, averaged
+        over the movies whose truth says it (the first is of the true cells, without the errors of segmentation), and ``duration_s.<step>``.
     """
     scores: dict[str, list[MovieScores]] = defaultdict(list)
     tracking: dict[str, list[dict[str, float | None]]] = defaultdict(list)
+    analysis: dict[str, list[float]] = defaultdict(list)
     seconds: dict[str, float] = defaultdict(float)
     for job in jobs:
         done = read_done(job.folder)
@@ -77,9 +88,13 @@ def summarize(jobs: list[Job]) -> dict[str, Any]:
         if job.step == "09_evaluate_tracking":
             for name, values in done["results"].items():
                 tracking[name].append(values)
+        for name in _ANALYSIS_NAMES:
+            if done["results"].get(name) is not None:
+                analysis[name].append(done["results"][name])
     return {
         "segmentation": {method: summary(pool(results)) for method, results in scores.items()},
         "tracking": {name: _mean(values) for name, values in tracking.items()},
+        "analysis": {name: float(np.mean(analysis[name])) for name in _ANALYSIS_NAMES if analysis[name]},
         "duration_s": {step: round(s, 2) for step, s in seconds.items()},
     }
 
@@ -119,6 +134,8 @@ def _tables(found: dict[str, Any]) -> list[pd.DataFrame]:
     if found.get("tracking"):
         columns = ["tra", "det", "lnk", "seg", "division_f1", "chota", "complete_tracks"]
         tables.append(pd.DataFrame(found["tracking"]).T[columns])
+    if found.get("analysis"):
+        tables.append(pd.DataFrame({"analysis": found["analysis"]}).T)
     return tables
 
 

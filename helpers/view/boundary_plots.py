@@ -184,27 +184,39 @@ def distance_histogram(distances: pd.DataFrame, *, inner_from: float | None = No
 
 
 @styled
-def error_histogram(errors: pd.DataFrame, half_voxel: float) -> Figure:
+def error_histogram(found: pd.DataFrame, true_cells: pd.DataFrame, half_voxel: float) -> Figure:
     """Draw how far distances are from the known ones.
 
     Parameters
     ----------
-    errors : DataFrame
-        From `helpers.analysis.boundary.distance_errors`.
+    found, true_cells : DataFrame
+        From `helpers.analysis.boundary.distance_errors`: of the cells that were found, and of the true ones.
     half_voxel : float
         µm, shown as a band.
     """
-    figure = new_figure(5.2, 2.8)
+    figure = new_figure(6.4, 2.9)
     axes = figure.subplots()
-    error = errors["error_um"].to_numpy(float)
     axes.axvspan(-half_voxel, half_voxel, color="#dddddd", label="half a voxel", zorder=0)
-    if len(error):
-        reach = max(float(np.abs(error).max()), 2 * half_voxel)
-        axes.hist(error, bins=np.linspace(-reach, reach, 41), color=OKABE_ITO["blue"])
-        axes.set_title(f"median of the absolute error: {np.median(np.abs(error)):.2f} µm", loc="left")
-    axes.set_xlabel("measured − true distance (µm)")
+    errors = [table["error_um"].to_numpy(float) for table in (true_cells, found)]
+    reach = max([2 * half_voxel, *(float(np.percentile(np.abs(e), 98)) for e in errors if len(e))])
+    bins = np.linspace(-reach, reach, 41)
+    for error, name, color, kind in (
+        (errors[0], "true cells", OKABE_ITO["orange"], "stepfilled"),
+        (errors[1], "found cells", OKABE_ITO["blue"], "step"),
+    ):
+        if len(error):
+            label = f"{name}: {np.median(np.abs(error)):.2f} µm"
+            axes.hist(
+                np.clip(error, -reach, reach),
+                bins=bins,
+                histtype=kind,
+                color=color,
+                linewidth=1.6,
+                label=label,
+            )  # type: ignore[arg-type]
+    axes.set_xlabel("measured − true distance (µm); ends hold all beyond")
     axes.set_ylabel("cells × frames")
-    figure.legend(loc="outside upper right")
+    figure.legend(loc="outside right upper", title="median absolute error")
     return figure
 
 

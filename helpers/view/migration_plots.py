@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Fewer pairs than this make a mean that is mostly chance.
+_LEAST_PAIRS = 5
+
 
 @styled
 def paths_from_origin(steps: pd.DataFrame, *, max_tracklets: int = 300) -> Figure:
@@ -165,16 +168,17 @@ def wandering(msd: pd.DataFrame, fits: pd.DataFrame, correlation: pd.DataFrame, 
     size, unit = time_axis(msd["lag_s"].to_numpy(float))
     for k, name in enumerate(names):
         marker = "os^Dv"[k % 5]
-        part = msd[(msd["group"] == name) & (msd["msd_um2"] > 0)]
+        part = msd[(msd["group"] == name) & (msd["msd_um2"] > 0) & (msd["n_pairs"] >= _LEAST_PAIRS)]
         style: dict[str, Any] = {"fmt": marker, "color": colors[name], "markersize": 4, "elinewidth": 0.8}
         left.errorbar(part["lag_s"] / size, part["msd_um2"], yerr=part["sem_um2"], label=name, **style)
         fit = fits[fits["group"] == name]
-        if len(fit) and np.isfinite(fit["diffusion_um2_per_min"].iloc[0]):
+        if len(part) and len(fit) and np.isfinite(fit["diffusion_um2_per_min"].iloc[0]):
             row = fit.iloc[0]
             t = np.geomspace(part["lag_s"].min(), part["lag_s"].max(), 100)
-            model = persistent_walk(t / 60, row["diffusion_um2_per_min"], row["persistence_min"], row["position_error_um"], dimension)  # fmt: skip
+            persistence = np.nan_to_num(row["persistence_min"], nan=1e-6)
+            model = persistent_walk(t / 60, row["diffusion_um2_per_min"], persistence, row["position_error_um"], dimension)  # fmt: skip
             left.plot(t / size, model, color=colors[name], linewidth=1)
-        own = correlation[correlation["group"] == name]
+        own = correlation[(correlation["group"] == name) & (correlation["n_pairs"] >= _LEAST_PAIRS)]
         right.errorbar(own["lag_s"] / size, own["correlation"], yerr=own["sem"], linewidth=1, **{**style, "fmt": f"{marker}-"})  # fmt: skip
     if (msd["msd_um2"] > 0).any():
         left.set_xscale("log")
@@ -220,14 +224,23 @@ def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) 
     spread = np.abs(rates[["low_per_h", "high_per_h"]].to_numpy(float).T - rate)
     left.errorbar(place, rate, yerr=spread, fmt="o", color=OKABE_ITO["blue"], capsize=3)
     for x, y, n in zip(place, rates["high_per_h"], rates["divisions"], strict=True):
-        left.annotate(f"n = {n}", (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
+        left.annotate(
+            f"n = {n}",
+            (x, y),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            annotation_clip=True,
+        )
     long = len(rates) > 4
     left.set_xticks(
         place, rates["group"].astype(str), rotation=30 if long else 0, ha="right" if long else "center"
     )
     left.set_xlim(-0.6, len(rates) - 0.4)
-    left.set_ylim(bottom=0)
-    left.margins(y=0.15)
+    # No division in little time has an interval that would hide all others.
+    seen = rates.loc[rates["divisions"] > 0, "high_per_h"]
+    left.set_ylim(0, 1.25 * float(seen.max()) if len(seen) else None)
     left.set_ylabel("divisions per cell and hour")
     column = "angle_to_boundary_deg" if "angle_to_boundary_deg" in table else "elevation_deg"
     angle = table[column].dropna().to_numpy(float) if column in table else np.zeros(0)
@@ -303,15 +316,20 @@ def metric_scatter(tracklets: pd.DataFrame, x: str, y: str, *, selected: np.ndar
 
 
 def draw_scatter(
-    axes: Axes, tracklets: pd.DataFrame, x: str, y: str, selected: np.ndarray | None = None
+    axes: Axes,
+    tracklets: pd.DataFrame,
+    x: str,
+    y: str,
+    selected: np.ndarray | None = None,
+    names: tuple[str, str] = ("failing", "passing"),
 ) -> None:
-    """Draw two measures against each other into `axes`, selected tracklets in colour."""
+    """Draw two measures against each other into `axes`, selected tracklets (the second of `names`) in colour."""
     chosen = np.ones(len(tracklets), bool) if selected is None else np.asarray(selected, bool)
     for part, color, marker, name in (
-        (~chosen, "#aaaaaa", "o", "failing"),
-        (chosen, OKABE_ITO["blue"], "^", "passing"),
+        (~chosen, "#aaaaaa", "o", names[0]),
+        (chosen, OKABE_ITO["blue"], "^", names[1]),
     ):
-        if part.any() or name == "passing":
+        if part.any() or name == names[1]:
             axes.plot(
                 tracklets.loc[part, x], tracklets.loc[part, y], marker, color=color, markersize=5, alpha=0.8,
                 markeredgecolor="white", markeredgewidth=0.4, label=f"{name}: {int(part.sum())}",

@@ -321,6 +321,6 @@ def test_errors_are_of_cells_at_the_same_place() -> None:
     found = pd.DataFrame(
         {"id": [5, 6], "frame": 0, "z": 0.0, "y": [0.0, 50.0], "x": 0.0, "distance_um": [2.0, 9.0]}
     )
-    truth = pd.DataFrame({"frame": 0, "z": 0.0, "y": [0.4, 1.0], "x": 0.0, "distance_um": [1.5, 7.0]})
+    truth = pd.DataFrame({"frame": 0, "z": 0.0, "y": [0.4, 60.0], "x": 0.0, "distance_um": [1.5, 7.0]})
     errors = distance_errors(found, truth, reach=2.0)
     assert errors.to_dict("list") == {"id": [5], "true_row": [0], "error_um": [0.5]}

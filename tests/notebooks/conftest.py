@@ -65,6 +65,10 @@ TINY: dict[str, Any] = {
         "07_evaluate_segmentation": {},
         "08_track": {"tracker": "overlap", "min_iou": 0.2},
         "09_evaluate_tracking": {},
+        "10_analyze_boundary_distance": {"tissue_mask": "movie/tissue.ome.tif", "nearest_voxel": True},
+        "11_analyze_intensity_spectrum": {"n_permutations": 99},
+        "12_analyze_migration": {"min_displacement_um": 0.5},
+        "13_compare_conditions": {"metrics": ["mean_speed_um_per_min", "mean_distance_um"]},
     },
 }
 

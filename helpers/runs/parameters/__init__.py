@@ -4,6 +4,12 @@ The first cell of a notebook names the same variables with the same defaults; ex
 the same classes; a test holds cells and classes together.
 """
 
+from helpers.runs.parameters.analysis import (
+    AnalyzeBoundaryDistance,
+    AnalyzeIntensitySpectrum,
+    AnalyzeMigration,
+    CompareConditions,
+)
 from helpers.runs.parameters.base import Parameters
 from helpers.runs.parameters.cellpose import SegmentCellpose
 from helpers.runs.parameters.segmentation import EvaluateSegmentation, Segment
@@ -28,11 +34,19 @@ STEPS: dict[str, type[Parameters]] = {
         EvaluateSegmentation,
         Track,
         EvaluateTracking,
+        AnalyzeBoundaryDistance,
+        AnalyzeIntensitySpectrum,
+        AnalyzeMigration,
+        CompareConditions,
     )
 }
 
 __all__ = [
     "STEPS",
+    "AnalyzeBoundaryDistance",
+    "AnalyzeIntensitySpectrum",
+    "AnalyzeMigration",
+    "CompareConditions",
     "CreateDataset",
     "EvaluateSegmentation",
     "EvaluateTracking",

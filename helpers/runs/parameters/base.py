@@ -45,6 +45,8 @@ class Parameters(BaseModel):
 
     #: The notebook's name without its ending, such as ``"01_create_dataset"``.
     step: ClassVar[str]
+    #: Whether a movie of an experiment without truth is left out of this step.
+    needs_truth: ClassVar[bool] = False
 
     run_dir: Path = Field(
         Path("runs/my_experiment"),

@@ -106,6 +106,7 @@ class EvaluateSegmentation(OneMovie):
     """Labels are compared with the truth."""
 
     step: ClassVar[str] = "07_evaluate_segmentation"
+    needs_truth: ClassVar[bool] = True
 
     truth: OptionalPath = Field(None, description="True labels of the movie")
     raw: OptionalPath = Field(None, description="The raw movie, shown under the overlay; may be empty")

@@ -1,0 +1,203 @@
+"""Parameters of the notebooks that turn tracks into biology (10 to 13)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from helpers.runs.parameters.base import OptionalPath, Parameters, VoxelSize
+from helpers.runs.parameters.segmentation import OneMovie
+
+Length = Annotated[float, Field(gt=0)]
+
+
+class TrackedMovie(OneMovie):
+    """A movie whose cells are tracked."""
+
+    tracks: OptionalPath = Field(
+        None,
+        description="Tracks: a CSV, TrackMate XML, GEFF, folder of the Cell Tracking Challenge or BTrackMate CSV; empty takes those of notebook 08",
+    )
+    raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm; None reads it from the tracks"
+    )
+    frame_interval_s: Length | None = Field(
+        None, description="Seconds between two frames; None reads it from the tracks"
+    )
+
+    def tracks_path(self) -> Path:
+        """Return the tracks."""
+        return self.tracks or self.movie_path("tracks.csv")
+
+    def analysis_path(self, *parts: str) -> Path:
+        """Return a path below the folder of this movie's analyses."""
+        return self.movie_path("analysis", *parts)
+
+    def inputs(self) -> list[Path]:
+        """Return the tracks, and what they are compared with and shown on."""
+        named = ("raw", "truth_tracks", "tissue_mask", "roi", "labels", "intensity_movie", "region_labels")
+        return [self.tracks_path(), *(p for name in named if (p := getattr(self, name, None)))]
+
+
+class AnalyzeBoundaryDistance(TrackedMovie):
+    """How deep in the tissue cells live, and where they come from and go to."""
+
+    step: ClassVar[str] = "10_analyze_boundary_distance"
+
+    tissue_mask: OptionalPath = Field(
+        None,
+        description="Mask of the tissue: a movie, or one stack for all frames; empty takes the hull of the cells",
+    )
+    roi: OptionalPath = Field(
+        None,
+        description="Region drawn as a polygon, in place of a mask: a CSV with y and x in µm, napari's shapes, or ImageJ's .roi",
+    )
+    labels: OptionalPath = Field(
+        None,
+        description="Label movie, for the hull and the nearest voxel; empty takes that of notebook 05 if it is there",
+    )
+    border_is_boundary: bool = Field(False, description="The tissue ends where the picture does")
+    missing_masks: Literal["refuse", "nearest"] = Field(
+        "refuse",
+        description="Frames without a mask: 'refuse' stops, 'nearest' takes the mask of the nearest frame",
+    )
+    nearest_voxel: bool = Field(
+        False, description="Measure the distance of each cell's nearest voxel too, not only of its centre"
+    )
+    inner_from_um: Length | None = Field(
+        None, description="Depth in µm from which a cell is inner; None takes one cell diameter"
+    )
+    show_tracks: int = Field(40, ge=1, description="Most tracks drawn in a plot, the longest first")
+    animation: Literal["gif", "mp4", "none"] = Field(
+        "gif", description="Animation of the movie with its tracks, coloured by depth"
+    )
+    truth_tracks: OptionalPath = Field(
+        None, description="Folder with a true objects.csv that has distance_um, to compare with; may be empty"
+    )
+
+    def labels_path(self) -> Path | None:
+        """Return the label movie, or None where there is none."""
+        own = self.movie_path("labels.zarr")
+        return self.labels or (own if self.tracks is None and own.exists() else None)
+
+
+class AnalyzeIntensitySpectrum(TrackedMovie):
+    """Which cells brighten and dim in a rhythm, and how fast."""
+
+    step: ClassVar[str] = "11_analyze_intensity_spectrum"
+
+    intensity_column: str = Field(
+        "intensity_mean",
+        description="Column to analyse: 'intensity_mean' or, where the whole content counts, 'intensity_sum'",
+    )
+    intensity_movie: OptionalPath = Field(
+        None,
+        description="Measure the intensity in this movie, such as another channel; empty keeps the table's",
+    )
+    channel: int = Field(0, ge=0, description="Channel of that movie, counted from 0")
+    labels: OptionalPath = Field(
+        None, description="Label movie, needed with intensity_movie; empty takes that of notebook 05"
+    )
+    detrend: Literal["linear", "none", "mean", "quadratic"] = Field(
+        "linear", description="Trend taken away first, such as bleaching"
+    )
+    window: str = Field(
+        "boxcar", description="SciPy window: 'boxcar' (none), 'hann' (less leakage, wider peaks) …"
+    )
+    zero_padding: int = Field(8, ge=1, description="Points of the spectrum per frequency bin")
+    method: Literal["auto", "fft", "lomb_scargle"] = Field(
+        "auto", description="'auto' takes Lomb-Scargle where frames are missing or uneven"
+    )
+    min_periods: float = Field(
+        2.0, ge=1, description="Do not look for rhythms of which a tracklet holds fewer periods"
+    )
+    max_frequency_hz: Length | None = Field(
+        None, description="Highest frequency in Hz; None takes half a frame rate"
+    )
+    significance: Literal["permutation", "false_alarm"] = Field(
+        "permutation", description="Shuffled values, or the false-alarm probability in closed form (faster)"
+    )
+    n_permutations: int = Field(999, ge=19, description="Shuffles of each tracklet")
+    significance_level: float = Field(
+        0.01, gt=0, lt=1, description="Largest p-value of a rhythm: this share of noise passes for one"
+    )
+    seed: int = Field(0, ge=0, description="Seed of the shuffles")
+    show_tracklets: int = Field(6, ge=1, description="Tracklets shown with trace and spectrum, surest first")
+    truth_tracks: OptionalPath = Field(
+        None,
+        description="Folder with true objects.csv and cells.csv (frequency_hz) to compare with; may be empty",
+    )
+
+    def labels_path(self) -> Path:
+        """Return the label movie."""
+        return self.labels or self.movie_path("labels.zarr")
+
+
+class AnalyzeMigration(TrackedMovie):
+    """How cells move, grow and divide."""
+
+    step: ClassVar[str] = "12_analyze_migration"
+
+    remove_drift: bool = Field(
+        False, description="Subtract the mean motion of all cells, such as of the stage"
+    )
+    neighbour_radius_um: Length | None = Field(
+        None, description="Count the neighbours within this distance in µm; None does not"
+    )
+    max_lag_frames: int | None = Field(
+        None,
+        ge=1,
+        description="Longest lag of displacement and correlation; None takes a third of the longest tracklet",
+    )
+    min_displacement_um: float = Field(
+        0.0, ge=0, description="Tracklets that never get this far from their start fail, in µm"
+    )
+    min_track_frames: int = Field(2, ge=1, description="Tracklets that span fewer frames fail")
+    region_labels: OptionalPath = Field(
+        None,
+        description="Label image or movie of tissue regions; empty takes the inner and outer cells of notebook 10",
+    )
+    scatter_x: str = Field("directness", description="Measure along x of the scatter plot")
+    scatter_y: str = Field("mean_speed_um_per_min", description="Measure along y of the scatter plot")
+
+    def inputs(self) -> list[Path]:
+        """Return the tracks, the regions, and the distances of notebook 10 where they are there."""
+        distances = self.analysis_path("boundary_objects.csv")
+        return [*super().inputs(), *([distances] if distances.is_file() else [])]
+
+
+class CompareConditions(Parameters):
+    """Movies of different conditions side by side."""
+
+    step: ClassVar[str] = "13_compare_conditions"
+
+    conditions: dict[str, str] = Field(
+        {}, description="Condition of each movie of this run, by its name, such as {'movie_1': 'wild type'}"
+    )
+    cohort: OptionalPath = Field(
+        None,
+        description="Table (CSV) of movies from any runs: run_dir, movie_id, condition; in place of conditions",
+    )
+    metrics: list[str] = Field(
+        ["mean_speed_um_per_min", "directness", "mean_distance_um", "peak_period_s"],
+        min_length=1,
+        description="Measures to compare: columns of the tracklet tables of notebooks 10 to 12; those not there are left out",
+    )
+    unit: Literal["auto", "movie", "cell"] = Field(
+        "auto",
+        description="What counts as one observation; 'auto' takes movies where each condition has three",
+    )
+    test: Literal["auto", "welch", "mann_whitney"] = Field(
+        "auto", description="'auto' takes Welch's t-test for movies, Mann-Whitney's for cells"
+    )
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap")
+
+    def inputs(self) -> list[Path]:
+        """Return the table of movies, and the analyses of this run's."""
+        found = [self.cohort] if self.cohort else []
+        for movie in self.conditions:
+            found += sorted(self.path("movies", movie, "analysis").glob("*_tracklets.csv"))
+        return found

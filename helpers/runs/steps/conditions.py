@@ -1,0 +1,59 @@
+"""Notebook 13: which movies are compared, and what is written about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from helpers.analysis import cohort
+from helpers.data.atomic import atomic_path
+from helpers.errors import InputError
+from helpers.runs.parameters import CompareConditions
+
+
+def open_cohort(p: CompareConditions) -> pd.DataFrame:
+    """Read the tracklets of all movies.
+
+    Raises
+    ------
+    InputError
+        If neither a table nor conditions name any movies, or one of them is not analysed yet.
+    """
+    if p.cohort:
+        movies = pd.read_csv(p.cohort)
+        if "run_dir" in movies:
+            movies["run_dir"] = [str(p.cohort.parent / folder) for folder in movies["run_dir"]]
+        return cohort.read_cohort(movies)
+    if not p.conditions:
+        raise InputError("conditions", {}, "name the condition of each movie, or a table cohort")
+    movies = pd.DataFrame({"movie_id": list(p.conditions), "condition": list(p.conditions.values())})
+    return cohort.read_cohort(movies.assign(run_dir=str(p.run_dir)))
+
+
+def compare_conditions(p: CompareConditions, table: pd.DataFrame) -> list[cohort.Comparison]:
+    """Compare each measure that is there.
+
+    Raises
+    ------
+    InputError
+        If none of them is.
+    """
+    known = cohort.measures(table)
+    chosen = [name for name in p.metrics if name in known]
+    if not chosen:
+        raise InputError("metrics", p.metrics, f"none is in the tables; these are: {', '.join(known)}")
+    return [cohort.compare(table, name, unit=p.unit, test=p.test, seed=p.seed) for name in chosen]
+
+
+def write_comparisons(p: CompareConditions, found: list[cohort.Comparison]) -> dict[str, Any]:
+    """Write the values, groups, tests and sentences; return what ``done.json`` keeps."""
+    folder = p.path("cohort")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("values", "groups", "pairs"):
+        tables = [getattr(comparison, name).assign(metric=comparison.metric) for comparison in found]
+        with atomic_path(folder / f"{name}.csv") as temporary:
+            pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
+    with atomic_path(folder / "comparison.txt") as temporary:
+        temporary.write_text("\n\n".join(comparison.words for comparison in found) + "\n", encoding="utf-8")
+    return {comparison.metric: comparison.words for comparison in found}

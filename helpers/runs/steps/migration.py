@@ -1,0 +1,125 @@
+"""Notebook 12: in which regions cells move, how far they wander, and how often they divide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.analysis import boundary, diffusion, divisions, migration
+from helpers.data.movies import Movie
+from helpers.errors import InputError
+from helpers.runs.parameters import AnalyzeMigration
+from helpers.tracking.tracks import Tracks
+
+
+def with_regions(p: AnalyzeMigration, tracks: Tracks) -> tuple[pd.DataFrame | None, str]:
+    """Return the region of each object (with the distances of notebook 10, where it ran), and where it is from.
+
+    Raises
+    ------
+    InputError
+        If the region labels end before the movie, or the distances are of other tracks.
+    """
+    if p.region_labels:
+        return _named_regions(p.region_labels, tracks), f"the regions of {p.region_labels.name}"
+    path = p.analysis_path("boundary_objects.csv")
+    if not path.is_file():
+        return None, "no regions: run notebook 10 first, or name region_labels"
+    distances = pd.read_csv(path)
+    if distances["id"].tolist() != tracks.objects["id"].tolist():
+        raise InputError(str(path), "distances of other tracks", "run notebook 10 again")
+    return distances, "the inner and outer cells of notebook 10"
+
+
+def _named_regions(path: Path, tracks: Tracks) -> pd.DataFrame:
+    movie = Movie.open(path)
+    size = movie.voxel_size or tracks.voxel_size
+    if size is None:
+        raise InputError("voxel_size_um", None, f"{path} does not say it; give [z, y, x] in µm")
+    frames = tracks.objects["frame"].to_numpy()
+    if movie.n_frames > 1 and frames.max(initial=0) >= movie.n_frames:
+        raise InputError(
+            "region_labels", f"{movie.n_frames} frames", f"the tracks reach frame {frames.max()}"
+        )
+    at = np.rint(tracks.objects[["z", "y", "x"]].to_numpy(float) / size).astype(int)
+    at = np.clip(at, 0, np.array(movie.shape[-3:]) - 1)
+    region = np.zeros(len(at), int)
+    for t in np.unique(frames):
+        here = frames == t
+        region[here] = movie.frame(int(t) if movie.n_frames > 1 else 0)[tuple(at[here].T)]
+    names = np.where(region > 0, [f"region {number}" for number in region], "no region")
+    return pd.DataFrame({"id": tracks.objects["id"], "region": names})
+
+
+def measure(
+    p: AnalyzeMigration, tracks: Tracks, regions: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure all steps, and bring those of each tracklet together."""
+    steps = migration.measure_steps(
+        tracks, remove_drift=p.remove_drift, neighbour_radius=p.neighbour_radius_um
+    )
+    if regions is not None:
+        steps["region"] = regions["region"].to_numpy()
+    tracklets = migration.measure_tracklets(tracks, steps)
+    for name in (p.scatter_x, p.scatter_y):
+        if name not in tracklets or not pd.api.types.is_numeric_dtype(tracklets[name]):
+            numeric = [c for c in tracklets if pd.api.types.is_numeric_dtype(tracklets[c])]
+            raise InputError("scatter_x, scatter_y", name, f"one of {', '.join(numeric)}")
+    return steps, tracklets
+
+
+def measure_divisions(tracks: Tracks, regions: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure each division, and the rates of all cells, of each region and of each generation."""
+    distances = regions if regions is not None and "inward_z" in regions else None
+    rates = [divisions.division_rates(tracks).assign(by="all cells")]
+    generation = pd.Series(tracks.generations[tracks.tracklet_ids])
+    rates.append(
+        divisions.division_rates(tracks, "generation " + generation.astype(str)).assign(by="generation")
+    )
+    if regions is not None:
+        rates.append(divisions.division_rates(tracks, regions["region"]).assign(by="region"))
+    return divisions.measure_divisions(tracks, distances), pd.concat(rates, ignore_index=True)
+
+
+def measure_wandering(
+    p: AnalyzeMigration, tracks: Tracks, steps: pd.DataFrame, tracklets: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Displacement and correlation over time for all cells, each generation and each region, and the fits."""
+    if p.remove_drift:
+        moved = tracks.objects.assign(**{axis: steps[axis].to_numpy() for axis in "zyx"})
+        tracks = Tracks(moved, tracks.links, tracks.voxel_size, tracks.frame_interval)
+    groups: list[pd.Series | None] = [None]
+    number = tracklets["tracklet_id"]
+    if tracklets["generation"].nunique() > 1:
+        groups.append(pd.Series(("generation " + tracklets["generation"].astype(str)).to_numpy(), number))
+    if "region" in tracklets and tracklets["region"].nunique() > 1:
+        groups.append(pd.Series(tracklets["region"].to_numpy(), number))
+    msd = [diffusion.mean_squared_displacement(tracks, group=g, max_lag=p.max_lag_frames) for g in groups]
+    correlation = [
+        diffusion.velocity_autocorrelation(tracks, group=g, max_lag=p.max_lag_frames) for g in groups
+    ]
+    displacement = pd.concat(msd, ignore_index=True)
+    dimension = 2 if boundary.is_planar(tracks) else 3
+    return {
+        "migration_msd": displacement,
+        "migration_msd_fits": diffusion.fit_msd(displacement, dimension),
+        "migration_velocity_correlation": pd.concat(correlation, ignore_index=True),
+    }
+
+
+def results(
+    tracklets: pd.DataFrame, passing: pd.DataFrame, found: pd.DataFrame, fits: pd.DataFrame
+) -> dict[str, Any]:
+    """Return what ``done.json`` keeps of notebook 12."""
+    every = fits[fits["group"] == "all"]
+    return {
+        "tracklets": len(tracklets),
+        "passing": len(passing),
+        "divisions": len(found),
+        "median_speed_um_per_min": float(tracklets["mean_speed_um_per_min"].median()),
+        "median_directness": float(tracklets["directness"].median()),
+        "msd_fit": every.drop(columns="group").iloc[0].to_dict() if len(every) else {},
+    }

@@ -1,0 +1,136 @@
+"""Notebook 11: which intensities are analysed, and what the rhythms are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.analysis import boundary, spectrum
+from helpers.data.label_movies import LabelMovie
+from helpers.data.movies import Movie
+from helpers.errors import InputError
+from helpers.progress import progress
+from helpers.runs.parameters import AnalyzeIntensitySpectrum
+from helpers.tracking.objects import measure
+from helpers.tracking.tracks import Tracks
+
+#: Copies of each tracklet's times that are filled with white noise, to count false rhythms.
+_NOISE_COPIES = 10
+
+
+def measured_intensity(p: AnalyzeIntensitySpectrum, tracks: Tracks) -> Tracks:
+    """Return the tracks with the intensities of another movie or channel, where one is named.
+
+    Raises
+    ------
+    InputError
+        If the labels are missing, or the tracks have no labels to find the cells by.
+    """
+    if p.intensity_movie is None:
+        return tracks
+    if not p.labels_path().exists():
+        raise InputError(
+            "labels", str(p.labels_path()), "intensities are measured in labels: name the label movie"
+        )
+    if "label" not in tracks.objects:
+        raise InputError(
+            "tracks", list(tracks.objects), "the column label is needed to find the cells in the labels"
+        )
+    labels, movie = LabelMovie.open(p.labels_path()), Movie.open(p.intensity_movie)
+    if labels.shape[-3:] != movie.shape[-3:] or movie.n_frames < labels.shape[0]:
+        raise InputError("intensity_movie", movie.shape, f"the labels are of shape {labels.shape}")
+    size = tracks.voxel_size or labels.voxel_size
+    frames = [
+        measure(labels.frame(t), movie.frame(t, p.channel), voxel_size=size, frame=t)
+        for t in progress(range(labels.shape[0]), desc="Intensities", unit="frame")
+    ]
+    found = pd.concat(frames, ignore_index=True)
+    columns = [name for name in found if str(name).startswith("intensity_")]
+    kept = tracks.objects.drop(columns=[name for name in columns if name in tracks.objects])
+    joined = kept.merge(
+        found[["frame", "label", *columns]], on=["frame", "label"], how="left", validate="many_to_one"
+    )
+    return Tracks(joined, tracks.links, tracks.voxel_size, tracks.frame_interval)
+
+
+def shown_labels(p: AnalyzeIntensitySpectrum) -> Path | None:
+    """Return the label movie to show, or None where there is none."""
+    path = p.labels_path()
+    return path if path.exists() and (p.labels or p.tracks is None) else None
+
+
+def settings_of(p: AnalyzeIntensitySpectrum) -> spectrum.SpectrumSettings:
+    """Return the settings in the library's words."""
+    names = ("detrend", "window", "zero_padding", "method", "min_periods", "max_frequency_hz", "significance", "n_permutations", "significance_level", "seed")  # fmt: skip
+    return spectrum.SpectrumSettings(column=p.intensity_column, **{name: getattr(p, name) for name in names})
+
+
+def noise_called_rhythmic(tracks: Tracks, settings: spectrum.SpectrumSettings) -> float:
+    """Return the share of tracklets that would be called rhythmic if their intensities were white noise.
+
+    Every tracklet keeps its length and gaps; its values are drawn anew, `_NOISE_COPIES` times.
+    """
+    rng = np.random.default_rng([settings.seed, 1])
+    known = np.isfinite(tracks.objects[settings.column].to_numpy(float))
+    called = []
+    for _ in progress(range(_NOISE_COPIES), desc="White noise", unit="copy"):
+        noise = np.where(known, rng.normal(size=len(known)), np.nan)
+        copy = Tracks(
+            tracks.objects.assign(**{settings.column: noise}), tracks.links, None, tracks.frame_interval
+        )
+        table = spectrum.measure_spectra(copy, settings).tracklets
+        called.append(table.loc[table["reason"] == "", "rhythmic"])
+    every = pd.concat(called)
+    return float(every.mean()) if len(every) else np.nan
+
+
+def compare_with_truth(
+    p: AnalyzeIntensitySpectrum, tracks: Tracks, spectra: spectrum.Spectra
+) -> pd.DataFrame | None:
+    """Compare the peaks with known rhythms; None where there are none."""
+    folder = p.truth_tracks
+    if folder is None or not (folder / "cells.csv").is_file() or not (folder / "objects.csv").is_file():
+        return None
+    cells, objects = pd.read_csv(folder / "cells.csv"), pd.read_csv(folder / "objects.csv")
+    if not {"id", "rhythmic", "frequency_hz"} <= set(cells) or "label" not in objects:
+        return None
+    placed = tracks.objects.assign(distance_um=0.0)
+    reach = boundary.cell_diameter(tracks.objects) / 2
+    pairs = boundary.distance_errors(placed, objects.assign(distance_um=0.0), reach)
+    row = pd.Series(np.arange(len(tracks.objects)), index=tracks.objects["id"])
+    tracklet = pd.Series(tracks.tracklet_ids[row[pairs["id"]].to_numpy()])
+    true = objects["label"].to_numpy()[pairs["true_row"].to_numpy(int)]
+    # A tracklet is the cell that it follows for most of its length.
+    votes = pd.DataFrame({"tracklet": tracklet, "cell": true}).groupby(["tracklet", "cell"]).size()
+    length = np.bincount(tracks.tracklet_ids, minlength=tracks.n_tracklets)
+    best = votes.groupby(level=0).idxmax()
+    cell_of = np.full(tracks.n_tracklets, np.nan)
+    for number, (_, cell) in best.items():
+        if votes[(number, cell)] > length[int(number)] / 2:  # type: ignore[call-overload]
+            cell_of[int(number)] = cell  # type: ignore[call-overload]
+    return spectrum.compare_with_truth(spectra, cells, cell_of)
+
+
+def results(spectra: spectrum.Spectra, compared: pd.DataFrame | None, false_rhythms: float) -> dict[str, Any]:
+    """Return what ``done.json`` keeps of notebook 11."""
+    rows = spectra.tracklets
+    found: dict[str, Any] = {
+        "tracklets": len(rows),
+        "spectra": int((rows["reason"] == "").sum()),
+        "without_spectrum": rows.loc[rows["reason"] != "", "reason"].value_counts().to_dict(),
+        "rhythmic": int(rows["rhythmic"].sum()),
+        "median_period_s": float(rows.loc[rows["rhythmic"].astype(bool), "peak_period_s"].median()),
+        "false_rhythms": false_rhythms,
+    }
+    if compared is not None:
+        shown = compared[compared["rhythmic"] & compared["long_enough"]]
+        noise = compared[~compared["rhythmic"]]
+        found["frequency_recovered"] = float(shown["recovered"].mean()) if len(shown) else np.nan
+        found["tracklets_of_three_periods"] = len(shown)
+        found["cells_without_rhythm_called_rhythmic"] = (
+            float(noise["called_rhythmic"].mean()) if len(noise) else np.nan
+        )
+    return found

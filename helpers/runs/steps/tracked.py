@@ -1,0 +1,81 @@
+"""What notebooks 10 to 12 share: tracks are read, shown on their movie, and described in tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from helpers.data.atomic import atomic_path
+from helpers.data.label_movies import LabelMovie
+from helpers.data.movies import Movie
+from helpers.errors import InputError
+from helpers.runs.parameters.analysis import TrackedMovie
+from helpers.tracking.formats import ctc, geff, table, trackmate
+from helpers.tracking.tracks import Tracks
+from helpers.view.animation import animate
+
+
+def open_tracks(p: TrackedMovie) -> Tracks:
+    """Read the tracks, in any format, with the voxel size and frame interval that the parameters give them.
+
+    Raises
+    ------
+    InputError
+        If there are none, or their format is not known.
+    """
+    path = p.tracks_path()
+    if not path.exists():
+        raise InputError("tracks", str(path), "there are no such tracks; run notebook 08, or name your own")
+    if path.suffix == ".xml":
+        tracks = trackmate.read(path)
+    elif path.suffix == ".geff":
+        tracks = geff.read(path)
+    elif path.is_dir() and not (path / "objects.csv").is_file():
+        tracks = ctc.read(path, voxel_size=p.voxel_size_um or (1.0, 1.0, 1.0))
+    else:
+        tracks = table.read(path)
+    return Tracks(
+        tracks.objects,
+        tracks.links,
+        p.voxel_size_um or tracks.voxel_size,
+        p.frame_interval_s or tracks.frame_interval,
+    )
+
+
+def background(p: TrackedMovie, tracks: Tracks) -> np.ndarray:
+    """Return what to draw cells on: the first frame of the raw movie, of its labels, or black."""
+    if p.raw:
+        return Movie.open(p.raw).frame(0)
+    labels = p.movie_path("labels.zarr")
+    if p.tracks is None and labels.exists():
+        return (LabelMovie.open(labels).frame(0) > 0).astype(np.float32)
+    size = np.array(tracks.voxel_size or (1.0, 1.0, 1.0))[1:]
+    reach = tracks.objects[["y", "x"]].to_numpy(float).max(axis=0, initial=0) / size
+    return np.zeros(tuple(np.ceil(reach).astype(int) + 2), np.float32)
+
+
+def write_tables(p: TrackedMovie, tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Write tables into the movie's folder of analyses; return their names."""
+    folder = p.analysis_path()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in tables.items():
+        with atomic_path(folder / f"{name}.csv") as temporary:
+            content.to_csv(temporary, index=False)
+    return [f"analysis/{name}.csv" for name in tables]
+
+
+def write_animation(p: TrackedMovie, tracks: Tracks, name: str, color_by: str) -> list[str]:
+    """Write an animation of the movie with its tracks into the folder of analyses; return its name, if any."""
+    kind = getattr(p, "animation", "none")
+    if kind == "none" or tracks.voxel_size is None:
+        return []
+    labels = p.movie_path("labels.zarr")
+    movie = Movie.open(p.raw) if p.raw else None
+    animate(
+        p.analysis_path(f"{name}.{kind}"),
+        movie,
+        tracks,
+        labels=LabelMovie.open(labels) if p.tracks is None and labels.exists() else None,
+        color_by=color_by,
+    )
+    return [f"analysis/{name}.{kind}"]
