@@ -273,6 +273,7 @@ def _hint(path: Path) -> str:
         "training.npz": "; notebook 01 makes it",
         "dataset.json": "; notebook 01 makes it",
         "thresholds.json": "; notebook 04 makes it",
+        "tracks.csv": "; notebook 08 makes it",
         "cellpose_model": "; train it with notebook 03 (train_cellpose), or name a model",
         "weights_best.h5": "; train the network first (02_train_denoiser or 03_train_segmentation)",
     }
