@@ -280,11 +280,12 @@ def load(model: str | Path, *, second_channel: bool = False, gpu: bool = True) -
         )  # fmt: skip
     from cellpose import models
 
+    kind: Any = models.CellposeModel
     try:
         if version >= (4,):
-            network = models.CellposeModel(gpu=gpu, pretrained_model=str(path))
+            network = kind(gpu=gpu, pretrained_model=str(path))
         else:
-            network = models.CellposeModel(
+            network = kind(
                 gpu=gpu,
                 pretrained_model=str(path),
                 nchan=n_channels or 2,
