@@ -48,7 +48,8 @@ def filter_objects(
         missing value is not.
     mask : ndarray or movie, optional
         Tissue or region of interest, non-zero inside: (Z, Y, X) or (Y, X) for all frames, (T, Z, Y, X) or
-        anything with ``.frame(t)`` for each. An object is inside if the voxel at its position is.
+        anything with ``.frame(t)`` for each. An object is inside if the voxel at its position is; one plane
+        holds for all z.
     voxel_size : sequence of float, optional
         (z, y, x) in µm; needed with `mask`.
 
@@ -96,6 +97,8 @@ def inside_mask(objects: pd.DataFrame, mask: Any, voxel_size: Sequence[float] | 
         if stack.ndim != 3:
             raise InputError("mask", stack.shape, "a mask is (Z, Y, X), (Y, X) or one of these per frame")
         at = voxel[rows]
+        if len(stack) == 1:
+            at = at * (0, 1, 1)
         within = ((at >= 0) & (at < stack.shape)).all(axis=1)
         inside[rows[within]] = stack[tuple(at[within].T)] != 0
     return inside
@@ -164,9 +167,9 @@ def filter_tracks(
     for name, window in (("first", starts), ("last", ends)):
         low, high = window or (None, None)
         if low is not None:
-            demand(summary[name] >= low, f"{name} frame < {low}")
+            demand(summary[name] >= low, f"{name} frame < {low:g}")
         if high is not None:
-            demand(summary[name] <= high, f"{name} frame > {high}")
+            demand(summary[name] <= high, f"{name} frame > {high:g}")
     if min_quality is not None:
         quality = _column(tracks.objects, quality_column).groupby(group).mean()
         demand(quality >= min_quality, f"mean {quality_column} < {min_quality:g}")
@@ -262,6 +265,14 @@ def _groups(tracks: Tracks) -> np.ndarray:
     lone = ids < 0
     ids[lone] = tracks.n_tracks + np.arange(lone.sum())
     return ids
+
+
+def track_summary(tracks: Tracks) -> pd.DataFrame:
+    """Return a row per track, then per lone object: ``n`` objects, ``first`` and ``last`` frame, ``displacement``.
+
+    The displacement is that of `filter_tracks`, in µm.
+    """
+    return _summary(tracks)[1]
 
 
 def _summary(tracks: Tracks) -> tuple[np.ndarray, pd.DataFrame]:

@@ -96,7 +96,8 @@ def link_overlap(
     Raises
     ------
     InputError
-        No voxel size, frames of different shapes, labels that are not integers, parameters out of range.
+        No voxel size, frames of different shapes, labels that are not integers, parameters out of range, objects
+        whose label is not in their frame.
     """
     parameters = OverlapParameters(min_iou=min_iou, scale_factor=scale_factor, min_fraction=min_fraction)
     if voxel_size is None:
@@ -168,6 +169,7 @@ def _objects_and_pairs(
     parts: list[pd.DataFrame] = []
     before: Frame | None = None
     n_objects = 0
+    t = -1
     for t, labels in enumerate(checked_frames(frames)):
         if given is None:
             from helpers.tracking.objects import measure
@@ -181,9 +183,16 @@ def _objects_and_pairs(
         else:
             table = given[given["frame"] == t]
         now = Frame.of(labels, table["label"].to_numpy(np.int64), table["id"].to_numpy(np.int64), scale)
+        if (now.sizes == 0).any() and scale >= 1:
+            lost = table.loc[table["id"].isin(now.ids[now.sizes == 0]), "label"]
+            raise InputError(
+                "objects.label", lost[:5].tolist(), f"these labels are not in frame {t} of the movie"
+            )
         if before is not None:
             parts.append(_overlaps(before, now))
         before = now
+    if given is not None and len(given) and given["frame"].max() > t:
+        raise InputError("frames", f"{t + 1} frames", f"the objects reach frame {given['frame'].max()}")
     if given is None:
         filled = [table for table in tables if len(table)] or tables[:1]
         given = pd.concat(filled, ignore_index=True) if filled else _no_objects()

@@ -316,6 +316,8 @@ def _challenge(predicted: Tracks, truth: Tracks, pairs: pd.DataFrame) -> dict[st
     # py-ctcmetrics looks labels up in these by bisection, so they ascend.
     present_true = _per_frame(true_labels, truth.objects["frame"].to_numpy(), n_frames, ascending=True)
     present = _per_frame(labels, predicted.objects["frame"].to_numpy(), n_frames, ascending=True)
+    if len(truth.links) == 0:  # py-ctcmetrics cannot count without a link
+        return {"TRA": np.nan, "SEG": seg(present_true, ious)}
     counts = count_acyclic_graph_correction_operations(
         true_table, table, present_true, present, mapped_true, mapped
     )

@@ -225,13 +225,18 @@ class Tracks:
     # ---- tables --------------------------------------------------------------------------------------
 
     def annotated(self) -> pd.DataFrame:
-        """Return ``objects`` with ``track_id``, ``tracklet_id``, ``generation`` and ``lineage`` columns."""
+        """Return ``objects`` with ``track_id``, ``tracklet_id``, ``generation``, ``lineage`` and ``divides``.
+
+        ``divides`` is whether any cell of the object's track does.
+        """
         tracklet = self.tracklet_ids
+        dividing = np.unique(self.track_ids[self.out_degree > 1])
         return self.objects.assign(
             track_id=self.track_ids,
             tracklet_id=tracklet,
             generation=self.generations[tracklet],
             lineage=self.lineages[tracklet],
+            divides=np.isin(self.track_ids, dividing),
         )
 
     def subset(self, keep: np.ndarray) -> Tracks:

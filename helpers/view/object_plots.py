@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers.errors import InputError
+from helpers.view.ground import Ground
 from helpers.view.style import OKABE_ITO, new_figure, styled
 
 
@@ -76,4 +79,55 @@ def removal_bars(*removed: pd.DataFrame, n_objects: int) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("cells, all frames together")
+    return figure
+
+
+@styled
+def removed_over_projection(
+    image: np.ndarray | None,
+    kept: pd.DataFrame,
+    *removed: pd.DataFrame,
+    voxel_size: Sequence[float] | None = None,
+) -> Figure:
+    """Show where the cells lie that each filter removed, over a maximum projection of the image.
+
+    Parameters
+    ----------
+    image : ndarray, (T, Z, Y, X), (Z, Y, X) or (Y, X), or None
+        Usually one frame; None draws on black.
+    kept : DataFrame
+        Cells that passed all filters, with ``y, x`` in µm.
+    *removed : DataFrame
+        Of the filters, with a column ``reason``; may be empty.
+    voxel_size : sequence of float, optional
+        (z, y, x) of the image in µm.
+
+    Returns
+    -------
+    Figure
+        A dot for each cell and frame, kept ones small and grey, with a marker and a colour per filter.
+
+    Raises
+    ------
+    InputError
+        If the image has no voxel size.
+    """
+    gone = pd.concat(
+        [table[["y", "x", "reason"]] for table in removed if len(table)] or [kept.head(0).assign(reason="")]
+    )
+    ground = Ground.of(image, pd.concat([kept[["y", "x"]], gone[["y", "x"]]]), voxel_size)
+    figure, axes = ground.draw()
+    y, x = ground.pixels(kept).T
+    axes.plot(x, y, ".", color="0.75", markersize=2.5, label=f"kept: {len(kept)}", gid="kept")
+    colors = [
+        OKABE_ITO[name] for name in ("vermillion", "sky", "orange", "purple", "green", "yellow", "blue")
+    ]
+    for k, (reason, cells) in enumerate(gone.groupby("reason", sort=False)):
+        y, x = ground.pixels(cells).T
+        axes.plot(
+            x, y, "XsD^vPo"[k % 7], color=colors[k % 7], markersize=4.5, markeredgecolor="white",
+            markeredgewidth=0.3, label=f"{reason}: {len(cells)}", gid=str(reason),
+        )  # fmt: skip
+    ground.frame(axes)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure

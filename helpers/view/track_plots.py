@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,8 @@ import pandas as pd
 
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
-from helpers.view.planes import draw_raw
-from helpers.view.style import OKABE_ITO, label_colors, new_figure, pixel_size, styled
+from helpers.view.ground import Ground
+from helpers.view.style import OKABE_ITO, label_colors, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,16 +101,16 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
 
 @styled
 def tracks_over_projection(
-    image: np.ndarray, tracks: Tracks, *, color_by: str = "track", title: str = ""
+    image: np.ndarray | None, tracks: Tracks, *, color_by: str = "track", title: str = ""
 ) -> Figure:
     """Draw the paths of cells over a maximum projection of the image.
 
     Parameters
     ----------
-    image : ndarray, (T, Z, Y, X), (Z, Y, X) or (Y, X)
-        Its brightest voxel along everything but y and x is shown; usually one frame.
+    image : ndarray, (T, Z, Y, X), (Z, Y, X) or (Y, X), or None
+        Its brightest voxel along everything but y and x is shown; usually one frame. None draws on black.
     tracks : Tracks
-        With a voxel size, by which µm are put on pixels.
+        With a voxel size, by which µm are put on pixels; without an image it is not needed.
     color_by : str
         ``"track"``, ``"generation"``, or a numeric column of ``tracks.objects``, averaged over each link's two ends.
 
@@ -121,27 +122,15 @@ def tracks_over_projection(
     Raises
     ------
     InputError
-        If the voxel size is missing or there is no such column.
+        If the image has no voxel size or there is no such column.
     """
     import matplotlib
     from matplotlib.collections import LineCollection
     from matplotlib.colors import ListedColormap
 
-    size = pixel_size(tracks.voxel_size)
-    if size is None:
-        raise InputError(
-            "tracks.voxel_size", None, "(z, y, x) in µm, to put the tracks on the image's pixels"
-        )
-    if np.ndim(image) < 2:
-        raise InputError("image", f"shape {np.shape(image)}", "an image with y and x")
-    projection = np.asarray(image).reshape(-1, *np.shape(image)[-2:]).max(axis=0)
-    height, width = projection.shape
-    ratio = height * size[0] / (width * size[1])
-    shown = min(4.6, 5.6 / ratio)
-    figure = new_figure(shown + 1.3, shown * ratio + 0.8)
-    axes = figure.subplots()
-    draw_raw(axes, projection, voxel_size=tracks.voxel_size, title=title, dim=1.6)
-    position = tracks.objects[["y", "x"]].to_numpy(float) / size
+    ground = Ground.of(image, tracks.objects, tracks.voxel_size)
+    figure, axes = ground.draw(title)
+    position = ground.pixels(tracks.objects)
     segments = position[tracks.link_rows][..., ::-1]
     paths = LineCollection(list(segments), linewidths=1.2, capstyle="round", gid="links")
     objects = tracks.annotated()
@@ -163,14 +152,18 @@ def tracks_over_projection(
     axes.add_collection(paths, autolim=False)
     ends = tracks.out_degree == 0
     axes.plot(position[ends, 1], position[ends, 0], ".", color="white", markersize=3, gid="last seen")
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
+    ground.frame(axes)
     return figure
 
 
 @styled
 def link_errors(
-    table: pd.DataFrame, *, n_frames: int | None = None, frame_interval: float | None = None
+    table: pd.DataFrame,
+    *,
+    n_frames: int | None = None,
+    frame_interval: float | None = None,
+    image: np.ndarray | None = None,
+    voxel_size: Sequence[float] | None = None,
 ) -> Figure:
     """Show when and where links are wrong.
 
@@ -182,6 +175,10 @@ def link_errors(
         Length of the movie, so that frames without errors show as such.
     frame_interval : float, optional
         Seconds, to label the time axis.
+    image : ndarray, (T, Z, Y, X), (Z, Y, X) or (Y, X), optional
+        Shown under the places of the errors, its brightest voxel along everything but y and x; usually one frame.
+    voxel_size : sequence of float, optional
+        (z, y, x) of `image` in µm.
 
     Returns
     -------
@@ -191,7 +188,7 @@ def link_errors(
     Raises
     ------
     InputError
-        If columns are missing.
+        If columns are missing, or the image has no voxel size.
     """
     if missing := [name for name in ("frame", "y", "x", "kind") if name not in table]:
         raise InputError("table", missing, "these columns too, as `wrong_links` gives them")
@@ -230,8 +227,12 @@ def link_errors(
         second.set_xlabel(f"time ({unit})")
     where.set_xlabel("x (µm)")
     where.set_ylabel("y (µm)")
-    where.set_aspect("equal", adjustable="datalim")
-    where.invert_yaxis()
+    if image is None:
+        where.set_aspect("equal", adjustable="datalim")
+        where.invert_yaxis()
+    else:
+        ground = Ground.of(image, table, voxel_size)
+        where.imshow(ground.image, cmap="gray", extent=ground.extent(), alpha=0.45)
     if kinds:
         handles, labels = where.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)

@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.data.movies import LabelMovie, write_movie
+from helpers.data.movies import LabelMovie, Movie, write_movie
 from helpers.errors import InputError
-from helpers.runs.parameters import Track
+from helpers.runs.parameters import EvaluateTracking, Track
+from helpers.runs.run import Run
 from helpers.runs.steps import tracking as step
+from helpers.tracking.formats import table
+from helpers.tracking.kalman import AdvancedKalmanParameters
+from helpers.tracking.linking import LapParameters
+from helpers.view.object_plots import removed_over_projection
+from helpers.view.track_plots import lineage_tree, tracks_over_projection
 
 VOXEL = (1.0, 1.0, 1.0)
 
@@ -94,3 +100,166 @@ def test_the_files_are_written(folder: Path) -> None:
 def test_a_missing_table_names_the_parameter(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^objects = .*no such table"):
         step.open_cells(Track.checked({"run_dir": tmp_path, "movie_id": "m"}))
+
+
+def test_a_table_alone_goes_through_the_whole_notebook_and_opens_no_image(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("an image was opened")
+
+    for kind in (Movie, LabelMovie):
+        monkeypatch.setattr(kind, "open", refuse)
+    bare = pd.read_csv(folder / "objects.csv")[["frame", "z", "y", "x"]]
+    bare = bare.assign(y=bare["y"] + 9e6, x=bare["x"] - 4e5)
+    bare.to_csv(folder / "bare.csv", index=False)
+    p = Track.checked({"run_dir": folder, "movie_id": "m", "objects": folder / "bare.csv"})
+    cells, left_out = step.keep_cells(step.open_cells(p), p)
+    tracks, removed = step.keep_tracks(step.track(cells, p), cells, p)
+    assert cells.voxel_size is None and step.background(cells, p) is None
+    removed_over_projection(None, tracks.objects, left_out, removed).canvas.draw()
+    lineage_tree(step.apart(tracks)[1]).canvas.draw()
+    for color_by in ("track", "generation", step.first_feature(tracks, p)):
+        tracks_over_projection(None, tracks, color_by=color_by).canvas.draw()
+    assert set(step.write_all(tracks, cells, p)) == {"tracks.csv", "tracks.xml", "tracks.geff"}
+    assert len(table.read(folder / "movies" / "m" / "tracks.csv").links) == 4
+
+
+def test_linking_parameters_reach_the_tracker() -> None:
+    weights = {"volume_um3": 0.5}
+    options = {
+        "alternative_linking_cost_factor": 1.5, "cutoff_percentile": 0.8, "gap_closing_penalties": {"a": 1},
+        "splitting_penalties": {"b": 2}, "merging_penalties": {"c": 3},
+    }  # fmt: skip
+    p = Track.checked(
+        {
+            "max_distance_um": 7, "penalties": weights, "overlap_weight": 2, "gap_closing_max_distance_um": 9,
+            "max_frame_gap": 4, "splitting_max_distance_um": 5, "merging_max_distance_um": 3, "lap_options": options,
+        }
+    )  # fmt: skip
+    expected = LapParameters(
+        max_distance=7, penalties=weights, overlap_weight=2, alternative_linking_cost_factor=1.5,
+        cutoff_percentile=0.8, gap_closing_max_distance=9, max_frame_gap=4, splitting=True,
+        gap_closing_penalties={"a": 1}, splitting_penalties={"b": 2}, merging_penalties={"c": 3},
+        splitting_max_distance=5, merging=True, merging_max_distance=3,
+    )  # fmt: skip
+    assert step.tracker_parameters(p) == expected
+    kalman = step.tracker_parameters(p.model_copy(update={"tracker": "advanced_kalman"}))
+    assert isinstance(kalman, AdvancedKalmanParameters)
+    assert kalman.segments.splitting_penalties == {"b": 2} and kalman.penalties == weights
+    assert step.tracker_parameters(Track.checked({})) == LapParameters()
+    alone = step.tracker_parameters(Track.checked({"gap_closing_max_distance_um": None}))
+    assert alone == LapParameters(gap_closing=False)
+    with pytest.raises(InputError, match="lap_options"):
+        Track.checked({"lap_options": {"cutoff": 0.8}})
+
+
+def test_the_overlap_is_a_term_of_the_cost(folder: Path) -> None:
+    plain, weighted = _track(folder), _track(folder, overlap_weight=2.0)
+    cells = step.open_cells(plain)
+    ratio = step.track(cells, weighted).links["cost"] / step.track(cells, plain).links["cost"]
+    # Cells of 4 and 3 voxels along x move by one: IoU 3/5 and 2/4.
+    assert sorted(set(ratio.round(9))) == pytest.approx([(1 + 3 * 0.4) ** 2, (1 + 3 * 0.5) ** 2])
+
+
+@pytest.mark.parametrize(
+    ("filters", "reason"),
+    [
+        ({"min_track_frames": 4}, "frames < 4"),
+        ({"track_filters": {"min_displacement_um": 2.5}}, "displacement < 2.5 µm"),
+        ({"track_filters": {"latest_start_frame": 0}}, "first frame > 0"),
+        ({"track_filters": {"earliest_end_frame": 3}}, "last frame < 3"),
+        ({"track_filters": {"min_quality": 0.5}}, "mean quality < 0.5"),
+        ({"tissue_mask": "roi.ome.tif"}, "never inside the tissue"),
+    ],
+)
+def test_each_filter_of_tracks_says_what_it_removed(folder: Path, filters: dict, reason: str) -> None:
+    if "tissue_mask" in filters:
+        filters = {"tissue_mask": folder / filters["tissue_mask"]}
+    p = _track(folder, max_distance_um=5.0, **filters)
+    cells = step.open_cells(p)
+    if "latest_start_frame" in str(filters):
+        cells = step.Cells(cells.objects.assign(frame=cells.objects["frame"] + 1), None, VOXEL, 60.0)
+    tracks, removed = step.keep_tracks(step.track(cells, p), cells, p)
+    assert set(removed["reason"]) == {reason}
+    assert len(tracks.objects) + len(removed) == 6 and len(removed) >= 3
+    assert step.counts(removed)["cells"].to_dict() == {reason: len(removed)}
+
+
+def test_short_daughters_are_removed_in_seconds(folder: Path) -> None:
+    rows = [(0, 0.0), (1, 0.0), (2, -1.0), (2, 2.0), (3, -1.0), (4, -1.0)]
+    objects = pd.DataFrame(rows, columns=["frame", "x"]).assign(z=0.0, y=0.0)
+    objects.to_csv(folder / "t.csv", index=False)
+    given = {"objects": folder / "t.csv", "labels": None, "frame_interval_s": 30.0}
+    links = pd.DataFrame({"source": [0, 1, 1, 2, 4], "target": [1, 2, 3, 4, 5]})
+    for seconds, n in ((29.0, 0), (30.0, 1), (90.0, 4)):
+        p = _track(folder, **given, min_tracklet_s=seconds)
+        cells = step.open_cells(p)
+        tracks, removed = step.keep_tracks(step.Tracks(cells.objects, links, None, 30.0), cells, p)
+        assert len(removed) == n, seconds
+        dividing, others, table = step.apart(tracks)
+        assert table["divisions"].tolist() == [1 if n == 0 else 0, 0]
+        assert len(dividing.objects) + len(others.objects) == 6 - n
+
+
+def test_a_region_drawn_in_one_plane_holds_for_all(folder: Path) -> None:
+    plane = np.zeros((1, 1, 1, 20, 20), np.uint8)
+    plane[..., :10, :10] = 1
+    write_movie(folder / "plane.ome.tif", plane, voxel_size=VOXEL)
+    p = _track(folder, roi_mask=folder / "plane.ome.tif")
+    kept, left_out = step.keep_cells(step.open_cells(p), p)
+    assert set(kept.objects["label"]) == {1} and set(left_out["label"]) == {2}
+
+
+def test_a_mask_of_another_shape_is_refused(folder: Path) -> None:
+    write_movie(folder / "wide.ome.tif", np.ones((1, 1, 4, 20, 21), np.uint8), voxel_size=VOXEL)
+    p = _track(folder, roi_mask=folder / "wide.ome.tif")
+    with pytest.raises(InputError, match=r"^roi_mask = .*20, 21.*shape of the labels"):
+        step.keep_cells(step.open_cells(p), p)
+    alone = Track.checked(
+        {"run_dir": folder, "objects": folder / "objects.csv", "roi_mask": folder / "roi.ome.tif"}
+    )
+    with pytest.raises(InputError, match=r"^voxel_size_um = None"):
+        step.keep_cells(step.open_cells(alone), alone)
+
+
+def test_the_column_to_colour_by_is_checked_before_tracking(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"^color_by = 'mood': one of the columns id.*divides"):
+        step.open_cells(_track(folder, color_by="mood"))
+    p = _track(folder, color_by="surface_um2")
+    assert step.first_feature(step.track(step.open_cells(p), p), p) == "surface_um2"
+
+
+def test_a_bad_table_names_the_parameter(folder: Path) -> None:
+    (folder / "t.csv").write_text("")
+    with pytest.raises(InputError, match=r"^objects = .*CSV"):
+        step.open_cells(_track(folder, objects=folder / "t.csv"))
+    (folder / "t.csv").write_text("frame,y\n0,1\n")
+    with pytest.raises(InputError, match=r"^objects = .*missing columns \['x'\]"):
+        step.open_cells(_track(folder, objects=folder / "t.csv"))
+
+
+def test_scores_use_the_labels_and_penalties_that_were_tracked_with(folder: Path) -> None:
+    raw = np.stack([LabelMovie.open(folder / "labels.zarr").frame(t) for t in range(3)])[:, None] * 10
+    write_movie(folder / "raw.ome.tif", raw.astype(np.uint16), voxel_size=VOXEL, frame_interval=60.0)
+    given = {"movie_id": "m", "raw": folder / "raw.ome.tif", "penalties": {"intensity_mean": 1.0}}
+    p = _track(folder, **given, max_distance_um=5.0)
+    run = Run.start(p)
+    cells = step.open_cells(p)
+    tracks = step.track(cells, p)
+    step.write_all(tracks, cells, p)
+    run.finish(step.results(tracks, cells.objects.head(0).assign(reason=""), pd.DataFrame({"reason": []})))
+    table.write(tracks, folder / "truth")
+    q = EvaluateTracking.checked(
+        {
+            "run_dir": folder,
+            "movie_id": "m",
+            "truth": folder / "labels.zarr",
+            "truth_tracks": folder / "truth",
+        }
+    )
+    Run.start(q)  # every input is there, though movies/m/labels.zarr is not
+    found = {result.name: result for result in step.evaluate(q)}
+    assert found["true_labels"].scores["tra"] == found["predicted_labels"].scores["tra"] == 1.0
+    shown = step.under_errors(q, found["true_labels"])
+    assert shown["n_frames"] == 3 and shown["image"].sum() == 50

@@ -295,3 +295,13 @@ def test_two_objects_of_one_label_are_refused():
     objects = pd.DataFrame({"frame": [0, 0], "label": [1, 1], "y": 0.0, "x": 0.0})
     with pytest.raises(InputError, match=r"objects\.label"):
         link_overlap([np.ones((4, 4), int)], voxel_size=(1, 1), objects=objects)
+
+
+def test_objects_that_the_movie_does_not_show_are_refused():
+    frames = [np.array([[1, 1, 0]]), np.array([[1, 0, 0]])]
+    objects = pd.DataFrame({"frame": [0, 1], "label": [1, 2], "y": 0.0, "x": 0.0})
+    with pytest.raises(InputError, match=r"objects\.label = \[2\].*not in frame 1"):
+        link_overlap(frames, voxel_size=(1, 1), objects=objects)
+    late = objects.assign(frame=[0, 2], label=1)
+    with pytest.raises(InputError, match="reach frame 2"):
+        link_overlap(frames, voxel_size=(1, 1), objects=late)

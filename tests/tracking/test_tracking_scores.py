@@ -197,3 +197,10 @@ def test_bad_input_is_named(movie, truth):
         score(truth.subset(np.zeros(len(truth.objects), bool)), truth, movie, movie)
     with pytest.raises(InputError, match="frame_buffer"):
         score(truth, truth, movie, movie, frame_buffer=-1)
+
+
+def test_a_truth_without_any_link_is_scored_for_its_cells():
+    objects = pd.DataFrame({"frame": [0, 0], "label": [1, 2], "z": 0.0, "y": [0.0, 2.0], "x": 0.0})
+    frames = [np.array([[1], [0], [2]])]
+    found = score(Tracks(objects), Tracks(objects), frames, frames)
+    assert found["det"] == found["seg"] == 1.0 and np.isnan(found["tra_ctc"])

@@ -181,3 +181,10 @@ def test_derived_ids_agree_with_networkx(graph):
         depth[node] = max((depth[p] + (peer.out_degree(p) > 1) for p in peer.predecessors(node)), default=0)
     found = tracks.annotated().set_index("id")["generation"]
     assert {node: int(found[node]) for node in ids} == depth
+
+
+def test_every_cell_of_a_track_with_a_division_is_said_to_be_of_one(family):
+    table = family.annotated()
+    dividing = set(table.loc[table["id"].isin(family.divisions["parent"]), "track_id"])
+    assert 0 < table["divides"].sum() < len(table)
+    assert (table["divides"] == table["track_id"].isin(dividing)).all()

@@ -157,3 +157,11 @@ def test_no_wrong_links_says_so():
     assert figure.axes[0].get_title() == "no wrong links"
     with pytest.raises(InputError, match="kind"):
         link_errors(pd.DataFrame({"frame": [], "y": [], "x": []}))
+
+
+def test_errors_lie_on_the_movie_they_come_from() -> None:
+    table = pd.DataFrame({"frame": [1], "z": 0.0, "y": [4.0], "x": [6.0], "kind": ["missed link"]})
+    figure = link_errors(table, image=np.ones((2, 10, 40)), voxel_size=(1.0, 2.0, 0.5))
+    (image,) = figure.axes[1].images
+    assert list(image.get_extent()) == [-0.25, 19.75, 19.0, -1.0]
+    assert figure.axes[1].lines[0].get_xydata().tolist() == [[6, 4]]

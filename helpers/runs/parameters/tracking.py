@@ -7,12 +7,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from helpers.runs.parameters.base import OptionalPath, VoxelSize
+from helpers.runs.parameters.base import OptionalPath, OptionalText, VoxelSize
 from helpers.runs.parameters.segmentation import OneMovie
 
 Distance = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Bound = Annotated[float, Field(ge=0)] | None
+LapOption = Literal[
+    "alternative_linking_cost_factor",
+    "cutoff_percentile",
+    "gap_closing_penalties",
+    "splitting_penalties",
+    "merging_penalties",
+]
+TrackFilter = Literal["min_displacement_um", "latest_start_frame", "earliest_end_frame", "min_quality"]
 
 
 class Track(OneMovie):
@@ -30,10 +38,11 @@ class Track(OneMovie):
     )
     raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; None reads it from the labels"
+        None,
+        description="Voxel size [z, y, x] in µm; None reads it from the labels, or from the raw movie; a table alone needs none",
     )
     frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames; None reads it from the labels"
+        None, description="Seconds between two frames; None reads it from the labels, or from the raw movie"
     )
     tracker: Literal["lap", "overlap", "kalman", "advanced_kalman", "nearest"] = Field(
         "lap",
@@ -47,18 +56,20 @@ class Track(OneMovie):
     overlap_weight: float = Field(
         0.0, ge=0, description="LAP: weight of 1 − IoU in the cost of a link; needs labels"
     )
-    gap_closing: bool = Field(True, description="LAP: go on after a cell was missed in some frames")
-    gap_closing_max_distance_um: Distance = Field(
-        15.0, description="LAP: farthest a cell moves over a gap, in µm"
+    gap_closing_max_distance_um: Distance | None = Field(
+        15.0,
+        description="LAP: farthest a cell moves while it is missed, in µm; None ends its track instead",
     )
     max_frame_gap: int = Field(2, ge=1, description="Longest gap in frames: 2 means one missing frame")
-    splitting: bool = Field(False, description="LAP: let cells divide")
-    splitting_max_distance_um: Distance = Field(
-        15.0, description="LAP: farthest a daughter lies from its mother, in µm"
+    splitting_max_distance_um: Distance | None = Field(
+        None, description="LAP: farthest a daughter lies from her mother, in µm; None lets no cell divide"
     )
-    merging: bool = Field(False, description="LAP: let cells fuse")
-    merging_max_distance_um: Distance = Field(
-        15.0, description="LAP: farthest apart two cells that fuse, in µm"
+    merging_max_distance_um: Distance | None = Field(
+        None, description="LAP: farthest apart two cells that fuse, in µm; None lets no cells fuse"
+    )
+    lap_options: dict[LapOption, float | dict[str, float]] = Field(
+        {},
+        description="LAP: what is rarely changed, by TrackMate's names, such as {'cutoff_percentile': 0.8, 'splitting_penalties': {'volume_um3': 1.0}}",
     )
     search_radius_um: Distance = Field(
         20.0, description="Kalman: farthest a cell lies from where it is expected, in µm"
@@ -87,10 +98,18 @@ class Track(OneMovie):
         None, description="Mask of the tissue: tracks that never enter it are removed"
     )
     min_track_frames: int = Field(1, ge=1, description="Remove tracks that span fewer frames")
+    track_filters: dict[TrackFilter, float] = Field(
+        {},
+        description="Further bounds on whole tracks, such as {'min_displacement_um': 5.0, 'latest_start_frame': 0, 'earliest_end_frame': 9, 'min_quality': 0.5}",
+    )
     min_tracklet_s: float = Field(
         0.0,
         ge=0,
         description="Remove daughters that live no longer than so many seconds: rarely true divisions",
+    )
+    color_by: OptionalText = Field(
+        None,
+        description="Column to colour the tracks by as well; empty takes intensity or size",
     )
 
     def objects_path(self) -> Path:
@@ -116,6 +135,7 @@ class EvaluateTracking(OneMovie):
     """Tracks are compared with the truth."""
 
     step: ClassVar[str] = "09_evaluate_tracking"
+    needs_truth: ClassVar[bool] = True
 
     truth: OptionalPath = Field(None, description="True labels of the movie")
     truth_tracks: OptionalPath = Field(
@@ -131,6 +151,7 @@ class EvaluateTracking(OneMovie):
     )
 
     def inputs(self) -> list[Path]:
-        """Return the truth, the tracks and the labels they belong to."""
+        """Return the truth, the tracks and, where notebook 05 or 06 wrote them, the labels they belong to."""
         own = [p for p in (self.truth, self.truth_tracks) if p]
-        return [*own, self.movie_path("tracks.csv"), self.movie_path("labels.zarr")]
+        labels = self.movie_path("labels.zarr")
+        return [*own, self.movie_path("tracks.csv"), *([labels] if labels.exists() else [])]

@@ -21,7 +21,7 @@ from helpers.tracking.linking import LapParameters, link
 from helpers.tracking.objects import measure
 from helpers.tracking.overlap import OverlapParameters, link_overlap, overlap_table
 from helpers.tracking.segments import SegmentParameters
-from helpers.tracking.tracks import Tracks
+from helpers.tracking.tracks import Tracks, check_objects
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,32 @@ def open_cells(p: Track) -> Cells:
     Raises
     ------
     InputError
-        If the table is not there or no table of cells.
+        If the table is not there, has no column to colour by, or lies beside a movie that does not say its voxel size.
     """
     path = p.objects_path()
     if not path.is_file():
         raise InputError(
             "objects", str(path), "there is no such table; run notebook 05 or 06, or name your own"
         )
-    objects = pd.read_csv(path)
+    try:
+        objects = check_objects(pd.read_csv(path), "objects")
+    except (ValueError, UnicodeDecodeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("objects", str(path), f"a CSV table with a header line ({error})") from error
+    if p.color_by:
+        known = [*objects.columns, *Tracks(objects.head(0)).annotated().columns]
+        if p.color_by not in known:
+            raise InputError("color_by", p.color_by, f"one of the columns {', '.join(dict.fromkeys(known))}")
     labels = LabelMovie.open(p.labels_path()) if p.labels_path() else None  # type: ignore[arg-type]
-    return Cells(
-        objects,
-        labels,
-        p.voxel_size_um or (labels.voxel_size if labels else None),
-        p.frame_interval_s or (labels.frame_interval if labels else None),
-    )
+    voxel_size = p.voxel_size_um or (labels.voxel_size if labels else None)
+    interval = p.frame_interval_s or (labels.frame_interval if labels else None)
+    if p.raw:
+        raw = Movie.open(p.raw, voxel_size=voxel_size, frame_interval=interval)
+        voxel_size, interval = raw.require_voxel_size(), raw.frame_interval
+    if labels is not None and voxel_size is None:
+        raise InputError("voxel_size_um", None, f"{p.labels_path()} does not say it; give [z, y, x] in µm")
+    return Cells(objects, labels, voxel_size, interval)
 
 
 def keep_cells(cells: Cells, p: Track) -> tuple[Cells, pd.DataFrame]:
@@ -77,6 +88,11 @@ def keep_cells(cells: Cells, p: Track) -> tuple[Cells, pd.DataFrame]:
     kept : Cells
     left_out : DataFrame
         With a column ``reason``.
+
+    Raises
+    ------
+    InputError
+        If a filter asks for a column that the table has not, or a mask does not fit the labels.
     """
     size = "volume_um3" if "volume_um3" in cells.objects else "area_um2"
     quality = "quality" if "quality" in cells.objects else "QUALITY"
@@ -85,31 +101,43 @@ def keep_cells(cells: Cells, p: Track) -> tuple[Cells, pd.DataFrame]:
         cells.objects,
         minimum={name: value for name, value in minimum.items() if value is not None},
         maximum={size: p.max_size_um3} if p.max_size_um3 is not None else {},
-        mask=_open_mask(p.roi_mask, p),
+        mask=_open_mask("roi_mask", p.roi_mask, cells),
         voxel_size=cells.voxel_size,
     )
     return Cells(kept.kept, cells.labels, cells.voxel_size, cells.frame_interval), kept.removed
 
 
-def _open_mask(path: Path | None, p: Track) -> Any:
+def counts(removed: pd.DataFrame) -> pd.DataFrame:
+    """Return how many cells each filter removed, the largest number first."""
+    return removed["reason"].value_counts().rename_axis("filter").to_frame("cells")
+
+
+def _open_mask(name: str, path: Path | None, cells: Cells) -> Any:
     """Open a mask as a movie, or as one stack that serves all frames."""
     if path is None:
         return None
-    mask = Movie.open(path, voxel_size=p.voxel_size_um)
+    if cells.voxel_size is None:
+        raise InputError("voxel_size_um", None, f"{name} is laid over positions in µm: give [z, y, x] in µm")
+    mask = Movie.open(path, voxel_size=cells.voxel_size)
+    if cells.labels is not None:
+        ours, theirs = cells.labels.shape, mask.shape
+        if theirs[-2:] != ours[-2:] or theirs[-3] not in (1, ours[-3]) or theirs[0] not in (1, ours[0]):
+            raise InputError(
+                name,
+                f"{path}: (T, Z, Y, X) = {(theirs[0], *theirs[-3:])}",
+                f"the shape of the labels, {ours}, or one plane or one frame of it",
+            )
     return mask if mask.n_frames > 1 else mask.frame(0)
 
 
 def tracker_parameters(p: Track) -> Any:
     """Return the tracker's own parameters, in the library's words."""
-    segments = {
-        "gap_closing": p.gap_closing,
-        "gap_closing_max_distance": p.gap_closing_max_distance_um,
-        "max_frame_gap": p.max_frame_gap,
-        "splitting": p.splitting,
-        "splitting_max_distance": p.splitting_max_distance_um,
-        "merging": p.merging,
-        "merging_max_distance": p.merging_max_distance_um,
-    }
+    segments: dict[str, Any] = {"max_frame_gap": p.max_frame_gap, **p.lap_options}
+    for name in ("gap_closing", "splitting", "merging"):
+        distance = getattr(p, f"{name}_max_distance_um")
+        segments[name] = distance is not None
+        if distance is not None:
+            segments[f"{name}_max_distance"] = distance
     kalman = {
         "initial_search_radius": p.max_distance_um,
         "search_radius": p.search_radius_um,
@@ -156,19 +184,65 @@ def track(cells: Cells, p: Track) -> Tracks:
     return link_kalman(cells.objects, parameters, **scale)
 
 
-def keep_tracks(tracks: Tracks, p: Track) -> tuple[Tracks, pd.DataFrame]:
-    """Remove what biology makes unlikely; return the others, and the cells removed with reasons."""
+def keep_tracks(tracks: Tracks, cells: Cells, p: Track) -> tuple[Tracks, pd.DataFrame]:
+    """Remove what biology makes unlikely; return the others, and the cells removed with reasons.
+
+    Raises
+    ------
+    InputError
+        If a filter asks for seconds, a quality or a place that the data do not have.
+    """
     removed = []
     if p.min_tracklet_s > 0:
         tracks, gone = filters.remove_short_tracklets(tracks, p.min_tracklet_s, seconds=True)
         removed.append(gone)
-    if p.min_track_frames > 1:
-        tracks, gone = filters.filter_tracks(tracks, min_frames=p.min_track_frames)
-        removed.append(gone)
+    bounds = p.track_filters
+    tracks, gone = filters.filter_tracks(
+        tracks,
+        min_frames=p.min_track_frames if p.min_track_frames > 1 else None,
+        min_displacement=bounds.get("min_displacement_um"),
+        starts=(None, bounds.get("latest_start_frame")),
+        ends=(bounds.get("earliest_end_frame"), None),
+        min_quality=bounds.get("min_quality"),
+        quality_column="quality" if "quality" in tracks.objects else "QUALITY",
+    )
+    removed.append(gone)
     if p.tissue_mask is not None:
-        tracks, gone = filters.tracks_inside_tissue(tracks, _open_mask(p.tissue_mask, p))
+        mask = _open_mask("tissue_mask", p.tissue_mask, cells)
+        tracks, gone = filters.tracks_inside_tissue(tracks, mask)
         removed.append(gone)
-    return tracks, pd.concat(removed, ignore_index=True) if removed else pd.DataFrame(columns=["reason"])
+    return tracks, pd.concat([gone for gone in removed if len(gone)] or removed[:1], ignore_index=True)
+
+
+def apart(tracks: Tracks) -> tuple[Tracks, Tracks, pd.DataFrame]:
+    """Take tracks with and without divisions apart, as BTrackMate does.
+
+    Returns
+    -------
+    dividing, others : Tracks
+        A lone cell is among the others.
+    table : DataFrame
+        A row for each: tracks, cells, divisions, median length in frames, median displacement in µm.
+    """
+    parts = dict(zip(("with divisions", "without"), filters.split_dividing(tracks), strict=True))
+    rows = {}
+    for name, part in parts.items():
+        summary = filters.track_summary(part)
+        rows[name] = {
+            "tracks": part.n_tracks,
+            "cells": len(part.objects),
+            "divisions": len(part.divisions),
+            "median_frames": float((summary["last"] - summary["first"] + 1).median()),
+            "median_displacement_um": float(summary["displacement"].median()),
+        }
+    return parts["with divisions"], parts["without"], pd.DataFrame(rows).T
+
+
+def background(cells: Cells, p: Track) -> np.ndarray | None:
+    """Return what to draw tracks on: the first frame of the raw movie, else its cells, else nothing."""
+    if p.raw:
+        return Movie.open(p.raw, voxel_size=cells.voxel_size).frame(0)
+    return None if cells.labels is None else (cells.labels.frame(0) > 0).astype(np.float32)
 
 
 def silhouette(cells: Cells) -> np.ndarray:
@@ -180,8 +254,10 @@ def silhouette(cells: Cells) -> np.ndarray:
     return np.zeros(tuple(np.ceil(reach).astype(int) + 1), np.float32)
 
 
-def first_feature(tracks: Tracks) -> str:
-    """Return a measured column to colour tracks by: the first that a biologist would ask for."""
+def first_feature(tracks: Tracks, p: Track) -> str:
+    """Return the column to colour tracks by: the one asked for, else the first that a biologist would."""
+    if p.color_by:
+        return p.color_by
     wanted = ("intensity_mean", "volume_um3", "area_um2", "frame")
     return next(name for name in wanted if name in tracks.objects)
 
@@ -209,7 +285,7 @@ def write_all(tracks: Tracks, cells: Cells, p: Track) -> dict[str, str]:
     if cells.voxel_size is not None and "label" in tracks.objects:
         btrackmate.write(tracks, folder / "btrackmate.csv")
         written["btrackmate.csv"] = "BTrackMate"
-    if cells.labels is not None:
+    if cells.labels is not None and "label" in tracks.objects:
         ctc.write(tracks, folder / "ctc", cells.labels)
         written["ctc"] = "Cell Tracking Challenge"
     return written
@@ -222,6 +298,7 @@ def results(tracks: Tracks, left_out: pd.DataFrame, removed: pd.DataFrame) -> di
         "links": len(tracks.links),
         "tracks": tracks.n_tracks,
         "divisions": len(tracks.divisions),
+        "tracks_with_divisions": filters.split_dividing(tracks)[0].n_tracks,
         "left_out": left_out["reason"].value_counts().to_dict() if len(left_out) else {},
         "removed": removed["reason"].value_counts().to_dict() if len(removed) else {},
     }
@@ -234,7 +311,7 @@ def read_tracks(path: Path, labels: LabelMovie) -> Tracks:
     if path.suffix == ".geff":
         return geff.read(path)
     if path.is_dir() and not (path / "objects.csv").is_file():
-        return ctc.read(path, voxel_size=labels.voxel_size or (1.0, 1.0, 1.0))
+        return ctc.read(path, voxel_size=labels.voxel_size, frame_interval=labels.frame_interval)  # type: ignore[arg-type]
     return table.read(path, voxel_size=labels.voxel_size, frame_interval=labels.frame_interval)
 
 
@@ -262,10 +339,18 @@ def evaluate(p: EvaluateTracking) -> list[Scored]:
     assert p.truth is not None and p.truth_tracks is not None
     true_labels = LabelMovie.open(p.truth)
     truth = read_tracks(p.truth_tracks, true_labels)
+    settings = _tracked_with(p)
+    labels_path = settings.labels_path()
+    if labels_path is None:
+        raise InputError(
+            "labels",
+            None,
+            "notebook 08 tracked a table alone; cells are compared by their labels: name them there",
+        )
     predicted = table.read(p.movie_path("tracks.csv"))
-    pairs = [("predicted_labels", predicted, LabelMovie.open(p.movie_path("labels.zarr")))]
+    pairs = [("predicted_labels", predicted, LabelMovie.open(labels_path))]
     if p.track_true_labels:
-        pairs.insert(0, ("true_labels", _track_truth(p, true_labels), true_labels))
+        pairs.insert(0, ("true_labels", _track_truth(p, settings, true_labels), true_labels))
     found = []
     for name, tracks, labels in pairs:
         matching = scores.match_objects(tracks, truth, labels, true_labels)
@@ -280,19 +365,40 @@ def evaluate(p: EvaluateTracking) -> list[Scored]:
     return found
 
 
-def _track_truth(p: EvaluateTracking, labels: LabelMovie) -> Tracks:
-    """Track the true labels as notebook 08 tracked the found ones."""
+def under_errors(p: EvaluateTracking, result: Scored) -> dict[str, Any]:
+    """Return the movie that wrong links are drawn in: its frames, and the cells of its first frame."""
+    assert p.truth is not None
+    labels = LabelMovie.open(p.truth)
+    return {
+        "n_frames": labels.n_frames,
+        "frame_interval": result.tracks.frame_interval,
+        "image": (labels.frame(0) > 0).astype(np.float32),
+        "voxel_size": labels.voxel_size or result.tracks.voxel_size,
+    }
+
+
+def _tracked_with(p: EvaluateTracking) -> Track:
+    """Return the parameters that notebook 08 tracked this movie with."""
     folder = step_folder(p).with_name(step_folder(p).name.replace(p.step, Track.step))
     done = read_done(folder)
     if done is None:
         raise InputError("movie_id", p.movie_id, "this movie is not tracked yet; run notebook 08 first")
-    settings = Track.checked({**done["parameters"], "objects": None, "labels": p.truth, "tissue_mask": None})
+    return Track.checked({**done["parameters"], "run_dir": p.run_dir})
+
+
+def _track_truth(p: EvaluateTracking, settings: Track, labels: LabelMovie) -> Tracks:
+    """Track the true labels as notebook 08 tracked the found ones."""
     voxel_size = settings.voxel_size_um or labels.voxel_size
     if voxel_size is None:
         raise InputError(
             "truth", str(p.truth), "does not say its voxel size; set voxel_size_um in notebook 08"
         )
-    frames = [measure(labels.frame(t), voxel_size=voxel_size, frame=t) for t in range(labels.n_frames)]
+    # Penalties may ask for intensities.
+    raw = Movie.open(settings.raw, voxel_size=voxel_size) if settings.raw else None
+    frames = [
+        measure(labels.frame(t), raw.frame(t) if raw else None, voxel_size=voxel_size, frame=t)
+        for t in range(labels.n_frames)
+    ]
     objects = pd.concat(frames, ignore_index=True)
     objects["id"] = range(len(objects))
     interval = settings.frame_interval_s or labels.frame_interval

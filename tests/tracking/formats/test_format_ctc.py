@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 from format_strategies import family, tracks
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
@@ -196,3 +196,23 @@ def test_damaged_folders(tmp_path):
     tifffile.imwrite(tmp_path / "mask001.tif", np.zeros((3, 3), np.uint16))
     with pytest.raises(InputError, match="shape"):
         ctc.read(tmp_path, voxel_size=(1, 1))
+
+
+@pytest.mark.filterwarnings("ignore:.*links are left out")
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tracks(columns=False))
+def test_any_tracks_are_valid_to_ctcmetrics_and_complete_to_traccuracy(tmp_path, drawn):
+    from ctc_metrics.scripts.evaluate import evaluate_sequence
+    from traccuracy.loaders import load_ctc_data
+
+    assume(len(drawn.links))  # py-ctcmetrics counts nothing without a link
+    expected, frames = painted(drawn)
+    ctc.write(expected, tmp_path / "01_RES", frames)
+    ctc.write(expected, tmp_path / "01_GT" / "TRA", frames, truth=True)
+    scores = evaluate_sequence(str(tmp_path / "01_RES"), str(tmp_path / "01_GT"), metrics=["Valid", "TRA"])
+    assert scores["Valid"] == scores["TRA"] == 1
+    graph = load_ctc_data(str(tmp_path / "01_RES"), run_checks=True).graph
+    assert graph.number_of_nodes() == len(drawn.objects)
+    assert graph.number_of_edges() == drawn.links["target"].nunique(), "all but the further parents of merges"
+    shutil.rmtree(tmp_path / "01_RES")
+    shutil.rmtree(tmp_path / "01_GT")

@@ -120,3 +120,16 @@ def test_bad_input(tmp_path):
     with pytest.raises(InputError, match="negative"):
         geff.write(Tracks(objects), tmp_path / "n.geff")
     assert not (tmp_path / "n.geff").exists()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tracks())
+def test_geffs_validator_is_content_with_any_tracks(tmp_path, drawn):
+    from geff.core_io._base_read import read_to_memory
+    from geff.validate.data import ValidationConfig
+
+    geff.write(drawn, tmp_path / "t.geff")
+    everything = ValidationConfig(graph=True, lineage=True, tracklet=True)
+    memory = read_to_memory(tmp_path / "t.geff", data_validation=everything)
+    assert memory["node_ids"].tolist() == drawn.objects["id"].tolist()
+    assert memory["edge_ids"].tolist() == drawn.links[["source", "target"]].to_numpy().tolist()

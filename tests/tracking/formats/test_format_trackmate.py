@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from format_strategies import assert_same, family, tracks
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from helpers.errors import InputError
 from helpers.tracking.formats import trackmate
@@ -430,3 +430,16 @@ def test_geffs_converter_reads_it(tmp_path):
     assert set(found.links[key].itertuples(index=False, name=None)) == set(
         expected.links[key].itertuples(index=False, name=None)
     )
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tracks(merges=False))
+def test_pycellin_reads_any_tracks(tmp_path, drawn):
+    from pycellin.io.trackmate.loader import load_TrackMate_XML
+
+    assume(len(drawn.links))  # pycellin cannot read lone spots alone, and knows no merges
+    trackmate.write(drawn, tmp_path / "t.xml")
+    model = load_TrackMate_XML(tmp_path / "t.xml", keep_all_spots=True)
+    edges = {edge for lineage in model.data.cell_data.values() for edge in lineage.edges}
+    assert edges == set(drawn.links[["source", "target"]].itertuples(index=False, name=None))
+    assert sum(map(len, model.data.cell_data.values())) == len(drawn.objects)
