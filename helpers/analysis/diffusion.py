@@ -18,6 +18,16 @@ from helpers.analysis.timing import object_times
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
 
+#: What is fitted to a mean squared displacement.
+_FITTED = (
+    "alpha",
+    "alpha_se",
+    "diffusion_um2_per_min",
+    "persistence_min",
+    "speed_um_per_min",
+    "position_error_um",
+    "r2",
+)
 #: Tracklets that are laid out as an array of frames at once.
 _CHUNK = 2000
 
@@ -95,7 +105,7 @@ def fit_msd(table: pd.DataFrame, dimension: int) -> pd.DataFrame:
     rows = []
     for name, part in table.groupby("group", sort=True):
         rows.append({"group": name, "n_lags": len(part), **_fit(part, dimension)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["group", "n_lags", *_FITTED])
 
 
 def persistent_walk(
@@ -109,8 +119,7 @@ def persistent_walk(
 def _fit(part: pd.DataFrame, dimension: int) -> dict[str, float]:
     from scipy.optimize import curve_fit
 
-    names = ("alpha", "alpha_se", "diffusion_um2_per_min", "persistence_min", "speed_um_per_min", "position_error_um", "r2")  # fmt: skip
-    found: dict[str, float] = {name: np.nan for name in names}
+    found: dict[str, float] = {name: np.nan for name in _FITTED}
     part = part[part["msd_um2"] > 0]
     if len(part) < 3:
         return found

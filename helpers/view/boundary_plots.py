@@ -142,7 +142,8 @@ def regions_over_time(distances: pd.DataFrame) -> Figure:
         below = below + here
     axes.set_xlabel(label)
     axes.set_ylabel("cells")
-    figure.legend(loc="outside right upper")
+    if len(counts):
+        figure.legend(loc="outside right upper")
     return figure
 
 

@@ -1,0 +1,202 @@
+"""The viewer in notebooks: what its controls do to what it shows, and what it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backend_bases import MouseButton, MouseEvent
+
+from helpers.analysis.spectrum import SpectrumSettings, measure_spectra
+from helpers.errors import InputError
+from helpers.tracking.tracks import Tracks
+from helpers.view.widgets import column_panel, explore, select_tracklets, spectrum_panel
+
+VOXEL = (2.0, 0.5, 0.5)
+
+
+class _Movie:
+    """Frames of noise in memory, or of two labels."""
+
+    def __init__(self, labels: bool = False) -> None:
+        self.array = np.zeros((8, 4, 30, 40), np.uint16 if labels else np.float32)
+        for t in range(8):
+            for z in range(4):
+                if labels:
+                    self.array[t, z, 4:10, 4 + t : 10 + t] = 1
+                    self.array[t, z, 20:26, 30:36] = 2
+                else:
+                    self.array[t, z] = np.random.default_rng([t, z]).uniform(0, 100, (30, 40))
+        self.shape = self.array.shape if labels else (8, 1, 4, 30, 40)
+        self.voxel_size = VOXEL
+        self.read: list[int] = []
+
+    def frame(self, t: int, channel: int = 0) -> np.ndarray:
+        self.read.append(t)
+        return self.array[t]
+
+
+@pytest.fixture
+def tracks() -> Tracks:
+    """A cell that moves, one that stands still, and one that divides."""
+    rows = [(t, 3.0, 3.5, (7 + t) * 0.5) for t in range(8)] + [(t, 3.0, 11.5, 16.5) for t in range(6)]
+    rows += [(0, 1.0, 5.0, 15.0), (1, 1.0, 5.0, 15.0), (2, 1.0, 6.0, 15.0), (2, 1.0, 4.0, 15.0)]
+    objects = pd.DataFrame(rows, columns=["frame", "z", "y", "x"]).assign(label=1)
+    objects["intensity_mean"] = 10.0 + np.arange(len(objects)) % 3
+    chains = [(i, i + 1) for i in [*range(7), *range(8, 13)]] + [(14, 15), (15, 16), (15, 17)]
+    return Tracks(objects, pd.DataFrame(chains, columns=["source", "target"]), VOXEL, 60.0)
+
+
+def _png(viewer) -> bytes:
+    picture = bytes(viewer.image.value)
+    assert picture.startswith(b"\x89PNG")
+    return picture
+
+
+def test_the_controls_change_the_picture(tracks: Tracks) -> None:
+    movie = _Movie()
+    viewer = explore(
+        tracks, movie=movie, labels=_Movie(labels=True), panels=[column_panel(tracks, "intensity_mean")]
+    )
+    pictures = [_png(viewer)]
+    for control, value in (
+        (viewer.frame, 5),
+        (viewer.projection, "mean"),
+        (viewer.projection, "slice"),
+        (viewer.z, 3),
+        (viewer.overlay, "fill"),
+        (viewer.paths, False),
+        (viewer.track, viewer.track.options[1][1]),
+    ):
+        control.value = value
+        pictures.append(_png(viewer))
+    assert len(set(pictures)) == len(pictures), "each click changes what is seen"
+    assert set(movie.read) == {0, 5}, "only the frames that are shown are read, once each"
+    assert len(movie.read) == 2
+
+
+def test_the_picture_is_the_chosen_plane(tracks: Tracks) -> None:
+    movie = _Movie()
+    viewer = explore(tracks, movie=movie)
+    viewer.frame.value = 3
+
+    def shown() -> np.ndarray:
+        return np.asarray(viewer.figure().axes[0].images[0].get_array())
+
+    np.testing.assert_array_equal(shown(), movie.array[3].max(axis=0))
+    viewer.projection.value = "mean"
+    np.testing.assert_allclose(shown(), movie.array[3].mean(axis=0))
+    assert viewer.z.disabled
+    viewer.projection.value = "slice"
+    viewer.z.value = 1
+    np.testing.assert_array_equal(shown(), movie.array[3, 1])
+    assert not viewer.z.disabled
+
+
+def test_the_chosen_track_is_drawn_where_it_is(tracks: Tracks) -> None:
+    viewer = explore(tracks, movie=_Movie())
+    viewer.track.value = 0
+    viewer.frame.value = 2
+    axes = viewer.figure().axes[0]
+    chosen = next(c for c in axes.collections if c.get_gid() == "chosen track")
+    assert len(chosen.get_segments()) == 7
+    np.testing.assert_allclose(axes.lines[-1].get_xydata(), [[9, 7]])
+
+
+def test_the_list_is_split_and_follows_the_selection(tracks: Tracks) -> None:
+    spread = pd.DataFrame({"tracklet_id": np.arange(tracks.n_tracklets), "speed": np.arange(tracks.n_tracklets) * 1.0, "size": 1.0})  # fmt: skip
+    selector = select_tracklets(spread, "speed", "size")
+    viewer = explore(tracks, movie=_Movie(), selector=selector)
+    assert len(viewer.track.options) == 3
+    assert viewer.track.options[0][0] == "track 0: 8 points"
+    viewer.kind.value = "dividing"
+    assert [name for name, _ in viewer.track.options] == ["track 2: 4 points, 1 divisions"]
+    viewer.kind.value = "non-dividing"
+    assert len(viewer.track.options) == 2
+    viewer.kind.value = "all"
+    moving = int(tracks.tracklet_ids[0])
+    selector.limits_x.value = (moving - 0.4, moving + 0.4)
+    assert [i for _, i in viewer.track.options] == [0]
+    selector.clear.click()
+    assert len(viewer.track.options) == 3
+
+
+def test_export_writes_figure_table_and_animation(tracks: Tracks, tmp_path: Path) -> None:
+    viewer = explore(tracks, movie=_Movie(), folder=tmp_path / "out")
+    viewer.track.value = 2
+    viewer.frame.value = 1
+    viewer.animate.value = True
+    viewer.save.click()
+    assert viewer.message.value == f"4 files in {tmp_path / 'out'}"
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["track_2.csv", "track_2.gif", "track_2_frame_0001.pdf", "track_2_frame_0001.png"]
+    table = pd.read_csv(tmp_path / "out" / "track_2.csv")
+    assert table["id"].tolist() == [14, 15, 16, 17] and set(table["track_id"]) == {2}
+
+
+def test_a_folder_that_cannot_be_written_is_said(tracks: Tracks, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    viewer = explore(tracks, movie=_Movie(), folder=tmp_path / "file")
+    viewer.save.click()
+    assert "file" in viewer.message.value and "files in" not in viewer.message.value
+
+
+def test_without_movie_or_tracks_there_is_still_a_viewer(tracks: Tracks) -> None:
+    assert len(_png(explore(tracks))) > 500
+    assert explore(tracks, labels=_Movie(labels=True)).overlay.value == "outlines"
+    nobody = Tracks(tracks.objects.iloc[:1].drop(columns="id"), None, VOXEL, None)
+    viewer = explore(nobody, panels=[column_panel(nobody, "intensity_mean")])
+    assert viewer.track.options == () and viewer.track.value is None
+    with pytest.raises(InputError, match="voxel_size_um = None"):
+        explore(Tracks(tracks.objects, tracks.links))
+
+
+def test_panels_show_the_values_of_the_track(tracks: Tracks) -> None:
+    spectra = measure_spectra(tracks, SpectrumSettings(n_permutations=99))
+    viewer = explore(tracks, panels=[column_panel(tracks, "intensity_mean"), spectrum_panel(spectra)])
+    figure = viewer.figure()
+    time, spectrum = figure.subfigs[1].axes
+    np.testing.assert_allclose(time.lines[0].get_ydata(), tracks.objects["intensity_mean"][:8])
+    np.testing.assert_allclose(time.lines[0].get_xdata(), np.arange(8))
+    own = spectra.power[spectra.power["tracklet_id"] == 0]
+    np.testing.assert_allclose(spectrum.lines[0].get_ydata(), own["amplitude"])
+    viewer.track.value = 2
+    assert viewer.figure().subfigs[1].axes[1].texts[0].get_text() == "too short for a spectrum"
+    with pytest.raises(InputError, match="column = 'light': one of "):
+        column_panel(tracks, "light")
+
+
+def test_a_lasso_selects(tracks: Tracks) -> None:
+    table = pd.DataFrame(
+        {"tracklet_id": [0, 1, 2, 3], "a": [0.0, 1.0, 2.0, 3.0], "b": [0.0, 1.0, 0.0, np.nan]}
+    )
+    selector = select_tracklets(table, "a", "b")
+    assert selector.tracklets.tolist() == [0, 1, 2, 3]
+    figure = selector.figure()
+    axes = figure.axes[0]
+    lasso = selector.attach_lasso(axes)
+    figure.canvas.draw()
+    corners = axes.transData.transform([(0.5, 0.5), (0.5, 1.05), (1.5, 1.05), (1.5, 0.5), (0.5, 0.5)])
+    kinds = ["button_press_event", *["motion_notify_event"] * 3, "button_release_event"]
+    for kind, (x, y) in zip(kinds, corners, strict=True):
+        event = MouseEvent(kind, figure.canvas, x, y, button=MouseButton.LEFT)
+        figure.canvas.callbacks.process(kind, event)
+    assert selector.tracklets.tolist() == [1]
+    assert selector.message.value == "1 of 4 tracklets are selected"
+    assert lasso.verts is None
+    selector.x.value = "b"
+    assert selector.tracklets.tolist() == [0, 1, 2, 3], "other axes, another selection"
+    with pytest.raises(InputError, match="metric = 'c'"):
+        select_tracklets(table, "a", "c")
+
+
+def test_selected_points_are_seen() -> None:
+    table = pd.DataFrame({"tracklet_id": [0, 1], "a": [0.0, 1.0], "b": [0.0, 1.0]})
+    selector = select_tracklets(table, "a", "b")
+    before = bytes(selector.image.value)
+    selector.select_inside([(-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5)])
+    assert bytes(selector.image.value) != before
+    labels = selector.figure().axes[0].get_legend_handles_labels()[1]
+    assert labels == ["not selected: 1", "selected: 1"]
