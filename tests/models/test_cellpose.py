@@ -123,6 +123,24 @@ def test_arguments_are_those_of_the_table() -> None:
     }  # fmt: skip
 
 
+def test_planes_are_joined_by_the_rule_of_cellpose() -> None:
+    from cellpose import utils
+    from scipy import ndimage
+
+    rng = np.random.default_rng(3)
+    noise = ndimage.gaussian_filter(rng.normal(size=(6, 60, 60)), (0.8, 3, 3))
+    planes = np.stack([ndimage.label(plane > 0.02)[0] for plane in noise]).astype(np.int32)  # type: ignore[index]
+    expected = utils.stitch3D(planes.copy(), stitch_threshold=0.2)
+    cp._stitch(planes, 0.2)
+    assert expected.max() > 20
+    assert np.array_equal(planes, expected)
+    # An empty plane parts cells for good.
+    parted = np.zeros((3, 4, 4), np.int32)
+    parted[0, :2], parted[2, 2:] = 1, 1
+    cp._stitch(parted, 0.2)
+    assert parted[0].max() == 1 and parted[2].max() == 2
+
+
 def test_cellpose_keeps_its_own_defaults(network: CellposeNetwork, stack: np.ndarray) -> None:
     from cellpose import models
 
