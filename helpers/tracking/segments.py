@@ -142,15 +142,22 @@ def _candidates(
 
 
 def check_numbers(parameters: object) -> None:
-    """Refuse negative or missing numbers in a dataclass of parameters, naming the field."""
+    """Refuse negative or missing numbers and other types in a dataclass of parameters, naming the field."""
     for entry in fields(parameters):  # type: ignore[arg-type]
         value = getattr(parameters, entry.name)
-        if isinstance(value, (bool, SegmentParameters)) or (value is None and entry.default is None):
+        if isinstance(value, SegmentParameters) or (value is None and entry.default is None):
             continue
+        if isinstance(entry.default, bool):
+            if not isinstance(value, (bool, np.bool_)):
+                raise InputError(entry.name, value, "give True or False")
+            continue
+        if isinstance(entry.default, int) and not (isinstance(value, (int, float)) and value % 1 == 0):
+            raise InputError(entry.name, value, "give a whole number, 0 or more")
         if isinstance(value, Mapping):
             numbers = {f"{entry.name}[{key!r}]": number for key, number in value.items()}
         else:
             numbers = {entry.name: value}
         for name, number in numbers.items():
-            if not isinstance(number, (int, float, np.integer, np.floating)) or not number >= 0:
+            wrong = isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating))
+            if wrong or not number >= 0:  # type: ignore[operator]
                 raise InputError(name, number, "give a number, 0 or more")

@@ -63,7 +63,7 @@ class Ground:
             raise InputError("voxel_size", None, "(z, y, x) in µm, to put positions on the image's pixels")
         if np.ndim(image) < 2:
             raise InputError("image", f"shape {np.shape(image)}", "an image with y and x")
-        return cls(np.asarray(image).reshape(-1, *np.shape(image)[-2:]).max(axis=0), tuple(size))
+        return cls(np.asarray(image).reshape(-1, *np.shape(image)[-2:]).max(axis=0), (size[0], size[1]))
 
     def pixels(self, points: pd.DataFrame) -> np.ndarray:
         """Return the positions of points, (n, 2): y, x in pixels."""

@@ -112,17 +112,17 @@ def removed_over_projection(
     InputError
         If the image has no voxel size.
     """
-    gone = pd.concat(
-        [table[["y", "x", "reason"]] for table in removed if len(table)] or [kept.head(0).assign(reason="")]
-    )
-    ground = Ground.of(image, pd.concat([kept[["y", "x"]], gone[["y", "x"]]]), voxel_size)
+    tables = [table.loc[:, ["y", "x", "reason"]] for table in removed if len(table)]
+    gone = pd.concat(tables) if tables else kept.head(0).assign(reason="")
+    ground = Ground.of(image, pd.concat([kept.loc[:, ["y", "x"]], gone.loc[:, ["y", "x"]]]), voxel_size)
     figure, axes = ground.draw()
     y, x = ground.pixels(kept).T
     axes.plot(x, y, ".", color="0.75", markersize=2.5, label=f"kept: {len(kept)}", gid="kept")
     colors = [
         OKABE_ITO[name] for name in ("vermillion", "sky", "orange", "purple", "green", "yellow", "blue")
     ]
-    for k, (reason, cells) in enumerate(gone.groupby("reason", sort=False)):
+    for k, reason in enumerate(gone["reason"].unique()):
+        cells = gone.loc[gone["reason"] == reason, :]
         y, x = ground.pixels(cells).T
         axes.plot(
             x, y, "XsD^vPo"[k % 7], color=colors[k % 7], markersize=4.5, markeredgecolor="white",

@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     for t in range(3):
         labels[t, 1:3, 2:6, 2 + t : 6 + t] = 1
         labels[t, 1:3, 12:15, 12 + t : 15 + t] = 2
-    movie = LabelMovie.create(tmp_path / "labels.zarr", labels.shape, voxel_size=VOXEL, frame_interval=60.0)
+    movie = LabelMovie.create(tmp_path / "labels.zarr", (3, 4, 20, 20), voxel_size=VOXEL, frame_interval=60.0)
     for t in range(3):
         movie.write_frame(t, labels[t])
     tables = [step.measure(labels[t], labels[t] * 10.0, voxel_size=VOXEL, frame=t) for t in range(3)]

@@ -392,7 +392,8 @@ NAN = float("nan")
         ("max_distance", -1.0), ("max_distance", None), ("max_distance", "15"), ("max_distance", NAN), ("gap_closing_max_distance", -15.0),
         ("splitting_max_distance", -1), ("merging_max_distance", NAN), ("max_frame_gap", -1),
         ("alternative_linking_cost_factor", -0.1), ("cutoff_percentile", 1.2), ("cutoff_percentile", -0.1),
-        ("penalties", {"volume_um3": -1.0}), ("overlap_weight", -1.0),
+        ("penalties", {"volume_um3": -1.0}), ("overlap_weight", -1.0), ("max_distance", True), ("max_frame_gap", 1.5),
+        ("max_frame_gap", "2"), ("splitting", "yes"), ("merging", 1),
     ],
 )  # fmt: skip
 def test_bad_parameters_are_named(name, value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -319,3 +320,9 @@ def test_the_error_says_which_label_and_plane_is_not_finite() -> None:
 def test_a_frame_is_an_integer(frame) -> None:
     with pytest.raises(InputError, match="frame = "):
         measure(LABELS, voxel_size=VOXEL, frame=frame)
+
+
+def test_the_readme_describes_every_column() -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    for name, meaning in COLUMNS.items():
+        assert f"| `{name}` | {meaning} |" in text

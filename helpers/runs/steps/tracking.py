@@ -118,7 +118,7 @@ def _open_mask(name: str, path: Path | None, cells: Cells) -> Any:
         return None
     if cells.voxel_size is None:
         raise InputError("voxel_size_um", None, f"{name} is laid over positions in µm: give [z, y, x] in µm")
-    mask = Movie.open(path, voxel_size=cells.voxel_size)
+    mask = Movie.open(path, voxel_size=cells.voxel_size)  # type: ignore[arg-type]
     if cells.labels is not None:
         ours, theirs = cells.labels.shape, mask.shape
         if theirs[-2:] != ours[-2:] or theirs[-3] not in (1, ours[-3]) or theirs[0] not in (1, ours[0]):
@@ -201,8 +201,8 @@ def keep_tracks(tracks: Tracks, cells: Cells, p: Track) -> tuple[Tracks, pd.Data
         tracks,
         min_frames=p.min_track_frames if p.min_track_frames > 1 else None,
         min_displacement=bounds.get("min_displacement_um"),
-        starts=(None, bounds.get("latest_start_frame")),
-        ends=(bounds.get("earliest_end_frame"), None),
+        starts=(None, bounds.get("latest_start_frame")),  # type: ignore[arg-type]
+        ends=(bounds.get("earliest_end_frame"), None),  # type: ignore[arg-type]
         min_quality=bounds.get("min_quality"),
         quality_column="quality" if "quality" in tracks.objects else "QUALITY",
     )
@@ -232,8 +232,8 @@ def apart(tracks: Tracks) -> tuple[Tracks, Tracks, pd.DataFrame]:
             "tracks": part.n_tracks,
             "cells": len(part.objects),
             "divisions": len(part.divisions),
-            "median_frames": float((summary["last"] - summary["first"] + 1).median()),
-            "median_displacement_um": float(summary["displacement"].median()),
+            "median_frames": np.median(summary["last"] - summary["first"] + 1) if len(summary) else np.nan,
+            "median_displacement_um": np.median(summary["displacement"]) if len(summary) else np.nan,
         }
     return parts["with divisions"], parts["without"], pd.DataFrame(rows).T
 
@@ -241,8 +241,8 @@ def apart(tracks: Tracks) -> tuple[Tracks, Tracks, pd.DataFrame]:
 def background(cells: Cells, p: Track) -> np.ndarray | None:
     """Return what to draw tracks on: the first frame of the raw movie, else its cells, else nothing."""
     if p.raw:
-        return Movie.open(p.raw, voxel_size=cells.voxel_size).frame(0)
-    return None if cells.labels is None else (cells.labels.frame(0) > 0).astype(np.float32)
+        return Movie.open(p.raw, voxel_size=cells.voxel_size).frame(0)  # type: ignore[arg-type]
+    return None if cells.labels is None else silhouette(cells)
 
 
 def silhouette(cells: Cells) -> np.ndarray:
