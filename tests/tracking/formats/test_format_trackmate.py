@@ -437,9 +437,9 @@ def test_geffs_converter_reads_it(tmp_path):
 def test_pycellin_reads_any_tracks(tmp_path, drawn):
     from pycellin.io.trackmate.loader import load_TrackMate_XML
 
-    assume(len(drawn.links))  # pycellin cannot read lone spots alone, and knows no merges
+    assume(len(drawn.links))  # pycellin stumbles over files of many lone spots, and knows no merges
     trackmate.write(drawn, tmp_path / "t.xml")
-    model = load_TrackMate_XML(tmp_path / "t.xml", keep_all_spots=True)
+    model = load_TrackMate_XML(tmp_path / "t.xml")
     edges = {edge for lineage in model.data.cell_data.values() for edge in lineage.edges}
     assert edges == set(drawn.links[["source", "target"]].itertuples(index=False, name=None))
-    assert sum(map(len, model.data.cell_data.values())) == len(drawn.objects)
+    assert sum(map(len, model.data.cell_data.values())) == (drawn.track_ids >= 0).sum()
