@@ -7,7 +7,9 @@ thresholds tried. Because each repetition costs a fusion, the sets are chosen on
              again from the start as long as the score rises
     refine:  halve the steps to the left and right of the best value of each axis
 
-On a plateau of equal scores its middle is taken: the value farthest from where the score falls.
+Scores that differ by less than one cell's worth are a plateau, and its middle is taken: the value farthest from where
+the score falls. A value to start from is left only for what is better by more than that: a peak that few cells make
+is seldom there on other frames.
 """
 
 from __future__ import annotations
@@ -155,7 +157,9 @@ def optimize(
                 bar.update()
             return rows[key]["score"]
 
-        best = _search(grids, dict(start or {}), score, refinements)
+        # What one cell is worth.
+        n_cells = sum(len(np.unique(truth[truth > 0])) for truth in map(np.asarray, truths))
+        best = _search(grids, dict(start or {}), score, refinements, 1 / n_cells)
         bar.total = len(rows)
 
     table = pd.DataFrame(list(rows.values()))
@@ -312,13 +316,16 @@ def _search(
     start: dict[str, float],
     score: Callable[[Mapping[str, float]], float],
     refinements: int,
+    tolerance: float = 0.0,
 ) -> dict[str, float]:
     """Coordinate search over the grids, then halved steps around the best; see the head of the module."""
     best = {axis: start.get(axis, grid[len(grid) // 2]) for axis, grid in grids.items()}
 
     def along(axis: str, values: Sequence[float]) -> float:
         scores = np.array([score({**best, axis: value}) for value in values])
-        return values[_plateau_middle(scores)]
+        if axis in start and score(best) >= scores.max() - tolerance - _SAME:
+            return best[axis]
+        return values[_plateau_middle(scores, tolerance)]
 
     lines = {axis: sorted({*grid, best[axis]}) for axis, grid in grids.items()}
     reached = score(best)
@@ -342,9 +349,9 @@ def _search(
     return best
 
 
-def _plateau_middle(scores: np.ndarray) -> int:
-    """Index of the maximum; of equal ones, the middle of the longest run (the first of equally long ones)."""
-    top = np.flatnonzero(scores >= scores.max() - _SAME)
+def _plateau_middle(scores: np.ndarray, tolerance: float = 0.0) -> int:
+    """Index of the maximum; of those as good, the middle of the longest run (the first of equally long ones)."""
+    top = np.flatnonzero(scores >= scores.max() - tolerance - _SAME)
     runs = np.split(top, np.flatnonzero(np.diff(top) > 1) + 1)
     longest = max(runs, key=len)
     return int(longest[(len(longest) - 1) // 2])

@@ -291,3 +291,24 @@ def test_frames_without_partner_or_objects_are_refused(frames):
         optimize_foreground([np.zeros((3, 4))], [np.zeros((3, 4))])
     with pytest.raises(InputError, match="iou"):
         optimize_foreground([np.zeros((3, 4))], [np.ones((3, 4))], measure="accuracy")  # type: ignore[arg-type]
+
+
+def test_a_start_is_not_left_for_less_than_one_cell() -> None:
+    scores = {0.2: 0.974, 0.3: 0.974, 0.9: 0.95, 0.98: 0.968}
+
+    def score(values):
+        return scores[values["foreground"]]
+
+    grids = {"foreground": tuple(scores)}
+    kept = module._search(grids, {"foreground": 0.98}, score, 0, tolerance=1 / 64)
+    assert kept == {"foreground": 0.98}
+    assert module._search(grids, {"foreground": 0.98}, score, 0)["foreground"] < 0.5
+    assert module._search(grids, {"foreground": 0.9}, score, 0, tolerance=1 / 64)["foreground"] < 0.5
+
+
+def test_scores_within_one_cell_are_a_plateau() -> None:
+    scores = {0.4: 0.89, 0.5: 0.95, 0.6: 0.955, 0.7: 0.96, 0.8: 0.9}
+    search = module._search
+    grids = {"prob": tuple(scores)}
+    assert search(grids, {}, lambda values: scores[values["prob"]], 0, tolerance=1 / 64)["prob"] == 0.6
+    assert search(grids, {}, lambda values: scores[values["prob"]], 0)["prob"] == 0.7
