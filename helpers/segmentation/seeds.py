@@ -10,8 +10,8 @@ Left-over foreground is of three kinds, and only the third is a cell::
       too thin        deep, but the probability   the probability dips
                       runs on into the star       in between (or is silent)
 
-`depth_inside` tells how thick it is, `find_peaks` where its separate middles are, `contacts` what lies between them
-and the stars.
+Its depth tells how thick it is, `find_peaks` where its separate middles are, `contacts` what lies between them and the
+stars. All functions here are loops over the voxels of a stack of labels.
 """
 
 from __future__ import annotations
@@ -20,127 +20,6 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-
-#: Depths are stored as 16-bit multiples of the smallest voxel side divided by this.
-_STEPS_PER_VOXEL = 16
-#: The depth where there is no way out.
-FAR = 65535
-
-
-def depth_unit(spacing: tuple[float, float, float]) -> float:
-    """Return the length in µm of one step of `depth_inside`."""
-    return min(spacing) / _STEPS_PER_VOXEL
-
-
-def depth_inside(region: np.ndarray, value: int, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Return how deep inside the region every voxel lies: the length of the shortest way out.
-
-    A chamfer transform (Borgefors, Comput. Vis. Graph. Image Process. 34, 1986): two sweeps over the 26
-    neighbours with their true anisotropic distances. It exceeds the Euclidean distance by less than a tenth
-    on nearly isotropic voxels, takes two bytes a voxel, and costs time only where the region is.
-
-    Parameters
-    ----------
-    region : ndarray, (Z, Y, X)
-    value : int
-        The region is where this value is. The volume's faces are no way out.
-    spacing : tuple of float
-        Voxel size (z, y, x), µm.
-
-    Returns
-    -------
-    ndarray of uint16, (Z, Y, X)
-        In steps of `depth_unit`; 0 outside, 65,535 where there is no way out (or it is longer).
-    """
-    steps, lengths = _chamfer(region.shape, spacing)
-    depth = np.empty(region.shape, np.uint16)
-    _sweep(region, value, depth, steps, lengths, False)
-    _sweep(region, value, depth, -steps, lengths, True)
-    return depth
-
-
-@njit(cache=True, nogil=True)
-def _sweep(region: Any, value: int, depth: Any, steps: Any, lengths: Any, backward: bool) -> None:
-    nz, ny, nx = region.shape
-    for a in range(nz):
-        z = nz - 1 - a if backward else a
-        for b in range(ny):
-            y = ny - 1 - b if backward else b
-            for c in range(nx):
-                x = nx - 1 - c if backward else c
-                if region[z, y, x] != value:
-                    if not backward:
-                        depth[z, y, x] = 0
-                    continue
-                shortest = np.int64(depth[z, y, x]) if backward else np.int64(FAR)
-                for k in range(lengths.size):
-                    u, v, w = z + steps[k, 0], y + steps[k, 1], x + steps[k, 2]
-                    if u < 0 or v < 0 or w < 0 or u >= nz or v >= ny or w >= nx:
-                        continue
-                    # The first sweep has not been at the voxels behind, but knows whether they are outside.
-                    shortest = min(shortest, np.int64(depth[u, v, w]) + lengths[k])
-                depth[z, y, x] = shortest
-
-
-def depth_of_labels(labels: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Return `depth_inside` of every label > 0 at once; where labels touch is a way out of both."""
-    steps, lengths = _chamfer(labels.shape, spacing)
-    depth = np.empty(labels.shape, np.uint16)
-    _sweep_labels(labels, depth, steps, lengths, False)
-    _sweep_labels(labels, depth, -steps, lengths, True)
-    return depth
-
-
-def _chamfer(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 13 neighbours that come before a voxel (fewer in a plane), and how far they are."""
-    offsets = [(z, y, x) for z in (-1, 0) for y in (-1, 0, 1) for x in (-1, 0, 1) if (z, y, x) < (0, 0, 0)]
-    steps = np.array([o for o in offsets if all(o[k] == 0 or shape[k] > 1 for k in range(3))], np.int64)
-    steps = steps.reshape(-1, 3)
-    lengths = np.sqrt(((steps * np.asarray(spacing)) ** 2).sum(1)) / depth_unit(spacing)
-    return steps, np.minimum(np.round(lengths), FAR).astype(np.int64)
-
-
-@njit(cache=True, nogil=True)
-def _sweep_labels(labels: Any, depth: Any, steps: Any, lengths: Any, backward: bool) -> None:
-    nz, ny, nx = labels.shape
-    for a in range(nz):
-        z = nz - 1 - a if backward else a
-        for b in range(ny):
-            y = ny - 1 - b if backward else b
-            for c in range(nx):
-                x = nx - 1 - c if backward else c
-                label = labels[z, y, x]
-                if label <= 0:
-                    if not backward:
-                        depth[z, y, x] = 0
-                    continue
-                shortest = np.int64(depth[z, y, x]) if backward else np.int64(FAR)
-                for k in range(lengths.size):
-                    u, v, w = z + steps[k, 0], y + steps[k, 1], x + steps[k, 2]
-                    if u < 0 or v < 0 or w < 0 or u >= nz or v >= ny or w >= nx:
-                        continue
-                    way = lengths[k]
-                    if labels[u, v, w] == label:
-                        way += np.int64(depth[u, v, w])
-                    shortest = min(shortest, way)
-                depth[z, y, x] = shortest
-
-
-@njit(cache=True, nogil=True)
-def keep_cores(labels: Any, stars: Any, depth: Any, foreground: Any, core: float, n: int, whole: int) -> None:
-    """Leave of every star in the foreground only its core; all other foreground becomes 0, in place.
-
-    The core is where the depth is at least `core` times the star's greatest inside the foreground. Labels from
-    `whole` on stay as they are.
-    """
-    deepest = np.zeros(n + 1, np.int64)
-    for i in range(labels.size):
-        if stars[i] > 0 and foreground[i]:
-            deepest[stars[i]] = max(deepest[stars[i]], np.int64(depth[i]))
-    for i in range(labels.size):
-        if foreground[i] and labels[i] < whole:
-            star = np.int32(stars[i])
-            labels[i] = star if star > 0 and depth[i] >= core * deepest[star] else 0
 
 
 @njit(cache=True, nogil=True)
@@ -176,16 +55,15 @@ def census(stars: Any, foreground: Any, labels: Any, n: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def voxels_at_least(depth: Any, least: int) -> Any:
-    """Return the positions (raveled) whose depth is at least `least`, as int32."""
-    flat = depth.reshape(-1)
+def thick_left_over(labels: Any, depth: Any, least: int) -> Any:
+    """Return the positions (raveled) of left-over foreground whose depth is at least `least`, as int32."""
     n = 0
-    for i in range(flat.size):
-        n += flat[i] >= least
+    for i in range(labels.size):
+        n += labels[i] == 0 and depth[i] >= least
     found = np.empty(n, np.int32)
     n = 0
-    for i in range(flat.size):
-        if flat[i] >= least:
+    for i in range(labels.size):
+        if labels[i] == 0 and depth[i] >= least:
             found[n] = i
             n += 1
     return found
@@ -400,6 +278,107 @@ def relabel(labels: Any, first: int, new: Any) -> None:
     for i in range(labels.size):
         if labels[i] >= first:
             labels[i] = new[labels[i] - first]
+
+
+@njit(cache=True, nogil=True)
+def rays(roles: Any, star: int, step: Any, open_end: Any) -> Any:
+    """Return how much left-over foreground lies before every face of a star, along the face's normal.
+
+    Parameters
+    ----------
+    roles : ndarray of int32, (Z, Y, X)
+        The star and its surroundings, as `census` writes them.
+    star : int
+        Its label.
+    step : ndarray, (3,)
+        Voxel size (z, y, x).
+    open_end : ndarray of bool, (6,)
+        Whether the crop goes on behind its faces (z low, y low, x low, x high, y high, z high): a ray that ends
+        there is infinite. At the volume's own faces it is left out.
+
+    Returns
+    -------
+    ndarray, (N,)
+        Half the length where the ray ends at another star, for each has a part in it; the length elsewhere.
+    """
+    nz, ny, nx = roles.shape
+    lengths = np.empty(1024, np.float64)
+    n = 0
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                if roles[z, y, x] != star:
+                    continue
+                for k in range(6):
+                    dz, dy, dx = (k == 5) - (k == 0), (k == 4) - (k == 1), (k == 3) - (k == 2)
+                    u, v, w = z + dz, y + dy, x + dx
+                    passed = 0
+                    while 0 <= u < nz and 0 <= v < ny and 0 <= w < nx and roles[u, v, w] == 0:
+                        passed += 1
+                        u, v, w = u + dz, v + dy, w + dx
+                    length = passed * step[min(k, 5 - k)]
+                    if 0 <= u < nz and 0 <= v < ny and 0 <= w < nx:
+                        if roles[u, v, w] == star or roles[u, v, w] == -1 - star:
+                            continue
+                        if roles[u, v, w] != -1:
+                            length /= 2
+                    elif open_end[k]:
+                        length = np.inf
+                    else:
+                        continue
+                    if n == lengths.size:
+                        longer = np.empty(2 * n, np.float64)
+                        longer[:n] = lengths
+                        lengths = longer
+                    lengths[n] = length
+                    n += 1
+    return lengths[:n]
+
+
+@njit(cache=True, nogil=True)
+def cores(labels: Any, depth: Any, core: float, n: int) -> Any:
+    """Return the positions (raveled) of the stars' cores: the voxels at least `core` times as deep as the deepest."""
+    deepest = np.zeros(n + 1, np.int64)
+    for i in range(labels.size):
+        if labels[i] > 0:
+            deepest[labels[i]] = max(deepest[labels[i]], np.int64(depth[i]))
+    count = 0
+    for i in range(labels.size):
+        count += labels[i] > 0 and depth[i] >= core * deepest[labels[i]]
+    found = np.empty(count, np.int32)
+    count = 0
+    for i in range(labels.size):
+        if labels[i] > 0 and depth[i] >= core * deepest[labels[i]]:
+            found[count] = i
+            count += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def contested(labels: Any, n: int) -> Any:
+    """Return for the labels from 0 to `n` whether they touch foreground that is another's or nobody's."""
+    nz, ny, nx = labels.shape
+    flags = np.zeros(n + 1, np.bool_)
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                label = labels[z, y, x]
+                if label < 0:
+                    continue
+                for k in range(3):
+                    u, v, w = z + (k == 0), y + (k == 1), x + (k == 2)
+                    if u < nz and v < ny and w < nx and labels[u, v, w] >= 0 and labels[u, v, w] != label:
+                        flags[label] = True
+                        flags[labels[u, v, w]] = True
+    return flags
+
+
+@njit(cache=True, nogil=True)
+def empty(labels: Any, flags: Any) -> None:
+    """Take their label from the voxels of the labels whose flag is set, in place."""
+    for i in range(labels.size):
+        if labels[i] > 0 and flags[labels[i]]:
+            labels[i] = 0
 
 
 @njit(cache=True, nogil=True)
