@@ -23,7 +23,7 @@ from helpers.models.cellpose import CellposeNetwork, CellposePrediction, Cellpos
 #: Share of the free memory that a tile may take.
 _MEMORY_SHARE = 0.6
 #: Bytes at once per voxel of the stretched stack (input, its copy along each direction, flows) and of the frame (flows
-#: and their colour picture, histogram, labels); measured on cellpose 3.1.1.
+#: and their colour picture, histogram, labels); counted in the code of cellpose 3.1.1, with room to spare.
 _STRETCHED_BYTES = 72.0
 _FRAME_BYTES = 90.0
 #: Tiles overlap by this many diameters.

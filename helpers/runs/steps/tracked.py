@@ -31,7 +31,11 @@ def open_tracks(p: TrackedMovie) -> Tracks:
     elif path.suffix == ".geff":
         tracks = geff.read(path)
     elif path.is_dir() and not (path / "objects.csv").is_file():
-        tracks = ctc.read(path, voxel_size=p.voxel_size_um or (1.0, 1.0, 1.0))
+        if p.voxel_size_um is None:
+            raise InputError(
+                "voxel_size_um", None, "give [z, y, x] in µm: the masks in this folder have no scale"
+            )
+        tracks = ctc.read(path, voxel_size=p.voxel_size_um)
     else:
         tracks = table.read(path)
     return Tracks(
