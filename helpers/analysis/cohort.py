@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
+from helpers.tracking.tracks import numeric_columns
 
 #: Movies that each condition needs for movies to be compared, not cells.
 MIN_MOVIES = 3
@@ -107,11 +108,7 @@ def read_cohort(movies: pd.DataFrame) -> pd.DataFrame:
 
 def measures(cohort: pd.DataFrame) -> list[str]:
     """Return the columns of a cohort that can be compared: the numbers, without the ids."""
-    return [
-        name
-        for name in cohort
-        if name not in _KEYS and pd.api.types.is_numeric_dtype(cohort[name]) and cohort[name].notna().any()
-    ]
+    return [name for name in numeric_columns(cohort) if name not in _KEYS and cohort[name].notna().any()]
 
 
 def compare(
@@ -154,7 +151,7 @@ def compare(
     ):
         if value not in allowed:
             raise InputError(name, value, "one of " + ", ".join(map(repr, allowed)))
-    if metric not in cohort or not pd.api.types.is_numeric_dtype(cohort[metric]):
+    if metric not in numeric_columns(cohort):
         raise InputError("metric", metric, f"one of {', '.join(measures(cohort))}")
     known = cohort.loc[np.isfinite(cohort[metric].to_numpy(float)), ["condition", "movie", metric]]
     cells = known.rename(columns={metric: "value"}).astype({"value": float})

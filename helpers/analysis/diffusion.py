@@ -125,7 +125,7 @@ def _fit(part: pd.DataFrame, dimension: int) -> dict[str, float]:
         return found
     t, msd = part["lag_s"].to_numpy() / 60, part["msd_um2"].to_numpy()
     # Pairs that overlap in time repeat each other: of n pairs at a lag of k frames about n / k are independent.
-    weight = np.sqrt(part["n_pairs"] / part["lag_frames"]).to_numpy()
+    weight = np.sqrt((part["n_pairs"] / part["lag_frames"]).to_numpy())
     (slope, _), covariance = np.polyfit(np.log(t), np.log(msd), 1, w=weight, cov="unscaled")
     residual = np.log(msd) - np.polyval(np.polyfit(np.log(t), np.log(msd), 1, w=weight), np.log(t))
     spread = float((weight**2 * residual**2).sum() / (len(t) - 2))

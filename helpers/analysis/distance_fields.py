@@ -397,7 +397,7 @@ class RoiBoundary:
         table = pd.read_csv(path)
         if {"y", "x"} <= set(table):
             return cls(table[["y", "x"]].to_numpy(float))
-        axes = sorted(name for name in table if str(name).startswith("axis-"))
+        axes = sorted(name for name in map(str, table) if name.startswith("axis-"))
         if len(axes) < 2:
             raise InputError("roi", str(path), f"columns {list(table)}: a region needs y and x, in µm")
         size = _spacing(voxel_size, (1, 1, 1))

@@ -10,6 +10,7 @@ Beltman, Marée and de Boer (2009), Nat. Rev. Immunol. 9:789-798.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -151,11 +152,11 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
             table[f"mean_{name}"] = by[name].mean()
     if "size" in steps:
         table["growth_per_h"] = _slope(
-            ordered["time_s"] / 3600, np.log(ordered["size"]), ordered["tracklet_id"]
+            ordered["time_s"] / 3600, ordered["size"].transform(np.log), ordered["tracklet_id"]
         )
     if "region" in steps:
         counts = ordered.groupby(["tracklet_id", "region"]).size()
-        table["region"] = counts.groupby(level=0).idxmax().map(lambda pair: pair[1])
+        table["region"] = counts.groupby(level=0).idxmax().map(itemgetter(1))
     return table.reset_index()
 
 

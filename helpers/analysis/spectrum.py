@@ -22,7 +22,7 @@ from scipy import signal
 from helpers.analysis.timing import object_times
 from helpers.errors import InputError
 from helpers.progress import progress
-from helpers.tracking.tracks import Tracks
+from helpers.tracking.tracks import Tracks, numeric_columns
 
 #: Fewest values of a tracklet whose spectrum means anything.
 MIN_POINTS = 6
@@ -151,8 +151,8 @@ def measure_spectra(tracks: Tracks, settings: SpectrumSettings | None = None) ->
     """
     settings = settings or SpectrumSettings()
     if settings.column not in tracks.objects:
-        columns = [c for c in tracks.objects if pd.api.types.is_numeric_dtype(tracks.objects[c])]
-        raise InputError("intensity_column", settings.column, f"one of {', '.join(columns)}")
+        columns = ", ".join(numeric_columns(tracks.objects))
+        raise InputError("intensity_column", settings.column, f"one of {columns}")
     values = tracks.objects[settings.column].to_numpy(float)
     if np.isinf(values).any():
         raise InputError(settings.column, "infinite", "give finite intensities, NaN where there is none")

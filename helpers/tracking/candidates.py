@@ -71,8 +71,8 @@ class Overlaps:
         if missing:
             raise InputError("overlaps", list(table.columns), f"add the missing columns {missing}")
         index = pd.Index(ids)
-        source = index.get_indexer(table["source"])
-        target = index.get_indexer(table["target"])
+        source = index.get_indexer(pd.Index(table["source"]))
+        target = index.get_indexer(pd.Index(table["target"]))
         known = (source >= 0) & (target >= 0)
         keys = source[known].astype(np.int64) * len(ids) + target[known]
         order = np.argsort(keys)

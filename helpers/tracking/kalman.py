@@ -249,7 +249,7 @@ class _Filters:
         """Start filters at `second` with the velocity from `first`."""
         n = len(rows)
         # The first state is trusted, as in TrackMate.
-        trusted = np.tile([np.finfo(float).tiny, 0.0, np.finfo(float).tiny], (n, 1))
+        trusted = np.tile(np.array([np.finfo(float).tiny, 0.0, np.finfo(float).tiny]), (n, 1))
         self.position = np.vstack([self.position, second])
         self.velocity = np.vstack([self.velocity, second - first])
         self.covariance = np.vstack([self.covariance, trusted])

@@ -247,7 +247,7 @@ def wrong_links(
         (predicted, matched.pred_graph, NodeFlag.WC_DIV, "wrong daughters"),
     ):
         nodes = [
-            node - 1
+            int(str(node)) - 1
             for node in graph.nodes_by_flag[flag]
             # NaN: no tolerance would make it right.
             if not graph.graph.nodes[node].get(NodeFlag.MIN_BUFFER_CORRECT.value, np.nan) <= frame_buffer

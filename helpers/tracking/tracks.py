@@ -79,7 +79,7 @@ class Tracks:
         """(n_links, 2) int: rows of ``objects`` that each link joins, source first."""
         index = pd.Index(self.objects["id"])
         return np.column_stack(
-            [index.get_indexer(self.links["source"]), index.get_indexer(self.links["target"])]
+            [index.get_indexer(pd.Index(self.links[side])) for side in ("source", "target")]
         ).astype(np.int64)
 
     @cached_property
@@ -300,6 +300,11 @@ def check_objects(objects: pd.DataFrame, name: str = "objects") -> pd.DataFrame:
     return table
 
 
+def numeric_columns(table: pd.DataFrame) -> list[str]:
+    """Return the names of a table's columns that hold numbers, in their order."""
+    return [str(name) for name in table if pd.api.types.is_numeric_dtype(table[name])]
+
+
 def _check_links(links: pd.DataFrame | None, objects: pd.DataFrame) -> pd.DataFrame:
     if links is None:
         return _check_links(pd.DataFrame({"source": [], "target": [], "cost": []}), objects)
@@ -314,7 +319,7 @@ def _check_links(links: pd.DataFrame | None, objects: pd.DataFrame) -> pd.DataFr
     table["cost"] = table["cost"].astype(float) if "cost" in table else np.full(len(table), np.nan)
 
     index = pd.Index(objects["id"])
-    rows = {column: index.get_indexer(table[column]) for column in ("source", "target")}
+    rows = {column: index.get_indexer(pd.Index(table[column])) for column in ("source", "target")}
     for column, found in rows.items():
         if (found < 0).any():
             unknown = table.loc[found < 0, column].unique()[:5].tolist()

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.ndimage import affine_transform
 
 from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
 from helpers.progress import progress
-from helpers.tracking.tracks import Tracks
+from helpers.tracking.tracks import Tracks, numeric_columns
 from helpers.view.analysis_style import time_axis, with_unit
 from helpers.view.style import gray_limits, label_colors, new_figure, scale_bar, styled
 
@@ -284,8 +283,7 @@ def _colors(tracks: Tracks, color_by: str) -> tuple[np.ndarray, tuple[str, float
         rgb[tracks.track_ids < 0] = 0.6
         return np.column_stack([rgb, np.ones(len(rgb))]), None
     objects = tracks.annotated()
-    if color_by not in objects or not pd.api.types.is_numeric_dtype(objects[color_by]):
-        numeric = [name for name in objects if pd.api.types.is_numeric_dtype(objects[name])]
+    if color_by not in (numeric := numeric_columns(objects)):
         raise InputError("color_by", color_by, f'"track" or one of {", ".join(numeric)}')
     values = objects[color_by].to_numpy(float)
     finite = values[np.isfinite(values)]

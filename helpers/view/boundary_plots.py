@@ -41,12 +41,12 @@ def distance_over_time(
     figure = new_figure(8.4, 3.6)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     times, label = times_of(distances)
-    role = pd.Series(role_of(tracklets), index=tracklets["tracklet_id"])
+    roles = dict(zip(tracklets["tracklet_id"].tolist(), role_of(tracklets), strict=True))
     divides = pd.Series(tracklets["track_divides"].to_numpy(bool), index=tracklets["tracklet_id"])
     for axes, wanted, kind in ((left, False, "do not divide"), (right, True, "divide")):
         chosen = _longest(distances, divides[distances["tracklet_id"]].to_numpy() == wanted, max_tracks)
         for tracklet, rows in _by_tracklet(distances, chosen).items():
-            color, marker = ROLES[role[tracklet]]
+            color, marker = ROLES[roles[tracklet]]
             lone = len(rows) == 1
             axes.plot(
                 times[rows], distances["distance_um"].to_numpy()[rows], marker if lone else "-", color=color,
@@ -163,7 +163,7 @@ def distance_histogram(distances: pd.DataFrame, *, inner_from: float | None = No
     centre = distances["distance_um"].to_numpy(float)
     edge = distances["edge_distance_um"].to_numpy(float) if "edge_distance_um" in distances else None
     every = centre if edge is None else np.concatenate([centre, edge])
-    bins = np.histogram_bin_edges(every, bins=min(40, max(10, len(centre) // 10))) if len(every) else 10
+    bins = np.histogram_bin_edges(every, bins=min(40, max(10, len(centre) // 10))).tolist()
     axes.hist(centre, bins=bins, color=OKABE_ITO["blue"], label="centre of the cell")
     if edge is not None:
         axes.hist(
@@ -200,17 +200,17 @@ def error_histogram(found: pd.DataFrame, true_cells: pd.DataFrame, half_voxel: f
     axes.axvspan(-half_voxel, half_voxel, color="#dddddd", label="half a voxel", zorder=0)
     errors = [table["error_um"].to_numpy(float) for table in (true_cells, found)]
     reach = max([2 * half_voxel, *(float(np.percentile(np.abs(e), 98)) for e in errors if len(e))])
-    bins = np.linspace(-reach, reach, 41)
-    for error, name, color, kind in (
-        (errors[0], "true cells", OKABE_ITO["orange"], "stepfilled"),
-        (errors[1], "found cells", OKABE_ITO["blue"], "step"),
+    bins = np.linspace(-reach, reach, 41).tolist()
+    for error, name, color, filled in (
+        (errors[0], "true cells", OKABE_ITO["orange"], True),
+        (errors[1], "found cells", OKABE_ITO["blue"], False),
     ):
         if len(error):
             label = f"{name}: {np.median(np.abs(error)):.2f} µm"
             axes.hist(
                 np.clip(error, -reach, reach),
                 bins=bins,
-                histtype=kind,
+                histtype="stepfilled" if filled else "step",
                 color=color,
                 linewidth=1.6,
                 label=label,
@@ -247,11 +247,11 @@ def _join_families(
     """Dot a line from each mother's last point to its daughters' first."""
     rows = _by_tracklet(distances, chosen)
     depth = distances["distance_um"].to_numpy()
-    table = tracklets.set_index("tracklet_id")
+    parents = dict(zip(tracklets["tracklet_id"].tolist(), tracklets["parent_tracklet"].tolist(), strict=True))
     for tracklet, own in rows.items():
-        parent = table.loc[tracklet, "parent_tracklet"]
+        parent = parents[tracklet]
         if parent in rows:
-            last = rows[int(parent)][-1]
+            last = rows[parent][-1]
             axes.plot(times[[last, own[0]]], depth[[last, own[0]]], ":", color="#555555", linewidth=0.9)
 
 

@@ -136,7 +136,7 @@ def direction_roses(steps: pd.DataFrame) -> Figure:
     rose.set_title(f"{len(azimuth)} steps, mean length {abs(mean):.2f}", fontsize=9)
     turns = figure.add_subplot(1, 2, 2)
     angle = steps["turning_angle_deg"].dropna().to_numpy(float)
-    turns.hist(angle, bins=np.arange(0, 181, 10), weights=np.full(len(angle), 0.1 / max(len(angle), 1)), color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)  # fmt: skip
+    turns.hist(angle, bins=list(range(0, 181, 10)), weights=np.full(len(angle), 0.1 / max(len(angle), 1)), color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)  # fmt: skip
     grid = np.linspace(0, 180, 181)
     flat = "z" not in steps or np.ptp(steps["z"].to_numpy(float)) == 0 if len(steps) else True
     random = np.full(181, 1 / 180) if flat else np.sin(np.radians(grid)) * np.pi / 360

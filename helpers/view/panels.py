@@ -11,7 +11,7 @@ import pandas as pd
 
 from helpers.analysis.spectrum import Spectra
 from helpers.errors import InputError
-from helpers.tracking.tracks import Tracks
+from helpers.tracking.tracks import Tracks, numeric_columns
 from helpers.view.analysis_style import ROLES, time_axis, with_unit
 from helpers.view.style import OKABE_ITO
 
@@ -48,8 +48,7 @@ def column_panel(table: pd.DataFrame | Tracks, column: str) -> Panel:
         If the column is not there.
     """
     values = table.objects if isinstance(table, Tracks) else table
-    if column not in values or not pd.api.types.is_numeric_dtype(values[column]):
-        numeric = [name for name in values if pd.api.types.is_numeric_dtype(values[name])]
+    if column not in (numeric := numeric_columns(values)):
         raise InputError("column", column, f"one of {', '.join(numeric)}")
     by_id = pd.Series(values[column].to_numpy(float), index=values["id"])
 

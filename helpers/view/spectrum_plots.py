@@ -134,7 +134,9 @@ def frequency_overview(spectra: Spectra, *, true_frequencies: np.ndarray | None 
     axes.set_ylim(bottom=0)
     axes.set_xlabel("frequency of the highest peak (1/h)")
     axes.set_ylabel("amplitude (% of the mean intensity)")
-    hertz = axes.secondary_xaxis("top", functions=(lambda v: v / 3600, lambda v: v * 3600))
+    hertz = axes.secondary_xaxis(
+        "top", functions=(lambda v: np.divide(v, 3600), lambda v: np.multiply(v, 3600))
+    )
     hertz.set_xlabel("frequency (Hz)")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

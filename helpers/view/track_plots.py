@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
-from helpers.tracking.tracks import Tracks
+from helpers.tracking.tracks import Tracks, numeric_columns
 from helpers.view.ground import Ground
 from helpers.view.style import OKABE_ITO, label_colors, new_figure, styled
 
@@ -141,13 +141,12 @@ def tracks_over_projection(
             _generation_colors(tracks, on_image=True)[tracks.tracklet_ids[tracks.link_rows[:, 1]]].tolist()
         )
         _generation_legend(figure, tracks, np.arange(tracks.n_tracklets), on_image=True)
-    elif color_by in objects and pd.api.types.is_numeric_dtype(objects[color_by]):
+    elif color_by in (numeric := numeric_columns(objects)):
         values = objects[color_by].to_numpy(float)[tracks.link_rows].mean(axis=1)
         paths.set_array(values)
         paths.set_cmap(ListedColormap(matplotlib.colormaps["viridis"](np.linspace(*_ON_IMAGE, 256))))
         figure.colorbar(paths, ax=axes, label=_with_unit(color_by), shrink=0.8)
     else:
-        numeric = [name for name in objects if pd.api.types.is_numeric_dtype(objects[name])]
         raise InputError("color_by", color_by, f'"track", "generation" or one of {", ".join(numeric)}')
     axes.add_collection(paths, autolim=False)
     ends = tracks.out_degree == 0

@@ -17,7 +17,7 @@ import pandas as pd
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.errors import InputError
-from helpers.tracking.tracks import Tracks
+from helpers.tracking.tracks import Tracks, numeric_columns
 from helpers.view.analysis_style import with_unit
 from helpers.view.panels import Panel, column_panel, distance_panel, spectrum_panel, track_names
 from helpers.view.planes import draw_labels, draw_outlines, draw_raw
@@ -152,7 +152,7 @@ class MovieViewer:
         n = len(self.panels)
         figure = new_figure(4.6 + (3.6 if n else 0), max(4.2, 2.0 * n))
         if n:
-            left, right = figure.subfigures(1, 2, width_ratios=[4.6, 3.6])
+            left, right = figure.subfigures(1, 2, width_ratios=[4.6, 3.6], squeeze=False)[0]
             axes = left.subplots()
             plots = np.atleast_1d(right.subplots(n, 1))
         else:
@@ -208,7 +208,7 @@ class MovieViewer:
     def _list(self, _: Any = None) -> None:
         only = self.selector.tracklets if self.selector is not None else None
         before = self.track.value
-        options = track_names(self.tracks, self.kind.value, only)
+        options = track_names(self.tracks, str(self.kind.value), only)
         self.track.options = options
         if before in [i for _, i in options]:
             self.track.value = before
@@ -309,7 +309,7 @@ class TrackletSelector:
         import ipywidgets
         import matplotlib
 
-        numeric = [str(name) for name in tracklets if pd.api.types.is_numeric_dtype(tracklets[name])]
+        numeric = numeric_columns(tracklets)
         for name in (x, y):
             if name not in numeric:
                 raise InputError("metric", name, f"one of {', '.join(numeric)}")
@@ -382,7 +382,7 @@ class TrackletSelector:
         from helpers.view.migration_plots import draw_scatter
 
         draw_scatter(
-            axes, self.table, self.x.value, self.y.value, self.selected, names=("not selected", "selected")
+            axes, self.table, str(self.x.value), str(self.y.value), self.selected, names=("not selected", "selected")
         )
 
     def _canvas(self) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from scipy import ndimage
 
 from helpers.segmentation.cores import close_gaps, star_cores

@@ -96,7 +96,9 @@ def compare_with_truth(
     if "distance_um" not in truth:
         return None
     reach = boundary.cell_diameter(tracks.objects) / 2
-    cells = Tracks(truth[["frame", "z", "y", "x"]], None, tracks.voxel_size, tracks.frame_interval)
+    cells = Tracks(
+        truth[["frame", "z", "y", "x"]], voxel_size=tracks.voxel_size, frame_interval=tracks.frame_interval
+    )
     again = boundary.measure_distances(cells, edge, inner_from=reach)
     return Errors(
         boundary.distance_errors(distances, truth, reach), boundary.distance_errors(again, truth, reach)

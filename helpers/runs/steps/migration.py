@@ -12,7 +12,7 @@ from helpers.analysis import boundary, diffusion, divisions, migration
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.parameters import AnalyzeMigration
-from helpers.tracking.tracks import Tracks
+from helpers.tracking.tracks import Tracks, numeric_columns
 
 
 def with_regions(p: AnalyzeMigration, tracks: Tracks) -> tuple[pd.DataFrame | None, str]:
@@ -65,8 +65,7 @@ def measure(
         steps["region"] = regions["region"].to_numpy()
     tracklets = migration.measure_tracklets(tracks, steps)
     for name in (p.scatter_x, p.scatter_y):
-        if name not in tracklets or not pd.api.types.is_numeric_dtype(tracklets[name]):
-            numeric = [c for c in tracklets if pd.api.types.is_numeric_dtype(tracklets[c])]
+        if name not in (numeric := numeric_columns(tracklets)):
             raise InputError("scatter_x, scatter_y", name, f"one of {', '.join(numeric)}")
     return steps, tracklets
 

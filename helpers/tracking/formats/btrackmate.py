@@ -51,7 +51,7 @@ def read(path: str | Path, *, voxel_size: Sequence[float], frame_interval: float
         ) from error
     if raw.shape[1] < len(COLUMNS):
         raise InputError("path", str(path), f"a CSV with the {len(COLUMNS)} columns {', '.join(COLUMNS)}")
-    if len(raw) and not _is_number(raw.iat[0, 0]):
+    if len(raw) and not _is_number(str(raw.iat[0, 0])):
         raw = raw.iloc[1:]
     table = {}
     for place, column in enumerate(COLUMNS):

@@ -178,7 +178,7 @@ def _split(table: pd.DataFrame, about: dict[str, Any]) -> tuple[pd.DataFrame, pd
     objects = table.drop(columns=[column for column in about.get("derived", ()) if column in table])
     if _SOURCES not in table:
         return objects, None
-    names = {_SOURCES: "source"} | {c: c[5:] for c in table if str(c).startswith("link_")}
+    names = {_SOURCES: "source"} | {c: c[5:] for c in map(str, table) if c.startswith("link_")}
     links: dict[str, Any] = {}
     for column, name in names.items():
         texts = ["" if is_missing(text) else str(text) for text in table[column]]

@@ -142,7 +142,7 @@ def _links(found: ParsedFile, objects: pd.DataFrame, scale: Scale) -> tuple[pd.D
             "Spot ID", ids[ids.duplicated()].unique()[:5].tolist(), "IDs occur once; these repeat"
         )
     index = pd.Index(ids)
-    rows = np.column_stack([index.get_indexer(source), index.get_indexer(target)]).astype(np.int64)
+    rows = np.column_stack([index.get_indexer(pd.Index(side)) for side in (source, target)]).astype(np.int64)
     for side, values in enumerate((source, target)):
         unknown = values[rows[:, side] < 0]
         if len(unknown):

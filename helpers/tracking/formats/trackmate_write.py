@@ -207,8 +207,8 @@ def _draw(
                 f"labels[{frame}]", sorted(missing)[:5], "objects have these labels, the frame does not"
             )
         drawn.update((wanted[label], outline) for label, outline in found.items())
-    if late := [frame for frame in rows if frame >= count]:
-        raise InputError("labels", f"{count} frames", f"there are objects in frame {max(late)}")
+    if (last := int(objects["frame"].max()) if len(objects) else -1) >= count:
+        raise InputError("labels", f"{count} frames", f"there are objects in frame {last}")
     full = (1,) * (3 - len(first or ())) + (first or ())
     return drawn, shape or (count, *full[-3:])
 
@@ -317,7 +317,7 @@ def _track_attributes(tracks: Tracks) -> dict[str, list[str]]:
     def count(where: np.ndarray) -> np.ndarray:
         return np.bincount(where, minlength=n)
 
-    moved = np.sqrt(((last[["z", "y", "x"]] - first[["z", "y", "x"]]) ** 2).sum(axis=1))
+    moved = (last[["z", "y", "x"]] - first[["z", "y", "x"]]).to_numpy()
     values = {
         "TRACK_ID": np.arange(n),
         "TRACK_INDEX": np.arange(n),
@@ -328,7 +328,7 @@ def _track_attributes(tracks: Tracks) -> dict[str, list[str]]:
         "TRACK_DURATION": (last["frame"] - first["frame"]).to_numpy() * interval,
         "TRACK_START": first["frame"].to_numpy() * interval,
         "TRACK_STOP": last["frame"].to_numpy() * interval,
-        "TRACK_DISPLACEMENT": moved.to_numpy(),
+        "TRACK_DISPLACEMENT": np.linalg.norm(moved, axis=1),
     }
     return {name: java_numbers(column) for name, column in values.items()}
 
