@@ -382,7 +382,12 @@ class TrackletSelector:
         from helpers.view.migration_plots import draw_scatter
 
         draw_scatter(
-            axes, self.table, str(self.x.value), str(self.y.value), self.selected, names=("not selected", "selected")
+            axes,
+            self.table,
+            str(self.x.value),
+            str(self.y.value),
+            self.selected,
+            names=("not selected", "selected"),
         )
 
     def _canvas(self) -> Any:
