@@ -4,13 +4,15 @@
 cache, and at the address where the authors published the file. What has no address is not fetched: the embryo
 stacks state no licence, so who may use them brings them along.
 
-`prepare_ovule` and `prepare_embryo` lay the two real experiments out as folders of raw and label stacks.
+`PREPARATIONS` lay the real experiments out as folders of raw and label stacks, each cut into what is trained on and
+what is scored.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -247,6 +249,78 @@ def prepare_embryo(folder: str | os.PathLike[str]) -> Path:
         target = folder / Path(name).relative_to("embryo").with_suffix(".ome.tif")
         _write_stack(target, Movie.open(fetch(name)).frame(0), EMBRYO_VOXEL_SIZE)
     return folder
+
+
+def prepare_nuclei(folder: str | os.PathLike[str]) -> Path:
+    """Write the plane of nuclei that the stardist package ships: the left half to train on, the right half to test on.
+
+    ``train`` holds ``nuclei_train`` and ``nuclei_validation`` (x < 256, y < 384 and the rest), ``test`` holds
+    ``nuclei_test`` (x ≥ 256). The image states no pixel size; 0.5 µm is assumed.
+
+    Parameters
+    ----------
+    folder : path-like
+        Files that are there already, complete, are kept.
+
+    Returns
+    -------
+    Path
+        `folder`.
+    """
+    from stardist.data import test_image_nuclei_2d
+
+    for kind, plane in zip(("raw", "label"), test_image_nuclei_2d(return_mask=True), strict=True):
+        parts = {
+            f"train/{kind}/nuclei_train": plane[:384, :256],
+            f"train/{kind}/nuclei_validation": plane[384:, :256],
+            f"test/{kind}/nuclei_test": plane[:, 256:],
+        }
+        for name, part in parts.items():
+            _write_stack(Path(folder) / f"{name}.ome.tif", part[None], (1.0, 0.5, 0.5))
+    return Path(folder)
+
+
+def prepare_cells(folder: str | os.PathLike[str]) -> Path:
+    """Write the movie of thin cells in phase contrast: frames of the left half to train on, the right half as a movie.
+
+    ``train`` holds the ten frames ``cells_0`` … ``cells_9`` (x < 117), ``test`` the movie ``cells`` (x ≥ 117). The file
+    states neither pixel size nor interval; 1 µm and 1 s are assumed.
+
+    Parameters
+    ----------
+    folder : path-like
+        Files that are there already, complete, are kept.
+
+    Returns
+    -------
+    Path
+        `folder`.
+
+    Raises
+    ------
+    InputError
+        The file is not to be had (see `fetch`), or a folder that cannot be written.
+    """
+    folder = Path(folder)
+    with np.load(fetch("tracks/cells_2d_small.npz"), allow_pickle=False) as file:
+        kinds = {"raw": file["images"], "label": file["labels"]}
+    for kind, movie in kinds.items():
+        for frame, plane in enumerate(movie):
+            _write_stack(
+                folder / f"train/{kind}/cells_{frame}.ome.tif", plane[None, :, :117], (1.0, 1.0, 1.0)
+            )
+        target = folder / f"test/{kind}/cells.ome.tif"
+        write_movie(target, movie[:, :, 117:], voxel_size=(1.0, 1.0), frame_interval=1.0, axes="TYX")
+    return folder
+
+
+#: By the name that an experiment gives under ``prepare:``.
+PREPARATIONS: dict[str, Callable[..., Path]] = {
+    "ovule": prepare_ovule,
+    "embryo": prepare_embryo,
+    "nuclei": prepare_nuclei,
+    "cells": prepare_cells,
+}
 
 
 def _write_stack(path: Path, stack: np.ndarray, voxel_size: VoxelSize) -> None:

@@ -16,7 +16,7 @@ def prepare(experiment: Experiment, *, say: Callable[[str], None] = print) -> No
     """Make or fetch the data named under ``prepare:``, unless they are there already.
 
     ``synthetic`` makes training pairs in ``train/raw`` and ``train/label`` and a movie with its truth in ``movie/``;
-    ``ovule`` and ``embryo`` lay out the real samples as pairs in ``train`` and ``test``.
+    the others lay out real samples in ``train`` and ``test`` (see `helpers.data.samples.PREPARATIONS`).
 
     Raises
     ------
@@ -32,11 +32,9 @@ def prepare(experiment: Experiment, *, say: Callable[[str], None] = print) -> No
         if name == "synthetic":
             _synthetic(experiment, settings)
         else:
-            from helpers.data import samples
+            from helpers.data.samples import PREPARATIONS
 
-            {"ovule": samples.prepare_ovule, "embryo": samples.prepare_embryo}[name](
-                experiment.data_dir, **settings
-            )
+            PREPARATIONS[name](experiment.data_dir, **settings)
         write_json(marker, settings)
 
 

@@ -12,7 +12,15 @@ import pytest
 from helpers.data import samples as room
 from helpers.data.movies import Movie
 from helpers.data.pairs import load_pair, match_pairs
-from helpers.data.samples import ENVIRONMENT_VARIABLE, SAMPLES, fetch, prepare_embryo, prepare_ovule
+from helpers.data.samples import (
+    ENVIRONMENT_VARIABLE,
+    SAMPLES,
+    fetch,
+    prepare_cells,
+    prepare_embryo,
+    prepare_nuclei,
+    prepare_ovule,
+)
 from helpers.errors import InputError
 
 OVULE = "plantseg/sample_ovule.h5"
@@ -133,3 +141,33 @@ def test_the_embryo(local, tmp_path):
         assert size == pytest.approx((1.75, 0.8, 0.8)) and stack.dtype == np.uint16
         nuclei.append(np.unique(labels).size - 1)
     assert sorted(nuclei[:4]) == [4, 5, 20, 25] and sorted(nuclei[4:]) == [4, 18]
+
+
+def test_the_nuclei_are_cut_in_half(tmp_path):
+    from stardist.data import test_image_nuclei_2d
+
+    image, truth = test_image_nuclei_2d(return_mask=True)
+    folder = prepare_nuclei(tmp_path)
+    trained = match_pairs(folder / "train/raw", folder / "train/label")
+    [(raw, label)] = match_pairs(folder / "test/raw", folder / "test/label")
+    stack, labels, size = load_pair(raw, label)
+    assert size == pytest.approx((1.0, 0.5, 0.5))
+    np.testing.assert_array_equal(stack[0], image[:, 256:])
+    np.testing.assert_array_equal(labels[0], truth[:, 256:])
+    seen = [load_pair(*pair)[0][0] for pair in sorted(trained)]
+    np.testing.assert_array_equal(np.vstack(seen), image[:, :256])
+
+
+def test_the_cells_are_frames_of_one_half_and_a_movie_of_the_other(local, tmp_path):
+    with np.load(local / "tracks/cells_2d_small.npz") as file:
+        image, truth = file["images"], file["labels"]
+    folder = prepare_cells(tmp_path)
+    trained = match_pairs(folder / "train/raw", folder / "train/label")
+    assert len(trained) == 10
+    for frame, pair in enumerate(trained):
+        stack, labels, _ = load_pair(*pair)
+        np.testing.assert_array_equal(stack[0], image[frame, :, :117])
+        np.testing.assert_array_equal(labels[0], truth[frame, :, :117])
+    movie = Movie.open(folder / "test/raw/cells.ome.tif")
+    assert movie.shape == (10, 1, 1, 234, 117) and movie.voxel_size == pytest.approx((1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(movie.frame(7)[0], image[7, :, 117:])
