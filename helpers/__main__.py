@@ -32,17 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[given.command](given)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in getattr(error, "errors", [error]):
+            print(f"error: {line}", file=sys.stderr)
         return 2
 
 
 def _run(given: argparse.Namespace) -> int:
-    from helpers.data.experiment import read_experiment
     from helpers.runs.batch import run_experiment
+    from helpers.runs.plan import open_experiment
     from helpers.runs.report import finish
 
     started = time.monotonic()
-    experiment = read_experiment(given.experiment, run_dir=given.run_dir)
+    experiment, _ = open_experiment(given.experiment, run_dir=given.run_dir)
     failed = run_experiment(experiment, only=given.only, start=given.start, dry_run=given.dry_run, say=_say)
     if given.dry_run:
         return 0
@@ -54,19 +55,21 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from helpers.data.experiment import read_experiment
-    from helpers.runs.batch import plan, state_of
+    from helpers.runs.batch import state_of
+    from helpers.runs.plan import open_experiment
 
-    for name, state in state_of(plan(read_experiment(given.experiment, run_dir=given.run_dir))):
+    _, jobs = open_experiment(given.experiment, run_dir=given.run_dir)
+    for name, state in state_of(jobs):
         print(f"{name}: {state}")
     return 0
 
 
 def _report(given: argparse.Namespace) -> int:
-    from helpers.data.experiment import read_experiment
+    from helpers.runs.plan import open_experiment
     from helpers.runs.report import finish
 
-    print(finish(read_experiment(given.experiment, run_dir=given.run_dir)))
+    experiment, _ = open_experiment(given.experiment, run_dir=given.run_dir)
+    print(finish(experiment))
     return 0
 
 

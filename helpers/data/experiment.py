@@ -15,28 +15,37 @@ Paths are relative to `data_dir`: the folder of prepared data, or else the folde
 from __future__ import annotations
 
 import csv
-import difflib
+import dataclasses
+import inspect
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from helpers.errors import InputError
+from helpers.data.marks import Marks
+from helpers.errors import InputError, Mistakes, nearest
 
 #: Keys of an experiment file and what they are for.
 KEYS = {
     "name": "name of the experiment",
     "run_dir": "folder of the results",
     "data_dir": "folder that the paths of pairs and movies are relative to",
-    "prepare": "data to make or fetch first: synthetic, ovule or embryo",
+    "prepare": "data to make or fetch first: synthetic, ovule, embryo, nuclei or cells",
     "pairs": "raw_dir, label_dir, binary_dir: the training pairs",
     "movies": "CSV file with one row a movie",
     "steps": "the notebooks to run, with their parameters",
 }
-#: Columns of the movies' CSV that hold paths.
-PATH_COLUMNS = ("movie", "truth", "tissue_mask", "clean", "truth_tracks", "pairs")
-PREPARATIONS = ("synthetic", "ovule", "embryo")
+PAIRS = ("raw_dir", "label_dir", "binary_dir")
+PREPARATIONS = ("synthetic", "ovule", "embryo", "nuclei", "cells")
+#: Columns of the movies' CSV, beside the parameters of the steps that work on one movie.
+COLUMNS = ("movie_id", "movie", "truth", "clean", "truth_tracks", "condition", "note")
+#: Those of them that hold paths.
+PATH_COLUMNS = ("movie", "truth", "clean", "truth_tracks", "tissue_mask")
+
+#: What a folder may be called on every system.
+_PLAIN_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,33 @@ class Experiment:
     pairs: dict[str, str] = field(default_factory=dict)
     movies: list[dict[str, Any]] = field(default_factory=list)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _marks: Marks | None = field(repr=False, compare=False, default=None)
+    #: Name of the CSV file, its columns, and the line of each row of `movies`.
+    _table: tuple[str, tuple[str, ...], tuple[int, ...]] = field(
+        repr=False, compare=False, default=("", (), ())
+    )
 
-    def where(self, *keys: str) -> str:
-        """Return ``"file.yaml, line 7"`` for a key of the file, for error messages."""
-        return _where(self.path, *keys)
+    def where(self, *keys: object) -> str:
+        """Return ``"file.yaml, line 7, column 3, key"`` for a key of the file, for error messages."""
+        return self._marks.where(*keys) if self._marks else f"{self.path.name}, {'.'.join(map(str, keys))}"
+
+    def where_movie(self, row: int, column: str) -> str:
+        """Return ``"file.csv, line 3, column name"`` for a cell of the table of movies."""
+        return f"{self._table[0]}, line {self._table[2][row]}, column {column}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the table of movies."""
+        return self._table[1]
+
+    def where_column(self, column: str) -> str:
+        """Return ``"file.csv, line 1, column 3, name"`` for a column of the table of movies."""
+        return f"{self._table[0]}, line 1, column {self.columns.index(column) + 1}, {column}"
 
 
-def read_experiment(path: str | Path, *, run_dir: str | Path | None = None) -> Experiment:
+def read_experiment(
+    path: str | Path, *, run_dir: str | Path | None = None, mistakes: Mistakes | None = None
+) -> Experiment:
     """Read an experiment file and its CSV.
 
     Parameters
@@ -86,11 +115,14 @@ def read_experiment(path: str | Path, *, run_dir: str | Path | None = None) -> E
         The YAML file.
     run_dir : str or Path, optional
         Put the results here instead.
+    mistakes : Mistakes, optional
+        Takes what is wrong, for a caller that looks for more of it; by default all of it is raised.
 
     Raises
     ------
     InputError
-        If the file or its CSV cannot be read, or has an unknown key; with file, line and the nearest valid name.
+        If the file or its CSV cannot be read, or has unknown keys or values; each with file, line, column and the
+        nearest valid name.
     """
     path = Path(path)
     if not path.is_file():
@@ -99,44 +131,63 @@ def read_experiment(path: str | Path, *, run_dir: str | Path | None = None) -> E
             str(path),
             "there is no such file; name a YAML file, such as data_manifests/demo.yaml",
         )
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(str(path), "not valid YAML", str(error).replace("\n", " ")) from None
-    if not isinstance(content, dict):
-        raise InputError(str(path), content, f"an experiment file has the keys {', '.join(KEYS)}")
+    marks = Marks(path)
+    if not isinstance(marks.content, dict):
+        raise InputError(str(path), marks.content, f"an experiment file has the keys {', '.join(KEYS)}")
+    found = mistakes or Mistakes()
+    marks.check_once(found)
+    content = marks.content
     for key in content:
         if key not in KEYS:
-            raise InputError(_where(path, key), key, f"no such key; {_nearest(key, list(KEYS))}")
+            found.add(marks.where(key), key, f"no such key; {nearest(key, KEYS)}")
     name = str(content.get("name") or path.stem)
-    target = Path(run_dir or content.get("run_dir") or Path("runs") / name).absolute()
-    prepare = _section(path, content, "prepare")
-    for key in prepare:
-        if key not in PREPARATIONS:
-            raise InputError(
-                _where(path, "prepare", key), key, f"no such preparation; {_nearest(key, PREPARATIONS)}"
-            )
+    target = _run_dir(content, name, run_dir, marks, found)
+    prepare = _sections(content, "prepare", marks, found)
+    _check_prepare(prepare, marks, found)
     data_dir = _data_dir(path, content, target, bool(prepare))
-    pairs = _section(path, content, "pairs")
+    pairs = _section(content, "pairs", marks, found)
     for key, value in pairs.items():
-        if key not in ("raw_dir", "label_dir", "binary_dir"):
-            raise InputError(
-                _where(path, "pairs", key),
-                key,
-                f"no such key; {_nearest(key, ['raw_dir', 'label_dir', 'binary_dir'])}",
-            )
+        if key not in PAIRS:
+            found.add(marks.where("pairs", key), key, f"no such key; {nearest(key, PAIRS)}")
+        elif not isinstance(value, str) or not value:
+            found.add(marks.where("pairs", key), value, "name a folder")
         pairs[key] = str(data_dir / str(value))
-    steps = {str(k): dict(v or {}) for k, v in _section(path, content, "steps").items()}
-    return Experiment(
+    movies, table = _movies(path, content, data_dir, marks, found)
+    experiment = Experiment(
         name=name,
         path=path.absolute(),
         run_dir=target,
         data_dir=data_dir,
-        prepare={k: dict(v or {}) for k, v in prepare.items()},
+        prepare=prepare,
         pairs=pairs,
-        movies=_movies(path, content, data_dir),
-        steps=steps,
+        movies=movies,
+        steps=_sections(content, "steps", marks, found),
+        _marks=marks,
+        _table=table,
     )
+    if mistakes is None:
+        found.tell()
+    return experiment
+
+
+def _run_dir(
+    content: dict[str, Any], name: str, given: str | Path | None, marks: Marks, mistakes: Mistakes
+) -> Path:
+    """Return the folder of the results; a file that someone else wrote must not lead it elsewhere unseen."""
+    if given:
+        return Path(given).absolute()
+    if not content.get("run_dir"):
+        if not _PLAIN_NAME.fullmatch(name):
+            mistakes.add(marks.where("name"), name, "names a folder of runs/: use no / and no leading dot")
+        return (Path("runs") / name).absolute()
+    folder = Path(str(content["run_dir"]))
+    if ".." in folder.parts:
+        mistakes.add(
+            marks.where("run_dir"),
+            str(folder),
+            "must not lead out by '..'; give the whole path, or --run-dir",
+        )
+    return folder.absolute()
 
 
 def _data_dir(path: Path, content: dict[str, Any], run_dir: Path, prepared: bool) -> Path:
@@ -145,55 +196,119 @@ def _data_dir(path: Path, content: dict[str, Any], run_dir: Path, prepared: bool
     return run_dir / "data" if prepared else path.parent.absolute()
 
 
-def _section(path: Path, content: dict[str, Any], key: str) -> dict[str, Any]:
+def _section(content: dict[str, Any], key: str, marks: Marks, mistakes: Mistakes) -> dict[str, Any]:
     section = content.get(key) or {}
     if not isinstance(section, dict):
-        raise InputError(
-            _where(path, key), section, f"{KEYS[key]}: write one 'name: value' a line below {key}:"
-        )
+        mistakes.add(marks.where(key), section, f"{KEYS[key]}: write one 'name: value' a line below {key}:")
+        return {}
     return dict(section)
 
 
-def _movies(path: Path, content: dict[str, Any], data_dir: Path) -> list[dict[str, Any]]:
+def _sections(
+    content: dict[str, Any], key: str, marks: Marks, mistakes: Mistakes
+) -> dict[str, dict[str, Any]]:
+    """Return a section whose every entry holds settings, or nothing."""
+    found = {}
+    for name, settings in _section(content, key, marks, mistakes).items():
+        if settings is not None and not isinstance(settings, dict):
+            mistakes.add(
+                marks.where(key, name), settings, f"write one 'name: value' a line below {name}:, or nothing"
+            )
+            settings = {}
+        found[str(name)] = dict(settings or {})
+    return found
+
+
+def _check_prepare(prepare: dict[str, dict[str, Any]], marks: Marks, mistakes: Mistakes) -> None:
+    from helpers.data import samples
+    from helpers.data.synthetic_settings import SyntheticSettings
+
+    known = {
+        "synthetic": {"n_stacks", *(f.name for f in dataclasses.fields(SyntheticSettings))},
+        **{
+            name: set(inspect.signature(make).parameters) - {"folder"}
+            for name, make in samples.PREPARATIONS.items()
+        },
+    }
+    for name, settings in prepare.items():
+        if name not in PREPARATIONS:
+            mistakes.add(
+                marks.where("prepare", name), name, f"no such preparation; {nearest(name, PREPARATIONS)}"
+            )
+            continue
+        for setting, value in settings.items():
+            where = marks.where("prepare", name, setting)
+            if setting not in known[name]:
+                mistakes.add(where, setting, f"no such setting; {nearest(setting, sorted(known[name]))}")
+            elif name != "synthetic" or setting == "n_stacks":
+                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                    mistakes.add(where, value, "give a whole number, at least 1")
+            else:
+                try:
+                    SyntheticSettings(**{setting: value})
+                except InputError as error:
+                    mistakes.add(where, value, error.expected)
+
+
+def _movies(
+    path: Path, content: dict[str, Any], data_dir: Path, marks: Marks, mistakes: Mistakes
+) -> tuple[list[dict[str, Any]], tuple[str, tuple[str, ...], tuple[int, ...]]]:
+    """Read the table of movies, and where its rows stand."""
+    nothing = ("", (), ())
     if not content.get("movies"):
-        return []
+        return [], nothing
     table = path.parent / str(content["movies"])
     if not table.is_file():
-        raise InputError(_where(path, "movies"), content["movies"], f"there is no such file in {path.parent}")
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        rows = list(reader)
-    columns = reader.fieldnames or []
+        mistakes.add(marks.where("movies"), content["movies"], f"there is no such file in {path.parent}")
+        return [], nothing
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        mistakes.add(table.name, f"byte {error.start}", "is not text in UTF-8; save the table as 'CSV UTF-8'")
+        return [], nothing
+    reader = csv.reader(text.splitlines(keepends=True))
+    columns = tuple(column.strip() for column in next(reader, []))
     if "movie" not in columns:
-        raise InputError(str(table), columns, "needs a column 'movie' with the path of each movie")
-    movies, seen = [], set()
-    for line, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise InputError(
-                f"{table}, line {line}", row, f"needs one value for each of {', '.join(columns)}"
+        hint = (
+            "" if len(columns) != 1 or not re.search(r"[;\t]", columns[0]) else "; separate columns by commas"
+        )
+        expected = f"needs a column 'movie' with the path of each movie{hint}"
+        mistakes.add(f"{table.name}, line 1", list(columns), expected)
+        return [], nothing
+    for column in {c for c in columns if columns.count(c) > 1}:
+        mistakes.add(f"{table.name}, line 1, column {column}", column, "stands twice; keep one of them")
+    movies, lines = [], []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"{table.name}, line {reader.line_num}"
+        if len(cells) != len(columns):
+            mistakes.add(where, cells, f"needs one value for each of {', '.join(columns)}")
+            continue
+        row = {c: cell.strip() for c, cell in zip(columns, cells, strict=True) if cell.strip()}
+        movie = _movie(row, data_dir, where, mistakes)
+        if movie["movie_id"] in {m["movie_id"] for m in movies}:
+            mistakes.add(
+                f"{where}, column movie_id", movie["movie_id"], "stands twice; give each movie its own name"
             )
-        values = {k: _value(v.strip()) for k, v in row.items() if v.strip()}
-        for column in PATH_COLUMNS:
-            if column in values:
-                values[column] = str(data_dir / str(values[column]))
-        if "movie" not in values:
-            raise InputError(f"{table}, line {line}, column movie", "", "name the movie's file or folder")
-        values["movie_id"] = str(row.get("movie_id") or Path(values["movie"]).name.split(".")[0]).strip()
-        if values["movie_id"] in seen:
-            raise InputError(
-                f"{table}, line {line}, column movie_id",
-                values["movie_id"],
-                "stands twice; give each movie its own name",
-            )
-        if Path(values["movie_id"]).name != values["movie_id"]:
-            raise InputError(
-                f"{table}, line {line}, column movie_id",
-                values["movie_id"],
-                "must be a plain name, without / or ..",
-            )
-        seen.add(values["movie_id"])
-        movies.append(values)
-    return movies
+        movies.append(movie)
+        lines.append(reader.line_num)
+    return movies, (table.name, columns, tuple(lines))
+
+
+def _movie(row: dict[str, str], data_dir: Path, where: str, mistakes: Mistakes) -> dict[str, Any]:
+    values = {column: _value(text) for column, text in row.items()}
+    for column in PATH_COLUMNS:
+        if column in row:
+            values[column] = str(data_dir / row[column])
+    if "movie" not in values:
+        mistakes.add(f"{where}, column movie", "", "name the movie's file or folder")
+    name = row.get("movie_id") or Path(row.get("movie", "movie")).name.split(".")[0]
+    if not _PLAIN_NAME.fullmatch(name):
+        mistakes.add(
+            f"{where}, column movie_id", name, "must be a plain name of a folder, without / or a leading dot"
+        )
+    return {"movie": "", **values, "movie_id": name}
 
 
 def _value(text: str) -> Any:
@@ -204,26 +319,4 @@ def _value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    return value if isinstance(value, (bool, int, float, list)) else text
-
-
-def _nearest(key: str, valid: list[str] | tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(str(key), valid, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(valid)}"
-
-
-def _where(path: Path, *keys: str) -> str:
-    """Find the line and column of a nested key."""
-    node = yaml.compose(path.read_text())
-    mark = None
-    for key in keys:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        for k, v in node.value:
-            if k.value == str(key):
-                mark, node = k.start_mark, v
-                break
-        else:
-            break
-    at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{path.name}{at}, {'.'.join(map(str, keys))}"
+    return value if isinstance(value, (bool, int, float, list, dict)) else text

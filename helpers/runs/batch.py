@@ -10,124 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from helpers.data.experiment import Experiment
 from helpers.errors import InputError
 from helpers.runs.execute import NotebookError, duration, execute_notebook, follow
-from helpers.runs.parameters import STEPS, Parameters
+from helpers.runs.parameters import STEPS
+from helpers.runs.plan import Job, missing_inputs, plan
 from helpers.runs.prepare import prepare
-from helpers.runs.run import read_done, step_folder, why_not_done
-
-
-@dataclass(frozen=True)
-class Job:
-    """One notebook to execute.
-
-    Attributes
-    ----------
-    step : str
-        Notebook name without its ending.
-    parameters : Parameters
-        Checked parameters, with absolute paths.
-    movie_id : str or None
-        The movie it works on; None for the steps that serve the whole run.
-    """
-
-    step: str
-    parameters: Parameters
-    movie_id: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Step and movie, as people call it."""
-        return self.step + (f" [{self.movie_id}]" if self.movie_id else "")
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the step's ``done.json`` and executed notebook."""
-        return step_folder(self.parameters)
-
-
-def plan(experiment: Experiment) -> list[Job]:
-    """Turn an experiment into its jobs, in the order they run.
-
-    Every parameter of every step and movie is checked here, before anything starts.
-
-    Raises
-    ------
-    InputError
-        Naming the file, line and parameter.
-    """
-    unknown = [name for name in experiment.steps if name not in STEPS]
-    if unknown:
-        import difflib
-
-        near = difflib.get_close_matches(unknown[0], STEPS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(STEPS)}"
-        raise InputError(experiment.where("steps", unknown[0]), unknown[0], f"no such step; {hint}")
-    if not experiment.steps:
-        raise InputError(str(experiment.path), "no steps", f"name the notebooks to run: {', '.join(STEPS)}")
-    jobs = []
-    for step, cls in STEPS.items():
-        if step not in experiment.steps:
-            continue
-        source = experiment.where("steps", step)
-        if not hasattr(cls, "movie_path"):
-            values = {**_run_values(cls, experiment), **experiment.steps[step]}
-            jobs.append(Job(step, _checked(cls, values, experiment, source)))
-            continue
-        for row in experiment.movies:
-            values = {**_movie_values(cls, row), **experiment.steps[step], **_overrides(cls, row)}
-            if cls.needs_truth and any(
-                not values.get(name) for name in ("truth", "truth_tracks") if name in cls.model_fields
-            ):
-                continue  # there is nothing to compare this movie with
-            jobs.append(Job(step, _checked(cls, values, experiment, source), row["movie_id"]))
-    return jobs
-
-
-def _run_values(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]:
-    values: dict[str, Any] = {k: v for k, v in experiment.pairs.items() if k in cls.model_fields}
-    if cls.step == "04_optimize_thresholds":  # its pairs are the validation stacks of 01
-        values = {}
-    if "raw_paths" in cls.model_fields:
-        values["raw_paths"] = [row["movie"] for row in experiment.movies]
-        values["clean_paths"] = [row["clean"] for row in experiment.movies if "clean" in row]
-    if "conditions" in cls.model_fields:
-        values["conditions"] = {
-            row["movie_id"]: str(row.get("condition") or "all") for row in experiment.movies
-        }
-    return values
-
-
-def _movie_values(cls: type[Parameters], row: dict[str, Any]) -> dict[str, Any]:
-    values = {
-        "movie_id": row["movie_id"],
-        "movie": row["movie"],
-        "raw": row["movie"],
-        "truth": row.get("truth"),
-    }
-    return {k: v for k, v in values.items() if k in cls.model_fields}
-
-
-def _overrides(cls: type[Parameters], row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if k in cls.model_fields}
-
-
-def _checked(
-    cls: type[Parameters], values: dict[str, Any], experiment: Experiment, source: str
-) -> Parameters:
-    parameters = cls.checked({**values, "run_dir": experiment.run_dir}, source=source)
-    absolute: dict[str, Any] = {}
-    for name, value in parameters:
-        if isinstance(value, Path):
-            absolute[name] = experiment.data_dir / value
-        elif isinstance(value, list) and value and isinstance(value[0], Path):
-            absolute[name] = [experiment.data_dir / v for v in value]
-    return parameters.model_copy(update=absolute)
+from helpers.runs.run import read_done, why_not_done
 
 
 def run_experiment(
@@ -159,6 +49,7 @@ def run_experiment(
     jobs = _selected(plan(experiment), only, start)
     if not dry_run:
         prepare(experiment, say=say)
+        missing_inputs(experiment, jobs)
     failed: list[str] = []
     lost_movies: set[str | None] = set()
     for number, job in enumerate(jobs, start=1):

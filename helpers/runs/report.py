@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.experiment import Experiment
-from helpers.runs.batch import Job, plan
+from helpers.runs.plan import Job, plan
 from helpers.runs.run import read_done, write_json
 from helpers.segmentation.scores import MovieScores, pool, summary
 

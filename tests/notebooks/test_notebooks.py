@@ -20,9 +20,10 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
-from helpers.runs.batch import plan, run_experiment
+from helpers.runs.batch import run_experiment
 from helpers.runs.execute import NotebookError, execute_notebook
 from helpers.runs.parameters import STEPS, CreateDataset, Segment, TrainSegmentation
+from helpers.runs.plan import plan
 
 
 def test_all_notebooks_ran(tiny) -> None:

@@ -14,9 +14,10 @@ from helpers.data.experiment import Experiment, read_experiment
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import write_movie
 from helpers.data.synthetic import SyntheticSettings, make_movie
-from helpers.runs.batch import plan, run_experiment
+from helpers.runs.batch import run_experiment
 from helpers.runs.execute import execute_notebook
 from helpers.runs.parameters import Segment
+from helpers.runs.plan import plan
 from helpers.runs.report import finish
 
 FLAT: dict[str, Any] = {

@@ -13,13 +13,13 @@ from helpers.data.experiment import read_experiment
 from helpers.data.movies import LabelMovie, write_movie
 from helpers.data.synthetic import SyntheticSettings, make_movie
 from helpers.errors import InputError
-from helpers.runs.batch import plan
 from helpers.runs.parameters import (
     AnalyzeBoundaryDistance,
     AnalyzeIntensitySpectrum,
     AnalyzeMigration,
     CompareConditions,
 )
+from helpers.runs.plan import plan
 from helpers.runs.report import summarize
 from helpers.runs.run import Run
 from helpers.runs.steps import boundary, conditions, migration, spectrum

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from helpers.errors import InputError
+from helpers.errors import InputError, InputErrors, nearest
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -75,26 +74,31 @@ class Parameters(BaseModel):
         return cls.checked({name: namespace[name] for name in cls.model_fields})
 
     @classmethod
-    def checked(cls, values: Mapping[str, Any], *, source: str = "") -> Self:
+    def checked(cls, values: Mapping[str, Any], *, source: str | Callable[[str], str] = "") -> Self:
         """Build the parameters from a mapping, such as a section of an experiment file.
 
         Parameters
         ----------
         values : mapping
             Parameter names and values; those left out keep their defaults.
-        source : str
-            Where the values come from; put before the parameter's name in errors.
+        source : str or callable
+            Where the values come from, put before the parameter's name in errors; or what returns, for a
+            parameter's name, the name and where it stands.
 
         Raises
         ------
         InputError
-            Naming the first wrong parameter, its value, what is allowed and what it is for; a misspelt name
+            Naming each wrong parameter, its value, what is allowed and what it is for; a misspelt name
             is answered with the nearest right one.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise _readable(cls, error, source) from None
+            where = source if callable(source) else lambda name: f"{source}: {name}" if source else name
+            # Of a parameter that may be of several kinds, pydantic tells what is wrong with each.
+            once = {e["loc"][:1]: e for e in reversed(error.errors())}
+            found = [_readable(cls, e, where) for e in reversed(once.values())]
+            raise found[0] if len(found) == 1 else InputErrors(found) from None
 
     @classmethod
     def help(cls) -> str:
@@ -131,19 +135,15 @@ def _shown(value: Any) -> str:
     return "empty" if value is None else str(value)
 
 
-def _readable(cls: type[Parameters], error: ValidationError, source: str) -> InputError:
-    first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else cls.step
-    prefix = f"{source}: " if source else ""
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, cls.model_fields, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(cls.model_fields)}"
-        return InputError(f"{prefix}{name}", first["input"], f"{cls.step} has no such parameter; {hint}")
-    value = first["input"]
+def _readable(cls: type[Parameters], error: Any, where: Callable[[str], str]) -> InputError:
+    name = str(error["loc"][0]) if error["loc"] else cls.step
+    if error["type"] == "extra_forbidden":
+        hint = nearest(name, cls.model_fields)
+        return InputError(where(name), error["input"], f"{cls.step} has no such parameter; {hint}")
     field = cls.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").strip()
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").strip()
     choices = typing.get_args(field.annotation) if field else ()
     if choices and all(isinstance(c, str) for c in choices):
         message = "should be one of " + ", ".join(map(repr, choices))
-    return InputError(f"{prefix}{name}", value, f"{message}{meaning}")
+    return InputError(where(name), error["input"], f"{message}{meaning}")

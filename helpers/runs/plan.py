@@ -1,0 +1,255 @@
+"""An experiment becomes jobs: one notebook with one set of checked parameters each, and which waits for which.
+
+01 ─┬─> 03 ─> 04 ─> 05 [a] ─┬─> 07 [a]
+02 ─┘                       └─> 08 [a] ─┬─> 09 [a]
+              04 ─> 05 [b] …            └─> 10, 11, 12 [a] ─┬─> 13
+                                            10, 11, 12 [b] ─┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.data.experiment import COLUMNS, Experiment, read_experiment
+from helpers.errors import InputError, Mistakes, nearest
+from helpers.runs.parameters import STEPS, Parameters
+from helpers.runs.run import step_folder
+
+#: Parameters that a run sets itself, with what to write instead.
+_OWN = {
+    "run_dir": "is set once for all steps: write it at the top of the file, beside name",
+    "movie_id": "names one movie: write it into the table of movies",
+}
+#: Step → the steps whose results it reads, where the experiment has them.
+_READS = {
+    "01": ("02",),
+    "03": ("01", "02"),
+    "04": ("01", "02", "03"),
+    "05": ("02", "03", "04"),
+    "06": ("03", "05"),
+    "07": ("05", "06"),
+    "08": ("05", "06"),
+    "09": ("05", "06", "08"),
+    "10": ("05", "06", "08"),
+    "11": ("05", "06", "08"),
+    "12": ("05", "06", "08"),
+    "13": ("10", "11", "12"),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to execute.
+
+    Attributes
+    ----------
+    step : str
+        Notebook name without its ending.
+    parameters : Parameters
+        Checked parameters, with absolute paths.
+    movie_id : str or None
+        The movie it works on; None for the steps that serve the whole run.
+    """
+
+    step: str
+    parameters: Parameters
+    movie_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Step and movie, as people call it."""
+        return self.step + (f" [{self.movie_id}]" if self.movie_id else "")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the step's ``done.json`` and executed notebook."""
+        return step_folder(self.parameters)
+
+    def reads(self, other: Job) -> bool:
+        """Whether this job reads what `other` writes, and so must wait for it."""
+        if other.step[:2] not in _READS.get(self.step[:2], ()):
+            return False
+        if self.step[:2] == "01" and not getattr(self.parameters, "augment_denoised", False):
+            return False
+        return None in (self.movie_id, other.movie_id) or self.movie_id == other.movie_id
+
+
+def open_experiment(path: str | Path, *, run_dir: str | Path | None = None) -> tuple[Experiment, list[Job]]:
+    """Read an experiment and make its jobs, and tell all mistakes in its files at once.
+
+    Raises
+    ------
+    InputErrors
+        Naming file, line, column and nearest right name of each mistake.
+    """
+    mistakes = Mistakes()
+    experiment = read_experiment(path, run_dir=run_dir, mistakes=mistakes)
+    jobs = plan(experiment, mistakes=mistakes)
+    mistakes.tell()
+    return experiment, jobs
+
+
+def plan(experiment: Experiment, *, mistakes: Mistakes | None = None) -> list[Job]:
+    """Turn an experiment into its jobs, in an order in which they can run.
+
+    Every parameter of every step and movie is checked here, before anything starts.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        As `read_experiment` returned it.
+    mistakes : Mistakes, optional
+        Takes what is wrong, for a caller that looks for more of it; by default all of it is raised.
+
+    Raises
+    ------
+    InputErrors
+        Naming the file, line, column and parameter of each mistake.
+    """
+    found = mistakes or Mistakes()
+    for step in experiment.steps:
+        if step not in STEPS:
+            found.add(experiment.where("steps", step), step, f"no such step; {nearest(step, STEPS)}")
+    if not experiment.steps:
+        found.add(str(experiment.path), "no steps", f"name the notebooks to run: {', '.join(STEPS)}")
+    _check_columns(experiment, found)
+    jobs = []
+    for step, cls in STEPS.items():
+        if step not in experiment.steps:
+            continue
+        given = experiment.steps[step]
+        for name in _OWN.keys() & given.keys():
+            found.add(experiment.where("steps", step, name), given[name], _OWN[name])
+        given = {k: v for k, v in given.items() if k not in _OWN}
+        if not hasattr(cls, "movie_path"):
+            values = {**_run_values(cls, experiment), **given}
+            jobs.append(_job(cls, values, experiment, None, found))
+            continue
+        if not experiment.movies:
+            found.add(
+                experiment.where("steps", step), "no movies", "list them in a CSV file: movies: movies.csv"
+            )
+        for row, movie in enumerate(experiment.movies):
+            values = {**_movie_values(cls, movie), **given, **_overrides(cls, movie)}
+            truths = [name for name in ("truth", "truth_tracks") if name in cls.model_fields]
+            if cls.needs_truth and not all(values.get(name) for name in truths):
+                continue  # there is nothing to compare this movie with
+            jobs.append(_job(cls, values, experiment, row, found))
+    if mistakes is None:
+        found.tell()
+    return _in_order([job for job in jobs if job is not None])
+
+
+def _in_order(jobs: list[Job]) -> list[Job]:
+    """Put the denoiser before the training set that wants its copies; all else is in order by its number."""
+    early = [job for job in jobs if any(other.reads(job) for other in jobs if other.step < job.step)]
+    return early + [job for job in jobs if job not in early]
+
+
+def _check_columns(experiment: Experiment, mistakes: Mistakes) -> None:
+    """Note each column of the movies' table that no step could read."""
+    of_movies = {n for cls in STEPS.values() if hasattr(cls, "movie_path") for n in cls.model_fields}
+    of_runs = {
+        n: cls.step for cls in STEPS.values() if not hasattr(cls, "movie_path") for n in cls.model_fields
+    }
+    known = [*COLUMNS, *sorted(of_movies - {"run_dir", *COLUMNS})]
+    for column in experiment.columns:
+        if column in known:
+            continue
+        expected = f"no such column; {nearest(column, known)}"
+        if column == "run_dir":
+            expected = _OWN[column]
+        elif column in of_runs:
+            expected = f"{of_runs[column]} serves all movies: write it below steps in {experiment.path.name}"
+        mistakes.add(experiment.where_column(column), column, expected)
+
+
+def _job(
+    cls: type[Parameters], values: dict[str, Any], experiment: Experiment, row: int | None, mistakes: Mistakes
+) -> Job | None:
+    movie = {} if row is None else experiment.movies[row]
+
+    def where(name: str) -> str:
+        if row is not None and name in movie and name in experiment.columns:
+            return experiment.where_movie(row, name)
+        if name in experiment.pairs and name not in experiment.steps[cls.step]:
+            return experiment.where("pairs", name)
+        return experiment.where("steps", cls.step, *([name] if name != cls.step else []))
+
+    try:
+        parameters = cls.checked({**values, "run_dir": experiment.run_dir}, source=where)
+    except InputError as error:
+        mistakes.include(error)
+        return None
+    absolute: dict[str, Any] = {}
+    for name, value in parameters:
+        if isinstance(value, Path):
+            absolute[name] = experiment.data_dir / value
+        elif isinstance(value, list) and value and isinstance(value[0], Path):
+            absolute[name] = [experiment.data_dir / v for v in value]
+    job = Job(cls.step, parameters.model_copy(update=absolute), movie.get("movie_id"))
+    # A link that lies in the run folder must not lead its results to another place.
+    for folder in (job.folder, experiment.run_dir / "movies" / str(job.movie_id)):
+        if not folder.resolve().is_relative_to(experiment.run_dir.resolve()):
+            mistakes.add("run_dir", str(folder), "is a link that leads out of the run folder; remove it")
+    return job
+
+
+def missing_inputs(experiment: Experiment, jobs: Iterable[Job]) -> None:
+    """Raise for every file and folder that the experiment names and that is not there.
+
+    Raises
+    ------
+    InputErrors
+        Naming file, line and column of each.
+    """
+    mistakes = Mistakes()
+    used = {str(path) for job in jobs for _, value in job.parameters for path in _paths(value)}
+    for name, folder in experiment.pairs.items():
+        if folder in used and not Path(folder).exists():
+            mistakes.add(experiment.where("pairs", name), folder, "there is no such folder")
+    for row, movie in enumerate(experiment.movies):
+        for column in experiment.columns:
+            path = movie.get(column)
+            if path in used and not Path(path).exists() and not _matches(Path(path)):
+                mistakes.add(experiment.where_movie(row, column), path, "there is no such file or folder")
+    mistakes.tell()
+
+
+def _paths(value: Any) -> list[Path]:
+    return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, Path)]
+
+
+def _matches(path: Path) -> bool:
+    return "*" in str(path) and any(Path(path.anchor or ".").glob(str(path).removeprefix(path.anchor)))
+
+
+def _run_values(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]:
+    values: dict[str, Any] = {k: v for k, v in experiment.pairs.items() if k in cls.model_fields}
+    if cls.step == "04_optimize_thresholds":  # its pairs are the validation stacks of 01
+        values = {}
+    if "raw_paths" in cls.model_fields:
+        values["raw_paths"] = [row["movie"] for row in experiment.movies]
+        values["clean_paths"] = [row["clean"] for row in experiment.movies if "clean" in row]
+    if "conditions" in cls.model_fields:
+        values["conditions"] = {
+            row["movie_id"]: str(row.get("condition") or "all") for row in experiment.movies
+        }
+    return values
+
+
+def _movie_values(cls: type[Parameters], row: dict[str, Any]) -> dict[str, Any]:
+    values = {
+        "movie_id": row["movie_id"],
+        "movie": row["movie"],
+        "raw": row["movie"],
+        "truth": row.get("truth"),
+    }
+    return {k: v for k, v in values.items() if k in cls.model_fields}
+
+
+def _overrides(cls: type[Parameters], row: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if k in cls.model_fields}
