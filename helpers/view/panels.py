@@ -172,7 +172,11 @@ def track_names(tracks: Tracks, kind: str = "all", only: np.ndarray | None = Non
         wanted &= np.isin(np.arange(tracks.n_tracks), ids[np.isin(tracks.tracklet_ids, only)])
     order = np.argsort(-points, kind="stable")
     return [
-        (f"track {i}: {points[i]} points" + (f", {divisions[i]} divisions" if divisions[i] else ""), int(i))
+        (
+            f"track {i}: {points[i]} points"
+            + (f", {divisions[i]} division{'s' if divisions[i] > 1 else ''}" if divisions[i] else ""),
+            int(i),
+        )
         for i in order
         if wanted[i]
     ]

@@ -112,7 +112,7 @@ def test_the_list_is_split_and_follows_the_selection(tracks: Tracks) -> None:
     assert len(viewer.track.options) == 3
     assert viewer.track.options[0][0] == "track 0: 8 points"
     viewer.kind.value = "dividing"
-    assert [name for name, _ in viewer.track.options] == ["track 2: 4 points, 1 divisions"]
+    assert [name for name, _ in viewer.track.options] == ["track 2: 4 points, 1 division"]
     viewer.kind.value = "non-dividing"
     assert len(viewer.track.options) == 2
     viewer.kind.value = "all"
