@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that has learned, in seconds, that bright is a cell."""
     folder = tmp_path_factory.mktemp("cellpose")
     patches = write_set(folder / "training.npz", (48, 48), 6)
-    return cellpose_training.train(patches, folder / "model", TINY, gpu=False)[0]
+    settings = replace(TINY, epochs=10, steps_per_epoch=10)
+    return cellpose_training.train(patches, folder / "model", settings, gpu=False)[0]
 
 
 @pytest.fixture(scope="module")

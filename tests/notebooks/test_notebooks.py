@@ -29,7 +29,7 @@ from helpers.runs.plan import plan
 def test_all_notebooks_ran(tiny) -> None:
     assert tiny.failed == [], "\n".join(tiny.lines)
     steps = {name.partition("-")[0] for name in tiny.done}
-    assert steps == set(STEPS)
+    assert steps == set(STEPS) - {"06_segment_cellpose"}  # runs in test_real_data.py
 
 
 def test_01_made_the_patches_that_were_asked_for(tiny) -> None:
