@@ -192,6 +192,8 @@ def test_outputs_are_the_same_when_executed_again(tiny, tmp_path: Path) -> None:
                 "pytest",
                 "--nbval-lax",
                 "-q",
+                "-W",
+                "ignore",  # of the libraries: they would bury the reason of a failure
                 "-p",
                 "no:cacheprovider",
                 "-c",
