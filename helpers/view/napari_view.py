@@ -195,7 +195,7 @@ def add_layers(viewer: Any, run: TrackedRun) -> None:
         viewer.add_image(_lazy(run.movie, flat), name="image", contrast_limits=limits, **placed())
     if run.tissue is not None:
         viewer.add_labels(
-            _edges(run.tissue, run.tracks, flat), name="boundary", opacity=0.6, colormap=_one_color(OKABE_ITO["sky"]),
+            _edges(run.tissue, run.tracks, flat), name="boundary", opacity=0.4, colormap=_one_color(OKABE_ITO["sky"]),
             **placed(run.tissue.voxel_size),
         )  # fmt: skip
     if run.labels is not None:

@@ -224,6 +224,8 @@ def test_the_camera_follows_the_chosen_track(opened) -> None:
 
 def test_tracks_take_the_colour_of_a_column(opened) -> None:
     layer = opened.viewer.layers["tracks"]
+    np.testing.assert_array_equal(layer.features["frame"], layer.data[:, 1], "rows are those of the points")
+    np.testing.assert_allclose(layer.features["x"], layer.data[:, -1] * VOXEL[-1])
     before = layer.track_colors.copy()
     opened.panel.color.setCurrentText("distance_um")
     assert layer.color_by == "distance_um"
@@ -276,6 +278,39 @@ def test_a_lasso_in_the_scatter_plot_filters_the_list(opened) -> None:
     assert opened.panel.list.count() == 1
     QTest.mouseClick(scatter.every, left)
     assert opened.panel.list.count() == 3
+
+
+def test_difficult_tracks_are_shown_and_saved(tmp_path: Path, wait) -> None:
+    """A gap, a merge, a lone point, intensities that are all equal or missing, and half a second between frames."""
+    from helpers.view import napari_view
+
+    run = _run(tmp_path)
+    path = run / "movies" / "m" / "tracks.csv"
+    tracks = table.read(path)
+    objects = tracks.objects
+    objects.loc[objects["label"] == 2, "intensity_mean"] = 7.0
+    objects.loc[objects["label"] >= 3, "intensity_mean"] = np.nan
+    ids = objects.set_index(["label", "frame"])["id"].to_dict()
+    gone = {ids[1, 4], ids[1, 7], *(ids[5, t] for t in (7, 8))}
+    links = [(a, b) for a, b in tracks.links[["source", "target"]].to_numpy() if not {a, b} & gone]
+    links += [(ids[1, 3], ids[1, 5]), (ids[5, 6], ids[4, 7])]  # over a gap, and into the sister
+    kept = objects[~objects["id"].isin(gone - {ids[5, 8]})]  # the last is a lone point
+    table.write(Tracks(kept, pd.DataFrame(links, columns=["source", "target"]), VOXEL, 0.5), path)
+    viewer = napari_view.open(run)
+    panel = viewer.window.dock_widgets["Tracks"]
+    assert [panel.list.item(i).text().split(": ")[1] for i in range(panel.list.count())] == [
+        "12 points, 1 division", "9 points", "6 points",
+    ]  # fmt: skip
+    assert any(len(parents) == 2 for parents in viewer.layers["tracks"].graph.values()), "the merge"
+    for row in range(3):
+        panel.list.setCurrentRow(row)
+        wait(2)
+        intensity, spectrum = panel.canvas.figure.axes
+        assert "s)" in intensity.get_xlabel() and "no rhythm" in spectrum.get_title(loc="left")
+        assert all(path.stat().st_size > 0 for path in panel.export())
+    panel.color.setCurrentText("intensity_mean")
+    assert np.isfinite(viewer.layers["tracks"].track_colors).all()
+    viewer.close()
 
 
 def test_a_2d_run(tmp_path: Path, wait) -> None:

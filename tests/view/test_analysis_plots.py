@@ -16,6 +16,7 @@ from helpers.tracking.tracks import Tracks
 from helpers.view import boundary_plots, migration_plots, spectrum_plots
 from helpers.view.analysis_style import ROLES, time_axis, with_unit
 from helpers.view.style import save_figure
+from helpers.view.widgets import column_panel, distance_panel, explore, spectrum_panel
 
 ROI = RoiBoundary(np.array([[-20, -20], [-20, 60], [60, 60], [60, -20]], float))
 
@@ -180,6 +181,50 @@ def test_nothing_to_show_is_no_error(nothing: Tracks, tmp_path) -> None:
     ]
     for k, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{k}.png", dpi=40)
+
+
+@pytest.mark.parametrize(("interval", "unit"), [(0.5, "s"), (3600.0, "h")])
+def test_difficult_tracks_are_drawn(interval: float, unit: str, tmp_path) -> None:
+    """A gap, a merge, a lone point, cells on and outside the boundary, equal and missing intensities."""
+    n = 12
+    rows = [(t, 5.0, 0.0, 3.0 * t, 100.0) for t in range(n) if t not in (4, 5)]  # a gap
+    rows += [(t, 5.0, y, 20.0, 7.0) for y in (-30.0, 60.0) for t in range(6)]  # outside, and on the boundary
+    rows += [(t, 5.0, 30.0, 20.0, np.nan) for t in range(6, n)]  # where these two merge
+    rows.append((3, 5.0, 40.0, 40.0, 1.0))
+    objects = pd.DataFrame(rows, columns=["frame", "z", "y", "x", "intensity_mean"]).assign(volume_um3=300.0)
+    steps = [(i, i + 1) for i in [*range(9), *range(10, 15), *range(16, 21), *range(22, 27)]]
+    links = pd.DataFrame([*steps, (15, 22), (21, 22)], columns=["source", "target"])
+    tracks = Tracks(objects, links, (1.5, 0.5, 0.5), interval)
+    distances = measure_distances(tracks, ROI, inner_from=5.0)
+    assert distances["distance_um"][10] == -10 and distances["distance_um"][16] == 0
+    tracklets = summarize_tracklets(tracks, distances)
+    spectra, walks = measure_spectra(tracks), measure_steps(tracks)
+    measured = measure_tracklets(tracks, walks)
+    msd = mean_squared_displacement(tracks)
+    over_time = boundary_plots.distance_over_time(distances, tracklets, inner_from=5.0)
+    assert over_time.axes[0].get_xlabel() == f"time ({unit})"
+    figures = [
+        over_time,
+        boundary_plots.start_and_end(tracklets),
+        boundary_plots.regions_over_time(distances),
+        boundary_plots.distance_histogram(distances),
+        spectrum_plots.traces_with_spectra(spectra),
+        spectrum_plots.frequency_overview(spectra),
+        spectrum_plots.spectrum_heatmap(spectra),
+        migration_plots.paths_from_origin(walks),
+        migration_plots.metric_strips(measured, list(TRACKLET_METRICS), by="generation"),
+        migration_plots.direction_roses(walks),
+        migration_plots.wandering(msd, fit_msd(msd, 3), velocity_autocorrelation(tracks), dimension=3),
+        migration_plots.division_overview(measure_divisions(tracks), division_rates(tracks), 3),
+        migration_plots.shape_over_time(walks),
+        migration_plots.metric_scatter(measured, "directness", "duration_s"),
+    ]
+    for k, figure in enumerate(figures):
+        assert all(path.stat().st_size > 1000 for path in save_figure(figure, tmp_path / str(k), dpi=40))
+    viewer = explore(tracks, panels=[column_panel(tracks, "intensity_mean"), spectrum_panel(spectra), distance_panel(distances)])  # fmt: skip
+    for _, track in viewer.track.options:
+        viewer.track.value = track
+        assert f"({unit})" in viewer.figure().subfigs[1].axes[0].get_xlabel()
 
 
 def test_units_are_written_as_people_write_them() -> None:
