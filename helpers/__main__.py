@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers run|status|report|check|help``."""
+"""The command line: ``python -m helpers new|run|status|report|check|help``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m helpers", description="Volltrack: from raw 3D movies to measured cells."
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    new = commands.add_parser(
+        "new", help="write an experiment, with every parameter explained, for a folder of images"
+    )
+    new.add_argument("folder", metavar="FOLDER")
     run = commands.add_parser("run", help="run an experiment's notebooks; what is done already is skipped")
     run.add_argument("--only", metavar="STEP", help="run one step, such as 05 or 05_segment")
     run.add_argument("--from", metavar="STEP", dest="start", help="run this step and those after it")
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    run.add_argument("--cores", type=_cores, metavar="N", help="cores of this machine to use; by default all")
+    run.add_argument(
+        "--profile", metavar="P", help="run on a cluster: a folder with Snakemake's config.yaml, or 'slurm'"
+    )
     status = commands.add_parser("status", help="say of each step whether it is done, and if not, why")
     report = commands.add_parser("report", help="write the HTML report of an experiment again")
     for command in (run, status, report):
@@ -37,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _new(given: argparse.Namespace) -> int:
+    from helpers.runs.new import new_experiment
+
+    print(new_experiment(given.folder))
+    return 0
+
+
 def _run(given: argparse.Namespace) -> int:
     from helpers.runs.batch import run_experiment
     from helpers.runs.plan import open_experiment
@@ -44,7 +59,19 @@ def _run(given: argparse.Namespace) -> int:
 
     started = time.monotonic()
     experiment, _ = open_experiment(given.experiment, run_dir=given.run_dir)
-    failed = run_experiment(experiment, only=given.only, start=given.start, dry_run=given.dry_run, say=_say)
+    try:
+        failed = run_experiment(
+            experiment,
+            only=given.only,
+            start=given.start,
+            dry_run=given.dry_run,
+            cores=given.cores,
+            profile=given.profile,
+            say=_say,
+        )
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
     if given.dry_run:
         return 0
     print(finish(experiment))
@@ -58,8 +85,8 @@ def _status(given: argparse.Namespace) -> int:
     from helpers.runs.batch import state_of
     from helpers.runs.plan import open_experiment
 
-    _, jobs = open_experiment(given.experiment, run_dir=given.run_dir)
-    for name, state in state_of(jobs):
+    experiment, jobs = open_experiment(given.experiment, run_dir=given.run_dir)
+    for name, state in state_of(jobs, experiment.run_dir / ".batch"):
         print(f"{name}: {state}")
     return 0
 
@@ -91,11 +118,17 @@ def _help(given: argparse.Namespace) -> int:
     return 0
 
 
+def _cores(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, at least 1")
+    return int(text)
+
+
 def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-_COMMANDS = {"run": _run, "status": _status, "report": _report, "check": _check, "help": _help}
+_COMMANDS = {"new": _new, "run": _run, "status": _status, "report": _report, "check": _check, "help": _help}
 
 if __name__ == "__main__":
     sys.exit(main())

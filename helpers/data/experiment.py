@@ -45,7 +45,7 @@ COLUMNS = ("movie_id", "movie", "truth", "clean", "truth_tracks", "condition", "
 PATH_COLUMNS = ("movie", "truth", "clean", "truth_tracks", "tissue_mask")
 
 #: What a folder may be called on every system.
-_PLAIN_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,99}")
+_PLAIN_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|{}.][^\x00-\x1f/\\:*?\"<>|{}]{0,99}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An experiment file becomes a row of notebooks, executed by papermill one after the other.
+"""An experiment's notebooks, executed as a graph of jobs by Snakemake: on this machine, or on a cluster by a profile.
 
 Every job is one notebook with one set of parameters. A job whose ``done.json`` still holds is skipped; a job that
 was interrupted is started again and goes on from its own last finished frame or epoch. A movie that fails does not
@@ -7,17 +7,23 @@ keep the others from finishing.
 
 from __future__ import annotations
 
-import threading
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from helpers.data.experiment import Experiment
-from helpers.errors import InputError
-from helpers.runs.execute import NotebookError, duration, execute_notebook, follow
-from helpers.runs.parameters import STEPS
+from helpers.runs.follow import Follower, progress_text
+from helpers.runs.graph import Node, arguments, selected, to_run, write_graph
+from helpers.runs.lock import alone_in, end_children, is_at_work, read
 from helpers.runs.plan import Job, missing_inputs, plan
 from helpers.runs.prepare import prepare
-from helpers.runs.run import read_done, why_not_done
+from helpers.runs.run import why_not_done
+
+#: Seconds between two looks at the jobs.
+_LOOK = 0.3
 
 
 def run_experiment(
@@ -26,6 +32,8 @@ def run_experiment(
     only: str | None = None,
     start: str | None = None,
     dry_run: bool = False,
+    cores: int | None = None,
+    profile: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[str]:
     """Run what is not done yet.
@@ -38,83 +46,134 @@ def run_experiment(
         Run only this step, or this step and those after it (a name or its number, such as ``"05"``).
     dry_run : bool
         Say what would run, and why; run nothing.
+    cores : int, optional
+        Cores of this machine to use; by default all.
+    profile : str, optional
+        A Snakemake profile: a folder with a ``config.yaml``, or the name of one of ours (``slurm``).
     say : callable
         Takes each line of text for the user.
 
     Returns
     -------
     list of str
-        Names of the jobs that failed.
+        Names of the jobs that failed, and of those that could not run because of them.
+
+    Raises
+    ------
+    InputError
+        If the experiment is wrong, a file it names is missing, or another run works in the run folder.
     """
-    jobs = _selected(plan(experiment), only, start)
-    if not dry_run:
+    jobs = selected(plan(experiment), only, start)
+    if dry_run:
+        _tell_plan(jobs, say)
+        return []
+    with alone_in(experiment.run_dir) as batch:
         prepare(experiment, say=say)
         missing_inputs(experiment, jobs)
-    failed: list[str] = []
-    lost_movies: set[str | None] = set()
-    for number, job in enumerate(jobs, start=1):
-        label = f"[{number}/{len(jobs)}] {job.name}"
-        if None in lost_movies or job.movie_id in lost_movies:
-            say(f"{label}: not run, because a step before it failed")
-            failed.append(job.name)
-            continue
-        why = why_not_done(job.parameters)
-        if why is None:
+        nodes, done = to_run(jobs)
+        for label in done:
             say(f"{label}: done already, skipped")
-            continue
-        say(f"{label}: {why}")
-        if dry_run:
-            continue
+        if not nodes:
+            return []
+        cores = cores if profile else cores or os.cpu_count() or 1
+        write_graph(batch, nodes, cores)
+        return _run(batch, nodes, arguments(batch, cores, profile), say)
+
+
+def _tell_plan(jobs: list[Job], say: Callable[[str], None]) -> None:
+    nodes, done = to_run(jobs)
+    lines = {label: "done already, skipped" for label in done}
+    for node in nodes.values():
+        first = nodes[node.needs[0]].job.name if node.needs else ""
+        lines[node.label] = node.why or f"done; runs again if {first} changes what it reads"
+    for label in sorted(lines, key=lambda text: int(text[1 : text.index("/")])):
+        say(f"{label}: {lines[label]}")
+
+
+def _run(batch: Path, nodes: dict[str, Node], command: list[str], say: Callable[[str], None]) -> list[str]:
+    """Let Snakemake run the graph, say what happens, and return the names of what failed."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    follower = Follower(
+        batch,
+        {key: node.label for key, node in nodes.items()},
+        {key: node.job.folder for key, node in nodes.items()},
+        say,
+    )
+    log = batch / "snakemake.log"
+    with log.open("wb") as stream:
+        scheduler = subprocess.Popen(
+            [sys.executable, "-m", "helpers.runs.scheduler", str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
         try:
-            seconds = _execute(job, label, say)
-            say(f"{label}: done in {duration(seconds)}")
-        except NotebookError as error:
-            failed.append(job.name)
-            lost_movies.add(job.movie_id)
-            say(f"{label}: FAILED\n    {error}\n    The executed notebook: {job.folder / 'notebook.ipynb'}")
-    return failed
+            while scheduler.poll() is None:
+                time.sleep(_LOOK)
+                follower.look()
+        finally:
+            end_children(scheduler.pid)
+            scheduler.kill()
+            scheduler.wait()
+    follower.look()
+    return _what_failed(batch, nodes, follower, say)
 
 
-def _selected(jobs: list[Job], only: str | None, start: str | None) -> list[Job]:
-    for given in (only, start):
-        if given and not any(step.startswith(given) for step in STEPS):
-            raise InputError("step", given, f"known steps are {', '.join(STEPS)}")
-    if only:
-        return [job for job in jobs if job.step.startswith(only)]
-    if start:
-        first = next(step for step in STEPS if step.startswith(start))
-        return [job for job in jobs if job.step >= first]
-    return jobs
+def _what_failed(
+    batch: Path, nodes: dict[str, Node], follower: Follower, say: Callable[[str], None]
+) -> list[str]:
+    lost = set(follower.failed)
+    for key, node in nodes.items():
+        if key in follower.ended or key in lost:
+            continue
+        lost.add(key)
+        before = [nodes[need].job.name for need in node.needs if need in lost]
+        if before:
+            say(f"{node.label}: not run, because {before[0]} failed")
+        elif (batch / "running" / f"{key}.json").exists():
+            say(
+                f"{node.label}: FAILED\n    its process was ended from outside, as happens when memory runs out"
+            )
+        else:
+            say(f"{node.label}: FAILED\n    it was not started: {_last_words(batch / 'snakemake.log')}")
+    return [node.job.name for key, node in nodes.items() if key in lost]
 
 
-def _execute(job: Job, label: str, say: Callable[[str], None]) -> float:
-    """Execute one notebook in its own kernel, following its progress from here."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    state = job.folder / "progress.json"
-    state.unlink(missing_ok=True)
-    (job.folder / "done.json").unlink(missing_ok=True)
-    started = time.time()
-    result: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            execute_notebook(job.step, job.parameters, job.folder / "notebook.ipynb", progress=state)
-        except BaseException as error:
-            result.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    follow(thread, state, label, say)
-    state.unlink(missing_ok=True)
-    if result:
-        if isinstance(result[0], NotebookError):
-            raise result[0]
-        raise NotebookError(f"{type(result[0]).__name__}: {result[0]}") from result[0]
-    if read_done(job.folder) is None:
-        raise NotebookError("the notebook ended without writing done.json")
-    return time.time() - started
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"{' '.join(lines[-2:])} ({log})"
 
 
-def state_of(jobs: Iterable[Job]) -> list[tuple[str, str]]:
-    """Return (job, what is to be said of it) for each job: done, failed, or why it must run."""
-    return [(job.name, why_not_done(job.parameters) or "done") for job in jobs]
+def state_of(jobs: Iterable[Job], batch: Path) -> list[tuple[str, str]]:
+    """Return (job, what is to be said of it) for each job: done, running, failed, or why it must run.
+
+    Parameters
+    ----------
+    jobs : iterable of Job
+        What `plan` returned.
+    batch : Path
+        ``<run_dir>/.batch``.
+    """
+    return [(job.name, _state(job, batch)) for job in jobs]
+
+
+def _state(job: Job, batch: Path) -> str:
+    running, failed = (
+        [batch / name / f"{job.key}.json", *sorted((batch / name).glob(f"{job.key}.frames-*.json"))]
+        for name in ("running", "failed")
+    )
+    for mark in running:
+        if is_at_work(mark):
+            return f"running: {progress_text(mark.with_suffix('.progress')) or 'starting'}"
+    why = why_not_done(job.parameters)
+    if why is None:
+        return "done"
+    for mark in failed:
+        if how := read(mark):
+            return f"FAILED: {how['message']}"
+    if any(mark.exists() for mark in running):
+        return "interrupted; the next run goes on with it"
+    return why

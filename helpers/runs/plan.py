@@ -52,16 +52,28 @@ class Job:
         Checked parameters, with absolute paths.
     movie_id : str or None
         The movie it works on; None for the steps that serve the whole run.
+    frames_per_job : int or None
+        Into jobs of how many frames the movie may be split.
+    frames : tuple of int or None
+        First and last + 1 of the frames, where this job is one of those.
     """
 
     step: str
     parameters: Parameters
     movie_id: str | None = None
+    frames_per_job: int | None = None
+    frames: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
-        """Step and movie, as people call it."""
-        return self.step + (f" [{self.movie_id}]" if self.movie_id else "")
+        """Step, movie and frames, as people call it."""
+        frames = f" frames {self.frames[0]}–{self.frames[1] - 1}" if self.frames else ""
+        return self.step + (f" [{self.movie_id}]" if self.movie_id else "") + frames
+
+    @property
+    def key(self) -> str:
+        """Name of the job's files."""
+        return self.folder.name + (f".frames-{self.frames[0]:05d}" if self.frames else "")
 
     @property
     def folder(self) -> Path:
@@ -151,7 +163,12 @@ def _in_order(jobs: list[Job]) -> list[Job]:
 
 def _check_columns(experiment: Experiment, mistakes: Mistakes) -> None:
     """Note each column of the movies' table that no step could read."""
-    of_movies = {n for cls in STEPS.values() if hasattr(cls, "movie_path") for n in cls.model_fields}
+    of_movies = {
+        name
+        for cls in STEPS.values()
+        if hasattr(cls, "movie_path")
+        for name in (*cls.model_fields, *cls.batch_options)
+    }
     of_runs = {
         n: cls.step for cls in STEPS.values() if not hasattr(cls, "movie_path") for n in cls.model_fields
     }
@@ -179,6 +196,9 @@ def _job(
             return experiment.where("pairs", name)
         return experiment.where("steps", cls.step, *([name] if name != cls.step else []))
 
+    split = values.pop("frames_per_job", None) if "frames_per_job" in cls.batch_options else None
+    if split is not None and (not isinstance(split, int) or isinstance(split, bool) or split < 1):
+        mistakes.add(where("frames_per_job"), split, "give a whole number, at least 1")
     try:
         parameters = cls.checked({**values, "run_dir": experiment.run_dir}, source=where)
     except InputError as error:
@@ -190,7 +210,7 @@ def _job(
             absolute[name] = experiment.data_dir / value
         elif isinstance(value, list) and value and isinstance(value[0], Path):
             absolute[name] = [experiment.data_dir / v for v in value]
-    job = Job(cls.step, parameters.model_copy(update=absolute), movie.get("movie_id"))
+    job = Job(cls.step, parameters.model_copy(update=absolute), movie.get("movie_id"), split)
     # A link that lies in the run folder must not lead its results to another place.
     for folder in (job.folder, experiment.run_dir / "movies" / str(job.movie_id)):
         if not folder.resolve().is_relative_to(experiment.run_dir.resolve()):
@@ -252,4 +272,4 @@ def _movie_values(cls: type[Parameters], row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _overrides(cls: type[Parameters], row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if k in cls.model_fields}
+    return {k: v for k, v in row.items() if k in cls.model_fields or k in cls.batch_options}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
@@ -91,12 +92,46 @@ def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment | SegmentCellpo
         what the other notebook made.
     """
     started = time.perf_counter()
-    folder = p.movie_path()
-    movies = _open(movie, p)
+    movies = segment_frames(movie, lambda: segmenter, p, range(movie.n_frames))
+    return _finish(p.movie_path(), movies[p.method], p, time.perf_counter() - started)
+
+
+def segment_frames(
+    movie: Movie, open_segmenter: Callable[[], Segmenter], p: Segment | SegmentCellpose, frames: range
+) -> dict[str, LabelMovie]:
+    """Segment those of some frames that are not finished yet; other processes may work on others meanwhile.
+
+    Parameters
+    ----------
+    movie : Movie
+        The raw movie, with its voxel size.
+    open_segmenter : callable
+        Returns the segmenter; called only if a frame is missing.
+    p : Segment or SegmentCellpose
+        Parameters of notebook 05 or 06.
+    frames : range
+        The frames that are this process's.
+
+    Returns
+    -------
+    dict
+        Method → its label movie, the chosen method first.
+
+    Raises
+    ------
+    InputError
+        As `segment_movie`.
+    """
+    p.movie_path().mkdir(parents=True, exist_ok=True)
+    with FileLock(_named(p, "segmentation.lock")):  # of those that begin at once, one makes room
+        movies = _open(movie, p)
     mask = _TissueMask(p, movie)
-    frames = _frames_folder(p)
-    missing = [t for t in range(movie.n_frames) if not _is_finished(frames, movies, t)]
-    bar = progress(desc="Segment", unit="frame", total=movie.n_frames, initial=movie.n_frames - len(missing))
+    folder = _frames_folder(p)
+    missing = [t for t in frames if not _is_finished(folder, movies, t)]
+    if not missing:
+        return movies
+    segmenter = open_segmenter()
+    bar = progress(desc="Segment", unit="frame", total=len(frames), initial=len(frames) - len(missing))
     reading, writing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     try:
         pending: Future[None] | None = None
@@ -106,7 +141,7 @@ def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment | SegmentCellpo
                 pending.result()
                 bar.update()
             intensity = frame if frame.ndim == 3 else frame[0]
-            pending = writing.submit(_write, frames, movies, t, intensity, result, movie.require_voxel_size())
+            pending = writing.submit(_write, folder, movies, t, intensity, result, movie.require_voxel_size())
         if pending is not None:
             pending.result()
             bar.update()
@@ -114,7 +149,7 @@ def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment | SegmentCellpo
         reading.shutdown(cancel_futures=True)
         writing.shutdown()
         bar.close()
-    return _finish(folder, movies[p.method], p, time.perf_counter() - started)
+    return movies
 
 
 def read_frame(movie: Movie, t: int, p: Segment | SegmentCellpose) -> np.ndarray:
@@ -143,7 +178,6 @@ def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
     folder = p.movie_path()
     made_from = {"method": p.method, "step": p.step, **identity(p, without=p.without_effect)}
     marker = _named(p, "segmentation.json")
-    folder.mkdir(parents=True, exist_ok=True)
     compared = ["vollseg", "stardist", "unet"] if p.compare_methods else []
     paths = {
         method: _named(p, "labels.zarr") if method == p.method else folder / f"labels_{method}.zarr"

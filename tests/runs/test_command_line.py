@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,8 @@ import pytest
 from helpers.__main__ import main
 from helpers.progress import progress
 from helpers.runs import check as checks
-from helpers.runs import execute
+from helpers.runs import follow
+from helpers.runs.run import write_json
 
 
 def test_help_prints_the_parameters_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,11 +67,21 @@ def test_progress_can_be_followed_from_outside(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_time_left_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "_QUIET_INTERVAL", 0.0)
-    state = tmp_path / "progress.json"
-    state.write_text(json.dumps({"desc": "U-Net", "unit": "epoch", "n": 10, "total": 40, "elapsed_s": 50}))
+    monkeypatch.setattr(follow, "_QUIET_INTERVAL", 0.0)
+    for name in ("running", "ended", "failed"):
+        (tmp_path / name).mkdir()
+    write_json(tmp_path / "running" / "03.json", {"why": "not run yet"})
+    state = {"desc": "U-Net", "unit": "epoch", "n": 10, "total": 40, "elapsed_s": 50}
+    write_json(tmp_path / "running" / "03.progress", state)
     lines: list[str] = []
-    worker = threading.Thread(target=time.sleep, args=(1.2,))
-    worker.start()
-    execute.follow(worker, state, "[1/6] 03", lines.append)
-    assert lines == ["[1/6] 03: U-Net: epoch 10 of 40, about 2 min 30 s left"]
+    follower = follow.Follower(tmp_path, {"03": "[1/6] 03"}, {"03": tmp_path}, lines.append)
+    follower.look()
+    follower.look()
+    assert lines == ["[1/6] 03: not run yet", "[1/6] 03: U-Net: epoch 10 of 40, about 2 min 30 s left"]
+
+
+@pytest.mark.parametrize("cores", ["0", "two", "-1"])
+def test_cores_are_a_number(cores: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "x.yaml", "--cores", cores])
+    assert "at least 1" in capsys.readouterr().err or cores == "-1"

@@ -46,6 +46,8 @@ class Parameters(BaseModel):
     step: ClassVar[str]
     #: Whether a movie of an experiment without truth is left out of this step.
     needs_truth: ClassVar[bool] = False
+    #: What an experiment may say of this step beside the parameters, with its meaning.
+    batch_options: ClassVar[dict[str, str]] = {}
 
     run_dir: Path = Field(
         Path("runs/my_experiment"),
@@ -107,6 +109,7 @@ class Parameters(BaseModel):
         width = max(map(len, cls.model_fields))
         for name, default, meaning in cls.table():
             lines.append(f"  {name:<{width}}  {meaning} [default: {default}]")
+        lines += [f"  {name:<{width}}  {meaning}" for name, meaning in cls.batch_options.items()]
         return "\n".join(lines)
 
     @classmethod
@@ -138,7 +141,7 @@ def _shown(value: Any) -> str:
 def _readable(cls: type[Parameters], error: Any, where: Callable[[str], str]) -> InputError:
     name = str(error["loc"][0]) if error["loc"] else cls.step
     if error["type"] == "extra_forbidden":
-        hint = nearest(name, cls.model_fields)
+        hint = nearest(name, [*cls.model_fields, *cls.batch_options])
         return InputError(where(name), error["input"], f"{cls.step} has no such parameter; {hint}")
     field = cls.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""

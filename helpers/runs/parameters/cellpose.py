@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from helpers.runs.parameters.base import OptionalPath, OptionalText, VoxelSize
-from helpers.runs.parameters.segmentation import OneMovie
+from helpers.runs.parameters.segmentation import FRAMES_PER_JOB, OneMovie
 
 #: Positions [first, last + 1] along one axis.
 Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
@@ -23,6 +23,7 @@ class SegmentCellpose(OneMovie):
     """A movie becomes labels and a table of cells with Cellpose, frame by frame."""
 
     step: ClassVar[str] = "06_segment_cellpose"
+    batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "cellpose"
     compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.

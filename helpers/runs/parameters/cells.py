@@ -1,4 +1,7 @@
-"""The parameters cell of a notebook, written from its class: ``python -m helpers.runs.parameters.cells`` refreshes all.
+"""What is written into notebooks: ``python -m helpers.runs.parameters.cells`` refreshes all of it.
+
+The parameters cell comes from the class. The badge and the cell that installs what a notebook needs on Colab come from the
+repository's address, which stands in ``pyproject.toml`` alone.
 
 One line a parameter, as papermill reads it (name, type, default) and Colab shows it as a form; the meaning of each
 stands in the table above the cell.
@@ -7,16 +10,61 @@ stands in the table above the cell.
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
+from helpers import __version__
 from helpers.runs.parameters import STEPS
 from helpers.runs.parameters.base import Parameters
 
 #: The first words of the markdown cell that holds the table.
 TABLE_TITLE = "## Parameters"
+_ROOT = Path(__file__).resolve().parents[3]
+#: What the notebooks install beside the package itself, by number.
+_EXTRAS = {"tensorflow": ("01", "02", "03", "04", "05", "07"), "cellpose": ("06",)}
+#: Those that can use the denoiser. Its metadata forbids the csbdeep that works, so it comes alone.
+_N2V = ("01", "02", "04", "05")
+
+
+def repository() -> str:
+    """Return the repository's public address."""
+    return tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+
+
+def colab_address(step: str) -> str:
+    """Return where a notebook opens in Colab."""
+    path = repository().removeprefix("https://github.com/")
+    return f"https://colab.research.google.com/github/{path}/blob/main/notebooks/{step}.ipynb"
+
+
+def badge(step: str) -> str:
+    """Return the badge that opens a notebook in Colab."""
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab_address(step)})"
+    )
+
+
+def setup_cell(step: str) -> str:
+    """Return the source of the cell that installs what a notebook needs; a no-op where the package is there."""
+    extra = next((name for name, steps in _EXTRAS.items() if step[:2] in steps), "tracking")
+    lines = [
+        "import importlib.util",
+        "import os",
+        "",
+        'if importlib.util.find_spec("helpers") is None:  # on Colab: install what this notebook needs, once',
+        f'    source = os.environ.get("VOLLTRACK_SOURCE", "git+{repository()}@v{__version__}")',
+        f'    %pip install --quiet "volltrack[{extra}] @ {{source}}"',
+    ]
+    if step[:2] in _N2V:
+        pins = (_ROOT / "constraints.txt").read_text().splitlines()
+        lines.append(
+            f"    %pip install --quiet --no-deps {next(pin for pin in pins if pin.startswith('n2v=='))}"
+        )
+    return "\n".join([*lines, "", "from helpers.runs import colab", "", "colab.set_up(run_dir)"])
 
 
 def parameters_cell(cls: type[Parameters]) -> str:
@@ -42,9 +90,14 @@ def parameters_table(cls: type[Parameters]) -> str:
 
 
 def refresh(notebook: Path, cls: type[Parameters]) -> None:
-    """Write the table and the cell of a notebook anew, and the cell's tag."""
+    """Write the badge, the table, the parameters cell with its tag, and the setup cell of a notebook anew."""
     content = json.loads(notebook.read_text())
     cells = content["cells"]
+    title = "".join(cells[0]["source"])
+    title = re.sub(r"\[!\[Open in Colab\].*\)", lambda _: badge(cls.step), title)
+    cells[0]["source"] = title.splitlines(keepends=True)
+    setup = next(c for c in cells if 'find_spec("helpers")' in "".join(c["source"]))
+    setup["source"] = setup_cell(cls.step).splitlines(keepends=True)
     table = next(c for c in cells if "".join(c["source"]).startswith(TABLE_TITLE))
     table["source"] = parameters_table(cls).splitlines(keepends=True)
     cell = next(c for c in cells if c["cell_type"] == "code")
@@ -92,6 +145,6 @@ def _options(annotation: Any) -> list[Any]:
 
 
 if __name__ == "__main__":
-    folder = Path(__file__).resolve().parents[3] / "notebooks"
+    folder = _ROOT / "notebooks"
     for step, parameters in STEPS.items():
         refresh(folder / f"{step}.ipynb", parameters)

@@ -9,6 +9,11 @@ from pydantic import Field, model_validator
 
 from helpers.runs.parameters.base import OptionalFraction, OptionalPath, OptionalText, Parameters, VoxelSize
 
+#: Option of an experiment for the steps that segment.
+FRAMES_PER_JOB = {
+    "frames_per_job": "In experiments only: split the frames of a movie over jobs of so many each, side by side"
+}
+
 
 class OneMovie(Parameters):
     """The movie a notebook works on."""
@@ -26,6 +31,7 @@ class Segment(OneMovie):
     """A movie becomes labels and a table of cells, frame by frame."""
 
     step: ClassVar[str] = "05_segment"
+    batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = ("movie_id", "save_tiff", "n_tiles")
 

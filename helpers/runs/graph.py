@@ -1,0 +1,197 @@
+"""Which jobs a run has to do, and the graph of them that Snakemake is given.
+
+A job whose ``done.json`` still holds, and before which nothing has to run, is left out. One that is done but reads what
+another job may change stays in: when its turn comes it looks again, and is done at once if nothing has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from helpers.errors import InputError
+from helpers.runs.job import specification
+from helpers.runs.parameters import STEPS
+from helpers.runs.plan import Job
+from helpers.runs.run import why_not_done, write_json
+
+SNAKEFILE = Path(__file__).with_name("Snakefile")
+#: Profiles that come with the package, by name.
+PROFILES = Path(__file__).with_name("profiles")
+#: Steps that run networks: they ask for a GPU, and for more memory (MB) than the others.
+_NETWORKS = ("02", "03", "04", "05", "06")
+_MEMORY, _LITTLE_MEMORY = 6000, 2000
+
+
+@dataclass(frozen=True)
+class Node:
+    """A job in the graph.
+
+    Attributes
+    ----------
+    job : Job
+    label : str
+        Such as ``"[3/12] 05_segment [a]"``.
+    why : str or None
+        Why it must run; None where it is done, but something before it runs.
+    needs : tuple of str
+        Keys of the jobs it waits for.
+    """
+
+    job: Job
+    label: str
+    why: str | None
+    needs: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the job's files."""
+        return self.job.key
+
+
+def to_run(jobs: Sequence[Job]) -> tuple[dict[str, Node], list[str]]:
+    """Divide jobs into those that run, or may, and the labels of those that are done.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        In an order in which they can run.
+    """
+    nodes: dict[str, Node] = {}
+    done = []
+    for number, job in enumerate(jobs, start=1):
+        label = f"[{number}/{len(jobs)}] {job.name}"
+        needs = tuple(key for key, node in nodes.items() if job.reads(node.job) and not node.job.frames)
+        why = why_not_done(job.parameters)
+        if why is None and not needs:
+            done.append(label)
+            continue
+        for part in _parts(job):
+            frames = part.name.removeprefix(job.name)
+            nodes[part.key] = Node(part, label + frames, why, needs)
+            needs += (part.key,)
+        nodes[job.key] = Node(job, label, why, needs)
+    return nodes, done
+
+
+def _parts(job: Job) -> list[Job]:
+    """Split a movie's frames over jobs; the job itself then only joins what they have made."""
+    if job.frames_per_job is None:
+        return []
+    from helpers.runs.steps.segmentation import open_movie
+
+    try:
+        n_frames = open_movie(job.parameters).n_frames  # type: ignore[arg-type]
+    except InputError:
+        return []  # the job itself will say so
+    step = job.frames_per_job
+    ranges = [(first, min(first + step, n_frames)) for first in range(0, n_frames, step)]
+    return [replace(job, frames=frames) for frames in ranges] if len(ranges) > 1 else []
+
+
+def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None) -> None:
+    """Write ``graph.json`` and the jobs, and remove what an earlier run left of them.
+
+    Parameters
+    ----------
+    batch : Path
+        ``<run_dir>/.batch``.
+    nodes : dict
+        What `to_run` returned.
+    cores : int, optional
+        Cores of this machine that may be used; None on a cluster, whose profile says it.
+    """
+    for name in ("jobs", "running", "ended", ".snakemake"):
+        shutil.rmtree(batch / name, ignore_errors=True)
+    for name in ("jobs", "running", "ended", "failed"):
+        (batch / name).mkdir(exist_ok=True)
+    memory = psutil.virtual_memory().total // 2**20 if cores else None
+    rules = {node.job.step: _rule(node.job.step) for node in nodes.values()}
+    jobs = {}
+    for key, node in nodes.items():
+        (batch / "failed" / f"{key}.json").unlink(missing_ok=True)
+        threads = _threads(node, nodes, cores)
+        limit = cores is None or threads < (os.cpu_count() or 1)
+        rule = rules[node.job.step]
+        write_json(batch / "jobs" / f"{key}.json", specification(node.job, rule, threads, limit))
+        jobs[key] = {"rule": rule, "needs": node.needs, "threads": threads}
+    needed = {step: _MEMORY if step[:2] in _NETWORKS else _LITTLE_MEMORY for step in rules}
+    graph = {
+        "python": sys.executable,
+        "jobs": jobs,
+        "gpu": {rules[step]: int(step[:2] in _NETWORKS) for step in rules},
+        "mem_mb": {rules[step]: min(needed[step], memory or needed[step]) for step in rules},
+    }
+    write_json(batch / "graph.json", graph)
+
+
+def _rule(step: str) -> str:
+    """Return the step's name for Snakemake: without its number, for a name cannot begin with one."""
+    return step[3:]
+
+
+def _threads(node: Node, nodes: dict[str, Node], cores: int | None) -> int:
+    """Share the cores out: movies side by side, all cores for what serves them all."""
+    if cores is None:
+        return 4 if node.job.step[:2] in _NETWORKS else 1
+    beside = sum(other.job.step == node.job.step for other in nodes.values())
+    return max(1, cores // beside)
+
+
+def arguments(batch: Path, cores: int | None, profile: str | None) -> list[str]:
+    """Return the command line for Snakemake.
+
+    Raises
+    ------
+    InputError
+        If the profile is neither ours nor a folder with a ``config.yaml``.
+    """
+    given = ["--snakefile", str(SNAKEFILE), "--directory", str(batch)]
+    given += ["--nolock", "--keep-going", "--scheduler", "greedy", "--rerun-triggers", "mtime"]
+    if profile:
+        return [*given, "--profile", str(_profile(profile))]
+    limits = [f"mem_mb={psutil.virtual_memory().total // 2**20}"] + (["gpu=1"] if _has_gpu() else [])
+    return [*given, "--cores", str(cores), "--resources", *limits]
+
+
+def _profile(name: str) -> Path:
+    for folder in (Path(name), PROFILES / name):
+        if any(folder.glob("config*.yaml")):
+            return folder.absolute()
+    ours = ", ".join(sorted(path.name for path in PROFILES.iterdir() if path.is_dir()))
+    raise InputError("profile", name, f"name a folder that holds a config.yaml, or one of ours: {ours}")
+
+
+def _has_gpu() -> bool:
+    try:
+        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=20).stdout.startswith(b"GPU")
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def selected(jobs: list[Job], only: str | None, start: str | None) -> list[Job]:
+    """Return the jobs of one step, or of a step and those after it.
+
+    Raises
+    ------
+    InputError
+        If there is no such step, or none of its jobs here.
+    """
+    for option, given in (("only", only), ("from", start)):
+        if given and not any(step.startswith(given) for step in STEPS):
+            raise InputError(option, given, f"known steps are {', '.join(STEPS)}")
+    if only:
+        jobs = [job for job in jobs if job.step.startswith(only)]
+    if start:
+        first = next(step for step in STEPS if step.startswith(start))
+        jobs = [job for job in jobs if job.step >= first]
+    if not jobs:
+        raise InputError("only" if only else "from", only or start, "the experiment has no such step")
+    return jobs

@@ -1,0 +1,108 @@
+"""One job of an experiment, in a process of its own: ``python -m helpers.runs.job NAME``, started by Snakemake.
+
+It works in the folder ``.batch`` of the run and says there how it went: in ``running/`` while it works, then in
+``failed/`` or ``ended/``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import InputError
+from helpers.runs.execute import NotebookError, execute_notebook
+from helpers.runs.lock import at_work, read
+from helpers.runs.parameters import STEPS, Segment, SegmentCellpose
+from helpers.runs.plan import Job
+from helpers.runs.run import Run, read_done, why_not_done, write_json
+
+#: What the libraries look at to learn how many threads they may start.
+_THREADS = (
+    *(
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ),
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"),
+)
+
+
+def main(name: str) -> int:
+    """Run one job of the batch in the current folder and return its exit status."""
+    batch = Path.cwd()
+    spec = read(batch / "jobs" / f"{name}.json")
+    if spec is None:
+        raise InputError("job", name, f"{batch / 'jobs'} has no such job")
+    ended = batch / "ended" / spec["rule"] / f"{name}.json"
+    ended.parent.mkdir(parents=True, exist_ok=True)
+    frames = tuple(spec["frames"]) if spec["frames"] else None
+    job = Job(spec["step"], STEPS[spec["step"]].checked(spec["parameters"]), spec["movie_id"], frames=frames)
+    why = why_not_done(job.parameters)
+    if why is None:
+        write_json(ended, {"skipped": True})
+        return 0
+    os.environ.update(dict.fromkeys(_THREADS, str(spec["threads"])) if spec["limit_threads"] else {})
+    os.chdir(spec["folder"])
+    started = time.time()
+    try:
+        with at_work(batch / "running" / f"{name}.json", why=why):
+            (_segment_part if job.frames else _execute)(job, batch / "running" / f"{name}.progress")
+    except Exception as error:
+        known = isinstance(error, (NotebookError, InputError))
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        (batch / "failed").mkdir(exist_ok=True)
+        write_json(batch / "failed" / f"{name}.json", {"message": message, "why": why})
+        return 1
+    write_json(ended, {"seconds": time.time() - started, "why": why})
+    return 0
+
+
+def _execute(job: Job, progress: Path) -> None:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "done.json").unlink(missing_ok=True)
+    try:
+        execute_notebook(job.step, job.parameters, job.folder / "notebook.ipynb", progress=progress)
+    finally:
+        with contextlib.suppress(OSError):
+            progress.unlink(missing_ok=True)
+    if read_done(job.folder) is None:
+        raise NotebookError("the notebook ended without writing done.json")
+
+
+def _segment_part(job: Job, progress: Path) -> None:
+    """Segment some frames of a movie, as its notebook would; the notebook comes last, and finds them finished."""
+    from helpers.runs.segment_movie import segment_frames
+    from helpers.runs.steps import cellpose, segmentation
+
+    os.environ["VOLLTRACK_PROGRESS"] = str(progress)
+    p = job.parameters
+    step = cellpose if isinstance(p, SegmentCellpose) else segmentation
+    assert isinstance(p, (Segment, SegmentCellpose)) and job.frames
+    Run.start(p)
+    movie = step.open_movie(p)  # type: ignore[arg-type]
+    size = movie.require_voxel_size()
+    segment_frames(movie, lambda: step.open_segmenter(p, size), p, range(*job.frames))  # type: ignore[arg-type]
+
+
+def specification(job: Job, rule: str, threads: int, limit_threads: bool) -> dict[str, Any]:
+    """Return what `main` reads of a job."""
+    return {
+        "step": job.step,
+        "rule": rule,
+        "movie_id": job.movie_id,
+        "frames": job.frames,
+        "parameters": job.parameters.plain(),
+        "threads": threads,
+        "limit_threads": limit_threads,
+        "folder": os.getcwd(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

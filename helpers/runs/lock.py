@@ -1,0 +1,149 @@
+"""One run at a time works in a run folder, and nothing of a killed one works on beside the next."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from helpers.errors import InputError
+from helpers.runs.run import write_json
+
+#: Seconds between two signs of life, and without one for how long who works on another machine counts as dead.
+_SIGN_OF_LIFE = 5.0
+_SILENCE = 60.0
+#: Seconds that the processes of a killed run are given to end.
+_PATIENCE = 20.0
+
+
+@contextlib.contextmanager
+def alone_in(run_dir: Path) -> Iterator[Path]:
+    """Work alone in a run folder, as long as the block lasts.
+
+    The lock is the operating system's: whoever is killed holds it no longer.
+
+    Yields
+    ------
+    Path
+        ``<run_dir>/.batch``, where the run keeps its own files.
+
+    Raises
+    ------
+    InputError
+        If another run works there; with its process and machine.
+    """
+    batch = run_dir / ".batch"
+    try:
+        batch.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(batch / "lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise _in_use(run_dir, read(batch / "runner.json")) from None
+    except OSError as error:
+        raise InputError(
+            "run_dir", str(run_dir), f"this folder cannot be written ({error.strerror}); choose another one"
+        ) from None
+    try:
+        _wait_for_a_killed_run(run_dir, batch)
+        with at_work(batch / "runner.json"):
+            yield batch
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def at_work(path: Path, **what: Any) -> Iterator[None]:
+    """Say in a file which process works on what, with a sign of life every few seconds; remove it at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    me = {"pid": os.getpid(), "created": psutil.Process().create_time(), "host": socket.gethostname()}
+    write_json(path, {**me, "started": time.time(), **what})
+    ended = threading.Event()
+
+    def live() -> None:
+        while not ended.wait(_SIGN_OF_LIFE):
+            with contextlib.suppress(OSError):
+                path.touch()
+
+    threading.Thread(target=live, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        path.unlink(missing_ok=True)
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether the process that a file of `at_work` names still lives."""
+    who = read(path)
+    if who is None:
+        return False
+    if who["host"] != socket.gethostname():
+        with contextlib.suppress(OSError):
+            return time.time() - path.stat().st_mtime < _SILENCE
+        return False
+    try:
+        process = psutil.Process(who["pid"])
+        return abs(process.create_time() - who["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Read a JSON file that may be gone, or None."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+def end_with(pid: int) -> None:
+    """End this process and its children as soon as another process has ended, however it was ended."""
+    created = psutil.Process(pid).create_time()
+
+    def watch() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            other = psutil.Process(pid)
+            while other.create_time() == created and other.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.3)
+        end_children()
+        os._exit(137)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def end_children(pid: int | None = None) -> None:
+    """End all processes that a process has started, and theirs."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(pid).children(recursive=True)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, timeout=10)
+
+
+def _wait_for_a_killed_run(run_dir: Path, batch: Path) -> None:
+    left = [batch / "runner.json", batch / "scheduler.json", *(batch / "running").glob("*.json")]
+    until = time.monotonic() + _PATIENCE
+    while working := [path for path in left if is_at_work(path)]:
+        if time.monotonic() > until:
+            raise _in_use(run_dir, read(working[0]))
+        time.sleep(0.2)
+
+
+def _in_use(run_dir: Path, who: dict[str, Any] | None) -> InputError:
+    by = f"process {who['pid']} on {who['host']}" if who else "another process"
+    return InputError(
+        "run_dir",
+        str(run_dir),
+        f"{by} is at work in this folder: wait for its end ('status' shows how far it is), stop it, "
+        "or choose another folder with --run-dir",
+    )

@@ -1,0 +1,140 @@
+"""A new experiment, written from a folder of images: YAML and CSV, with every parameter explained in place."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from helpers.data.movies import Movie
+from helpers.data.pairs import list_images
+from helpers.data.source import is_image, natural_key, stem
+from helpers.errors import InputError
+from helpers.runs.parameters import STEPS, Parameters
+
+#: Where a folder's training pairs may lie (raw, labels); the last are the paper's names.
+_PAIRS = [("train/raw", "train/label"), ("train/raw", "train/labels"), ("raw", "label"), ("Raw", "RealMask")]
+#: Where its movies and their true labels may lie, beside the folder itself.
+_MOVIES = ("movies", "test/raw", "test")
+_TRUTHS = ("truth", "test/label", "test/labels")
+#: Not written as comments: the run sets them itself.
+_OWN = {"run_dir", "movie_id", "movie", "raw", "truth", "raw_paths", "clean_paths", "conditions", "overwrite"}
+
+
+def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
+    """Write ``<name>.yaml`` and ``<name>_movies.csv`` for a folder of images, and return what was found, in words.
+
+    Movies are the images of the folder, or of ``movies/`` or ``test/raw/`` in it; true labels of the same names may lie
+    in ``truth/`` or ``test/label/``, training pairs in ``train/raw/`` and ``train/label/``.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder of images.
+    into : path-like
+        Where to write; nothing is ever replaced.
+
+    Raises
+    ------
+    InputError
+        If there are no images, a file cannot be opened, or the experiment is there already.
+    """
+    data = Path(folder).absolute()
+    if not data.is_dir():
+        raise InputError("folder", str(folder), "there is no such folder; name one that holds images")
+    here = next((data / n for n in _MOVIES if _has_images(data / n)), data)
+    pairs = next((p for p in _PAIRS if all(_has_images(data / n) for n in p)), None)
+    if pairs and not _has_images(here):
+        here = data / pairs[0]
+    movies = list_images(here, name="folder")
+    truths = {stem(p): p for n in _TRUTHS if _has_images(data / n) for p in list_images(data / n)}
+    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in data.name) or "experiment"
+    yaml, table = Path(into) / f"{name}.yaml", Path(into) / f"{name}_movies.csv"
+    for path in (yaml, table):
+        if path.exists():
+            raise InputError("folder", str(folder), f"{path} is there already; rename or remove it")
+    opened = {path: Movie.open(path) for path in movies}
+    unknown = [path.name for path, movie in opened.items() if movie.voxel_size is None]
+    _write_table(table, data, movies, truths, bool(unknown))
+    first = Movie.open(list_images(data / pairs[0])[0]) if pairs else opened[movies[0]]
+    values: dict[str, Any] = {"patch_size": _patch_size(first.shape[2:])}
+    yaml.write_text(_yaml(name, data, table.name, pairs, bool(truths), values), encoding="utf-8")
+    lines = [f"{len(movies)} movies in {here}, {sum(stem(p) in truths for p in movies)} with true labels"]
+    lines.append(f"training pairs: {data / pairs[0]} and {pairs[1]}" if pairs else _NO_PAIRS)
+    if unknown:
+        lines.append(
+            f"TO DO: fill voxel_size_um in {table}, [z, y, x] in µm; these do not say it: {', '.join(unknown)}"
+        )
+    return "\n".join(
+        [*lines, f"written: {yaml} and {table}", f"next: python -m helpers run {yaml} --dry-run"]
+    )
+
+
+_NO_PAIRS = (
+    "no training pairs (train/raw and train/label): the experiment segments with Cellpose; with pairs, turn on "
+    "01 to 05 in the file"
+)
+
+
+def _has_images(folder: Path) -> bool:
+    return folder.is_dir() and any(map(is_image, folder.iterdir()))
+
+
+def _patch_size(shape: tuple[int, ...]) -> list[int]:
+    """Return the largest patch up to (16, 128, 128) that fits and that a U-Net of depth 3 can halve."""
+    size = [min(most, n // 8 * 8) for most, n in zip((16, 128, 128), shape, strict=True)]
+    return size if shape[0] > 1 else size[1:]
+
+
+def _write_table(path: Path, data: Path, movies: list[Path], truths: dict[str, Path], ask: bool) -> None:
+    columns = ["movie_id", "movie", "truth", "condition"] + ["voxel_size_um"] * ask
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, restval="")
+        writer.writeheader()
+        for movie in sorted(movies, key=natural_key):
+            truth = truths.get(stem(movie))
+            writer.writerow(
+                {
+                    "movie_id": stem(movie),
+                    "movie": movie.relative_to(data).as_posix(),
+                    "truth": truth.relative_to(data).as_posix() if truth else "",
+                }
+            )
+
+
+def _yaml(
+    name: str, data: Path, table: str, pairs: tuple[str, str] | None, truth: bool, values: dict[str, Any]
+) -> str:
+    on = ["01", "03", "04", "05"] if pairs else ["06"]
+    on += (["07"] if truth else []) + ["08", "12"]
+    folders = pairs or ("train/raw", "train/label")
+    off = "" if pairs else "# "
+    lines = [
+        "# An experiment: its data, and the notebooks to run with their parameters.",
+        f"#   python -m helpers run {name}.yaml --dry-run     says what would run, and why",
+        f"#   python -m helpers run {name}.yaml               runs what is not done yet",
+        "# A line that begins with # is off: it shows a parameter's default. Take the # away to change the parameter.",
+        f"name: {json.dumps(name)}",
+        f"# run_dir: runs/{name}    # folder of the results",
+        f"data_dir: {json.dumps(str(data), ensure_ascii=False)}    # the paths here and in the table are relative to it",
+        f"{off}pairs: {{raw_dir: {folders[0]}, label_dir: {folders[1]}}}    # raw stacks and their hand-drawn cells",
+        f"movies: {table}    # one row a movie; a column named like a parameter overrides it for that movie",
+        "steps:",
+    ]
+    for step, cls in STEPS.items():
+        lines += _step(cls, step[:2] in on, values)
+    return "\n".join(lines) + "\n"
+
+
+def _step(cls: type[Parameters], on: bool, values: dict[str, Any]) -> list[str]:
+    about = (cls.__doc__ or "").strip().splitlines()[0]
+    lines = ["", f"  {'' if on else '# '}{cls.step}:    # {about}"]
+    for name, field in cls.model_fields.items():
+        if name in _OWN or name in ("raw_dir", "label_dir", "binary_dir"):
+            continue
+        given = on and name in values
+        value = values[name] if given else field.get_default()
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        lines.append(f"  {'' if given else '# '}  {name}: {text}    # {field.description}")
+    return lines

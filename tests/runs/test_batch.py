@@ -1,0 +1,133 @@
+"""Experiments as graphs of jobs: what runs, what is skipped, what fails, and who may work in a run folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.__main__ import main
+from helpers.errors import InputError
+from helpers.runs import graph, lock
+from helpers.runs.batch import run_experiment
+from helpers.runs.plan import open_experiment
+from helpers.runs.run import read_done, write_json
+
+Make = Callable[..., Path]
+
+
+def _run(path: Path, **options) -> tuple[list[str], list[str]]:
+    """Run an experiment; return what failed, and which jobs ran to their end."""
+    experiment, _ = open_experiment(path)
+    lines: list[str] = []
+    failed = run_experiment(experiment, say=lines.append, **options)
+    return failed, [line.partition(": ")[0].partition("] ")[2] for line in lines if ": done in" in line]
+
+
+def test_a_failing_movie_does_not_stop_the_others(
+    experiment_of: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = experiment_of("a", "b", "c")
+    table = (tmp_path / "b" / "objects.csv").read_text()
+    (tmp_path / "b" / "objects.csv").write_text("no,such\n1,2\n")
+    assert main(["run", str(path), "--cores", "2"]) == 1
+    shown = capsys.readouterr()
+    assert "failed: 08_track [b], 12_analyze_migration [b]" in shown.err
+    assert "12_analyze_migration [b]: not run, because 08_track [b] failed" in shown.out
+    for movie in "ac":
+        assert read_done(tmp_path / "run" / "steps" / f"12_analyze_migration-{movie}")
+    assert main(["status", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "08_track [a]: done\n" in shown
+    assert re.search(r"08_track \[b\]: FAILED: .*objects", shown), shown
+
+    (tmp_path / "b" / "objects.csv").write_text(table)
+    failed, ran = _run(path)
+    assert (failed, ran) == ([], ["08_track [b]", "12_analyze_migration [b]"])
+    assert _run(path) == ([], [])
+
+
+def test_a_change_runs_what_depends_on_it_and_no_more(experiment_of: Make, tmp_path: Path) -> None:
+    steps = {"08_track": {"tracker": "nearest"}, "12_analyze_migration": {}}
+    path = experiment_of("a", "b", **steps)
+    both = ["08_track [a]", "08_track [b]", "12_analyze_migration [a]", "12_analyze_migration [b]"]
+    assert sorted(_run(path)[1]) == both
+    steps["12_analyze_migration"] = {"min_displacement_um": 1.0}
+    assert sorted(_run(experiment_of("a", "b", **steps))[1]) == both[2:]
+    steps["08_track"] = {"tracker": "nearest", "max_distance_um": 14.0}  # the links stay the same
+    assert sorted(_run(experiment_of("a", "b", **steps))[1]) == both[:2]
+    table = (tmp_path / "a" / "objects.csv").read_text().splitlines(keepends=True)
+    path = experiment_of("a", "b", **steps)
+    (tmp_path / "a" / "objects.csv").write_text("".join(table[:-1]))
+    assert sorted(_run(path)[1]) == ["08_track [a]", "12_analyze_migration [a]"]
+    assert _run(path, only="12") == ([], [])
+    done = tmp_path / "run" / "steps" / "12_analyze_migration-b" / "done.json"
+    write_json(done, read_done(done.parent) | {"packages": {}})  # type: ignore[operator]
+    assert _run(path, start="08")[1] == ["12_analyze_migration [b]"]
+
+
+def test_a_second_run_is_refused_and_a_killed_one_holds_nothing(
+    experiment_of: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = experiment_of("a")
+    first = subprocess.Popen([sys.executable, "-m", "helpers", "run", str(path)], stdout=subprocess.DEVNULL)
+    running = tmp_path / "run" / ".batch" / "running"
+    until = time.monotonic() + 120
+    while not list(running.glob("*.json")) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert main(["run", str(path)]) == 2
+    assert f"process {first.pid} on " in capsys.readouterr().err
+    assert main(["status", str(path)]) == 0
+    assert "08_track [a]: running: " in capsys.readouterr().out
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert main(["run", str(path)]) == 0
+    assert not list(running.iterdir())
+
+
+def test_a_run_on_another_machine_is_respected_while_it_shows_signs_of_life(tmp_path: Path) -> None:
+    mark = tmp_path / ".batch" / "runner.json"
+    mark.parent.mkdir()
+    write_json(mark, {"pid": 1, "created": 0.0, "host": "elsewhere"})
+    assert lock.is_at_work(mark)
+    os.utime(mark, (1, 1))
+    assert not lock.is_at_work(mark)
+    with lock.alone_in(tmp_path):
+        assert lock.is_at_work(mark)
+    assert not mark.exists()
+
+
+def test_movies_share_the_cores_and_trainings_have_all(experiment_of: Make, tmp_path: Path) -> None:
+    _, jobs = open_experiment(experiment_of("a", "b", "c", "d"))
+    nodes, done = graph.to_run(jobs)
+    assert not done
+    for cores, threads in ((1, 1), (2, 1), (8, 2)):
+        graph.write_graph(tmp_path, nodes, cores)
+        written = lock.read(tmp_path / "graph.json")
+        assert written is not None
+        assert {job["threads"] for job in written["jobs"].values()} == {threads}
+    assert written["jobs"]["12_analyze_migration-a"]["needs"] == ["08_track-a"]
+    assert written["gpu"] == {"track": 0, "analyze_migration": 0}
+
+
+def test_steps_are_chosen_by_name_or_number(experiment_of: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(experiment_of("a"))
+    assert main(["run", path, "--dry-run", "--only", "12"]) == 0
+    assert "08_track" not in capsys.readouterr().out
+    assert main(["run", path, "--dry-run", "--from", "08"]) == 0
+    assert "12_analyze_migration [a]: not run yet" in capsys.readouterr().out
+    assert main(["run", path, "--only", "05"]) == 2
+    assert "the experiment has no such step" in capsys.readouterr().err
+
+
+def test_an_unknown_profile_is_answered_with_ours(experiment_of: Make) -> None:
+    experiment, _ = open_experiment(experiment_of("a"))
+    with pytest.raises(InputError, match=r"config\.yaml, or one of ours: .*slurm"):
+        run_experiment(experiment, profile="slum", say=lambda line: None)

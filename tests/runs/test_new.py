@@ -1,0 +1,77 @@
+"""An experiment written for a folder of images is right, explains itself, and replaces nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from helpers.__main__ import main
+from helpers.errors import InputError
+from helpers.runs.new import new_experiment
+from helpers.runs.parameters import STEPS
+from helpers.runs.plan import missing_inputs, open_experiment
+
+
+@pytest.fixture
+def data(cells: Path, tmp_path: Path) -> Path:
+    """Return a folder with two movies, one of them with truth, and two training pairs."""
+    folder = tmp_path / "my data"
+    for name in ("movies", "truth", "train/raw", "train/label"):
+        (folder / name).mkdir(parents=True)
+    for name in ("b", "a"):
+        shutil.copy(cells / "raw.ome.tif", folder / "movies" / f"{name}.ome.tif")
+        shutil.copy(cells / "raw.ome.tif", folder / "train" / "raw" / f"{name}.ome.tif")
+        shutil.copy(cells / "labels.ome.tif", folder / "train" / "label" / f"{name}.ome.tif")
+    shutil.copy(cells / "labels.ome.tif", folder / "truth" / "a.ome.tif")
+    return folder
+
+
+def test_the_experiment_is_right_as_it_is(data: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "my data"]) == 0
+    assert "2 movies" in capsys.readouterr().out
+    experiment, jobs = open_experiment(tmp_path / "my_data.yaml")
+    missing_inputs(experiment, jobs)
+    assert [m["movie_id"] for m in experiment.movies] == ["a", "b"]
+    assert [job.name for job in jobs if job.step < "07"] == [
+        "01_create_dataset", "03_train_segmentation", "04_optimize_thresholds", "05_segment [a]", "05_segment [b]",
+    ]  # fmt: skip
+    assert [job.name for job in jobs if job.step[:2] == "07"] == ["07_evaluate_segmentation [a]"]
+    assert jobs[0].parameters.plain()["patch_size"] == [64, 64], "2D, and no larger than the images"
+    assert main(["new", "my data"]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_every_parameter_can_be_turned_on(data: Path, tmp_path: Path) -> None:
+    new_experiment(data, into=tmp_path)
+    path = tmp_path / "my_data.yaml"
+    lines = path.read_text().splitlines()
+    start = lines.index("steps:")
+    on = [line.replace("# ", "", 1) if line.startswith("  # ") else line for line in lines[start:]]
+    on = [line for line in on if ": null " not in line and ': ""' not in line]
+    path.write_text("\n".join(lines[:start] + on))
+    experiment, _ = open_experiment(path)
+    assert set(experiment.steps) == set(STEPS)
+    assert all(experiment.steps.values())
+
+
+def test_without_pairs_cellpose_segments_and_unknown_voxel_sizes_are_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    tifffile.imwrite(folder / "x.tif", np.zeros((8, 32, 32), np.uint16))
+    said = new_experiment(folder, into=tmp_path)
+    assert "TO DO: fill voxel_size_um" in said
+    assert "x.tif" in said
+    _, jobs = open_experiment(tmp_path / "plain.yaml")
+    assert [job.step[:2] for job in jobs] == ["06", "08", "12"]
+
+
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no images"):
+        new_experiment(tmp_path, into=tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        new_experiment(tmp_path / "nowhere", into=tmp_path)
