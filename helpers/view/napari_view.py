@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,7 +168,7 @@ def read_run(run_folder: str | Path, movie: str | None = None) -> TrackedRun:
     own = folder / "movies" / name
     tracks = _with_measures(table.read(own / "tracks.csv"), own / "analysis")
     named = _named_files(folder, name)
-    raw = Movie.open(named["raw"]) if "raw" in named else None
+    raw = Movie.open(path) if (path := named.get("raw")) is not None else None
     labels = LabelMovie.open(own / "labels.zarr") if (own / "labels.zarr").exists() else None
     # The tracks know the size that a person gave where a file says none, or a wrong one.
     sizes = [source.voxel_size for source in (tracks, labels, raw) if source is not None]
@@ -283,9 +284,9 @@ def _with_measures(tracks: Tracks, analysis: Path) -> Tracks:
     return Tracks(objects, tracks.links, tracks.voxel_size, tracks.frame_interval)
 
 
-def _named_files(run: Path, name: str) -> dict[str, Path]:
-    """The raw movie that a notebook of this movie names, and the mask or region of notebook 10, if still there."""
-    found: dict[str, Path] = {}
+def _named_files(run: Path, name: str) -> dict[str, Path | None]:
+    """The raw movie that a notebook of this movie names, and the mask or region of notebook 10; None for what is gone."""
+    found: dict[str, Path | None] = {}
     for path in sorted(run.glob(f"steps/*-{name}/done.json")):
         with builtins.open(path, encoding="utf-8") as stream:
             given = json.load(stream)["parameters"]
@@ -293,14 +294,17 @@ def _named_files(run: Path, name: str) -> dict[str, Path]:
         if path.parent.name.startswith("10_"):
             kinds += [("tissue_mask", "tissue_mask"), ("roi", "roi")]
         for parameter, kind in kinds:
-            if given.get(parameter) and Path(given[parameter]).exists():
-                found.setdefault(kind, Path(given[parameter]))
+            if given.get(parameter) and found.get(kind) is None:
+                path = Path(given[parameter])
+                found[kind] = path if path.exists() else None
+                if found[kind] is None:
+                    warnings.warn(f"{path} is no longer there and not shown ({parameter})", stacklevel=3)
     return found
 
 
 def _tissue(
     folder: Path,
-    named: dict[str, Path],
+    named: dict[str, Path | None],
     tracks: Tracks,
     labels: LabelMovie | None,
     movie: Movie | None,
@@ -308,13 +312,15 @@ def _tissue(
     name: str,
 ) -> Movie | SampledTissue | None:
     """What notebook 10 measured distances to: a mask, a drawn region, or the hull of the cells."""
-    if "tissue_mask" in named:
-        return Movie.open(named["tissue_mask"])
+    mask, roi = named.get("tissue_mask"), named.get("roi")
+    if mask is not None:
+        return Movie.open(mask)
     grid = labels or movie
-    if grid is None or not any(folder.glob(f"steps/10_*-{name}/done.json")):
+    lost = (mask is None and "tissue_mask" in named) or (roi is None and "roi" in named)
+    if lost or grid is None or not any(folder.glob(f"steps/10_*-{name}/done.json")):
         return None
-    if "roi" in named:
-        boundary: RoiBoundary | HullBoundary = RoiBoundary.read(named["roi"], size)
+    if roi is not None:
+        boundary: RoiBoundary | HullBoundary = RoiBoundary.read(roi, size)
     else:
         points = tracks.objects[["z", "y", "x"]].to_numpy(float)
         boundary = HullBoundary(tracks.objects["frame"].to_numpy(), points, is_planar(tracks), labels)

@@ -11,9 +11,12 @@ EXPERIMENTS = {
     "demo": "synthetic membranes, `make demo`",
     "ovule": "real membranes, `python -m helpers run data_manifests/ovule.yaml`",
     "embryo": "real nuclei, `python -m helpers run data_manifests/embryo.yaml`",
+    "cellpose_membranes": "synthetic membranes, Cellpose in 3D, `… data_manifests/cellpose_membranes.yaml`",
+    "cellpose_nuclei": "real nuclei in 2D, half an image, `… data_manifests/cellpose_nuclei.yaml`",
+    "cellpose_cells": "real thin cells in 2D, half a movie, `… data_manifests/cellpose_cells.yaml`",
 }
 TRAINING = "03_train_segmentation"
-METHODS = {"vollseg": "VollSeg", "stardist": "StarDist alone", "unet": "U-Net alone"}
+METHODS = {"vollseg": "VollSeg", "stardist": "StarDist alone", "unet": "U-Net alone", "cellpose": "Cellpose"}
 
 
 def table(runs: Path) -> str:
@@ -29,10 +32,11 @@ def table(runs: Path) -> str:
         if not path.is_file():
             continue
         summary = json.loads(path.read_text())
-        for method, title in METHODS.items():
-            scores = summary["segmentation"][method]
-            row = " | ".join(f"{scores[key]:.3f}" for key in names)
-            lines.append(f"| {what if method == 'vollseg' else ''} | {title} | {row} |")
+        for title, scores in ((title, summary["segmentation"].get(m)) for m, title in METHODS.items()):
+            if scores is not None:
+                row = " | ".join(f"{scores[key]:.3f}" for key in names)
+                lines.append(f"| {what} | {title} | {row} |")
+                what = ""
         seconds = summary["duration_s"]
         # A training that was continued took longer than its last part.
         trained = json.loads((runs / name / "steps" / TRAINING / "done.json").read_text())["results"]

@@ -377,3 +377,20 @@ def test_what_is_missing_is_named(tmp_path: Path, run_dir: Path) -> None:
     with pytest.raises(InputError, match="movie = 'other': one of m"):
         read_run(run_dir, "other")
     assert read_run(run_dir).tissue is not None
+
+
+def test_files_that_were_moved_away_are_named_and_not_replaced(tmp_path: Path) -> None:
+    from helpers.view.napari_view import read_run
+
+    folder = _run(tmp_path)
+    for path in tmp_path.rglob("done.json"):
+        done = json.loads(path.read_text())
+        given = {"raw": tmp_path / "gone.tif", "tissue_mask": tmp_path / "mask.tif"}
+        done["parameters"] |= {
+            name: str(file) for name, file in given.items() if done["parameters"].get(name)
+        }
+        path.write_text(json.dumps(done))
+    with pytest.warns(UserWarning, match="no longer there") as said:
+        run = read_run(folder)
+    assert {"gone.tif" in str(w.message) for w in said} == {True, False}
+    assert run.movie is None and run.tissue is None and run.labels is not None
