@@ -23,6 +23,8 @@ from helpers.runs.parameters.base import Parameters
 
 #: The first words of the markdown cell that holds the table.
 TABLE_TITLE = "## Parameters"
+#: Ends the markdown of a notebook's last section.
+DOWNLOAD = "On Colab, `colab.download(run_dir)` in a new cell packs the run folder into one zip and downloads it."
 _ROOT = Path(__file__).resolve().parents[3]
 #: What the notebooks install beside the package itself, by number.
 _EXTRAS = {"tensorflow": ("01", "02", "03", "04", "05", "07"), "cellpose": ("06",)}
@@ -96,6 +98,9 @@ def refresh(notebook: Path, cls: type[Parameters]) -> None:
     title = "".join(cells[0]["source"])
     title = re.sub(r"\[!\[Open in Colab\].*\)", lambda _: badge(cls.step), title)
     cells[0]["source"] = title.splitlines(keepends=True)
+    last = next(c for c in cells if "".join(c["source"]).startswith("## Save and provenance"))
+    if DOWNLOAD not in (text := "".join(last["source"])):
+        last["source"] = f"{text.rstrip()}\n\n{DOWNLOAD}".splitlines(keepends=True)
     setup = next(c for c in cells if 'find_spec("helpers")' in "".join(c["source"]))
     setup["source"] = setup_cell(cls.step).splitlines(keepends=True)
     table = next(c for c in cells if "".join(c["source"]).startswith(TABLE_TITLE))

@@ -1,0 +1,109 @@
+"""One address and one set of versions: pyproject, environment.yml, constraints, badges and setup cells agree."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+import tomllib
+import types
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+import helpers
+from helpers.runs import colab
+from helpers.runs.parameters import STEPS
+from helpers.runs.parameters.cells import badge, colab_address, repository, setup_cell
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def _sources(step: str) -> list[str]:
+    notebook = json.loads((ROOT / "notebooks" / f"{step}.ipynb").read_text())
+    return ["".join(cell["source"]) for cell in notebook["cells"]]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_badges_and_setup_cells_are_made_from_the_one_address(step: str) -> None:
+    sources = _sources(step)
+    assert badge(step) in sources[0]
+    assert setup_cell(step) in sources
+    assert f"@v{helpers.__version__}" in setup_cell(step)
+    assert colab_address(step) in (ROOT / "README.md").read_text()
+
+
+def test_the_address_stands_nowhere_else() -> None:
+    allowed = {"pyproject.toml", "README.md"}
+    for path in [*ROOT.glob("*"), *(ROOT / "helpers").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        if (
+            path.is_file()
+            and path.name not in allowed
+            and path.suffix in {".py", ".toml", ".yml", ".txt", ""}
+        ):
+            assert repository() not in path.read_text(errors="replace"), path
+    assert f"git clone {repository()} " in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_setup_cells_install_what_the_project_offers(step: str) -> None:
+    cell = setup_cell(step)
+    extras = re.findall(r"volltrack\[([\w,]+)\]", cell)
+    assert set(",".join(extras).split(",")) <= set(PROJECT["optional-dependencies"])
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    for pin in re.findall(r"n2v==\S+", cell):
+        assert pin in pins
+    assert ast.parse(re.sub(r"%pip.*", "pass", cell))
+
+
+def test_the_pins_satisfy_the_project_and_conda_reads_the_same() -> None:
+    from packaging.requirements import Requirement
+
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
+    groups = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+    for group, requirements in groups.items():
+        for requirement in map(Requirement, requirements):
+            if requirement.marker and not requirement.marker.evaluate({"python_version": "3.11"}):
+                continue
+            version = pins.get(re.sub(r"[-_.]+", "-", requirement.name).lower())
+            assert version is not None or group == "cuda", f"{requirement} has no pin"
+            assert version is None or requirement.specifier.contains(version), f"{requirement}: {version}"
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert pip[0] == "--constraint constraints.txt"
+    extras = set(pip[-1].partition("[")[2].rstrip("]").split(","))
+    assert extras <= set(groups)
+    makefile = re.search(r"^EXTRAS := ([\w,]+)", (ROOT / "Makefile").read_text(), re.M)
+    assert makefile and set(makefile[1].split(",")) == extras
+
+
+def test_elsewhere_nothing_is_set_up(tmp_path: Path) -> None:
+    assert not colab.is_colab()
+    colab.set_up("/content/drive/run")
+
+
+def test_on_colab_drive_is_mounted_only_if_the_run_lies_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted: list[str] = []
+    drive = types.SimpleNamespace(mount=mounted.append)
+    stand_in = types.ModuleType("google.colab")
+    stand_in.drive = drive  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google.colab", stand_in)
+    monkeypatch.setattr(colab, "is_colab", lambda: True)
+    colab.set_up("run")
+    assert mounted == []
+    colab.set_up("/content/drive/MyDrive/run")
+    assert mounted == ["/content/drive"]
+
+
+def test_a_run_is_packed_for_download(tmp_path: Path) -> None:
+    (tmp_path / "run" / "movies").mkdir(parents=True)
+    (tmp_path / "run" / "movies" / "x.csv").write_text("a")
+    with zipfile.ZipFile(colab.download(tmp_path / "run")) as packed:
+        assert "run/movies/x.csv" in packed.namelist()
