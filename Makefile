@@ -8,7 +8,7 @@ EXTRAS := tensorflow,cellpose,tracking,view,jupyter,batch$(if $(GPU),$(comma)cud
 comma  := ,
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo test lint benchmark scores notebooks lock clean
+.PHONY: help install demo test lint benchmark scores notebooks colab lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,7 +18,8 @@ help:
 	@echo "make lint       check style and types"
 	@echo "make benchmark  measure this suite beside its peers, in an environment of their own"
 	@echo "make scores     run the demo and the experiments on real data, and write their scores into the README"
-	@echo "make notebooks  write the parameters cells of the notebooks anew from their classes"
+	@echo "make notebooks  write the parameters and setup cells of the notebooks anew from their classes"
+	@echo "make colab      run every notebook alone as on Colab, with Python 3.12 and 3.13 (an hour or more)"
 
 install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
 
@@ -64,6 +65,10 @@ scores: demo
 
 notebooks: install
 	@$(BIN)/python -m helpers.runs.parameters.cells
+
+# COLAB="--python 3.12 05 08" runs a part of it.
+colab: $(VENV)/installed-test
+	@$(BIN)/python tests/notebooks/colab_matrix.py $(COLAB)
 
 # The versions that are installed become the pins.
 lock: $(VENV)/installed-test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 import time
 from collections.abc import Sequence
@@ -42,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         for line in getattr(error, "errors", [error]):
             print(f"error: {line}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(
+            "error: no space is left on the disk: free some, and run the same command again", file=sys.stderr
+        )
         return 2
 
 

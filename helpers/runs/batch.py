@@ -8,6 +8,7 @@ keep the others from finishing.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from helpers.runs.run import why_not_done
 
 #: Seconds between two looks at the jobs.
 _LOOK = 0.3
+#: Free bytes below which a disk counts as full.
+_LEAST_SPACE = 2**20
 
 
 def run_experiment(
@@ -133,6 +136,8 @@ def _what_failed(
         before = [nodes[need].job.name for need in node.needs if need in lost]
         if before:
             say(f"{node.label}: not run, because {before[0]} failed")
+        elif shutil.disk_usage(batch).free < _LEAST_SPACE:
+            say(f"{node.label}: FAILED\n    no space is left in {batch.parent}: free some, and run again")
         elif (batch / "running" / f"{key}.json").exists():
             say(
                 f"{node.label}: FAILED\n    its process was ended from outside, as happens when memory runs out"

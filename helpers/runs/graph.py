@@ -28,6 +28,8 @@ PROFILES = Path(__file__).with_name("profiles")
 #: Steps that run networks: they ask for a GPU, and for more memory (MB) than the others.
 _NETWORKS = ("02", "03", "04", "05", "06")
 _MEMORY, _LITTLE_MEMORY = 6000, 2000
+#: Sums over a batch depend on how threads share it: with any --cores trainings start as many, and give the same network.
+_TRAININGS = ("02", "03")
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None) -> None:
     for key, node in nodes.items():
         (batch / "failed" / f"{key}.json").unlink(missing_ok=True)
         threads = _threads(node, nodes, cores)
-        limit = cores is None or threads < (os.cpu_count() or 1)
+        limit = node.job.step[:2] not in _TRAININGS and (cores is None or threads < (os.cpu_count() or 1))
         rule = rules[node.job.step]
         write_json(batch / "jobs" / f"{key}.json", specification(node.job, rule, threads, limit))
         jobs[key] = {"rule": rule, "needs": node.needs, "threads": threads}

@@ -113,8 +113,17 @@ def test_movies_share_the_cores_and_trainings_have_all(experiment_of: Make, tmp_
         written = lock.read(tmp_path / "graph.json")
         assert written is not None
         assert {job["threads"] for job in written["jobs"].values()} == {threads}
+    job = lock.read(tmp_path / "jobs" / "08_track-a.json")
+    assert job is not None and job["limit_threads"] == (job["threads"] < (os.cpu_count() or 1))
     assert written["jobs"]["12_analyze_migration-a"]["needs"] == ["08_track-a"]
     assert written["gpu"] == {"track": 0, "analyze_migration": 0}
+
+
+def test_trainings_do_not_depend_on_the_number_of_cores(experiment_of: Make, tmp_path: Path) -> None:
+    _, jobs = open_experiment(experiment_of("a", **{"02_train_denoiser": {}, "03_train_segmentation": {}}))
+    graph.write_graph(tmp_path, graph.to_run(jobs)[0], 1)
+    written = [lock.read(path) for path in (tmp_path / "jobs").iterdir()]
+    assert [job["limit_threads"] for job in written if job] == [False, False]
 
 
 def test_steps_are_chosen_by_name_or_number(experiment_of: Make, capsys: pytest.CaptureFixture[str]) -> None:

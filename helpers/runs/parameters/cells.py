@@ -24,7 +24,9 @@ from helpers.runs.parameters.base import Parameters
 #: The first words of the markdown cell that holds the table.
 TABLE_TITLE = "## Parameters"
 #: Ends the markdown of a notebook's last section.
-DOWNLOAD = "On Colab, `colab.download(run_dir)` in a new cell packs the run folder into one zip and downloads it."
+DOWNLOAD = (
+    "On Colab, `colab.download(run_dir)` in a new cell packs the run folder into one zip and downloads it."
+)
 _ROOT = Path(__file__).resolve().parents[3]
 #: What the notebooks install beside the package itself, by number.
 _EXTRAS = {"tensorflow": ("01", "02", "03", "04", "05", "07"), "cellpose": ("06",)}

@@ -1,0 +1,163 @@
+"""Every notebook as Colab meets it: ``make colab``, or ``python tests/notebooks/colab_matrix.py --python 3.12 12``.
+
+For each version of Python a base environment holds only what Colab preloads of our dependencies. Each notebook gets a fresh
+environment upon it, an empty folder with nothing in it but the ``.ipynb``, a stand-in for ``google.colab``, and runs from top
+to bottom: its setup cell installs the rest from this checkout. What a notebook reads (the run folder of a small experiment,
+executed here first) lies elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from helpers.runs.batch import run_experiment
+from helpers.runs.parameters import STEPS
+from helpers.runs.plan import Job, open_experiment
+from helpers.runs.prepare import prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What Colab has before anything is installed, and what runs the notebook.
+PRELOADED = (
+    *(
+        "numpy==2.0.2",
+        "tensorflow",
+        "torch==2.13.0",
+        "matplotlib",
+        "pandas",
+        "scipy",
+        "scikit-image",
+        "ipywidgets",
+    ),
+    *("ipykernel", "papermill", "pip"),
+)
+STAND_IN = "def mount(path): pass\n"
+#: Runs in the fresh environment: the notebook with its parameters, in this Python's own kernel.
+EXECUTE = """
+import json, sys, papermill
+parameters = json.load(open(sys.argv[2]))
+papermill.execute_notebook(sys.argv[1], "executed.ipynb", parameters=parameters, kernel_name="python3", progress_bar=False)
+"""
+
+
+def python_of(version: str) -> str:
+    """Return a Python of that version: on the path, or among pyenv's."""
+    found = shutil.which(f"python{version}")
+    pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
+    if pyenv:
+        return str(pyenv[-1])
+    if found is None:
+        raise SystemExit(f"Python {version} is missing")
+    return found
+
+
+def base_environment(version: str, folder: Path) -> Path:
+    """Make the environment that holds what Colab preloads, once, and return its folder of packages."""
+    python = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        subprocess.run([python_of(version), "-m", "venv", "--clear", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "--upgrade", "pip"], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *PRELOADED], check=True)
+        (folder / "complete").touch()
+    return next(folder.glob("lib/python*/site-packages"))
+
+
+def fresh_environment(version: str, base: Path, folder: Path) -> Path:
+    """Make an environment that sees the base's packages as if they were its own, and return its Python."""
+    subprocess.run([python_of(version), "-m", "venv", str(folder)], check=True)
+    packages = next(folder.glob("lib/python*/site-packages"))
+    (packages / "preloaded.pth").write_text(f"{base}\n")
+    colab = packages / "google" / "colab"
+    colab.mkdir(parents=True)
+    (packages / "google" / "__init__.py").write_text(
+        "__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
+    )
+    for name in ("__init__", "drive", "files"):
+        (colab / f"{name}.py").write_text(STAND_IN)
+    return folder / "bin" / "python"
+
+
+def run_notebook(job: Job, version: str, base: Path) -> str:
+    """Run one notebook as on Colab; return what went wrong, or nothing."""
+    with tempfile.TemporaryDirectory(prefix="colab-") as made:
+        folder = Path(made)
+        python = fresh_environment(version, base, folder / "environment")
+        work = folder / "content"
+        work.mkdir()
+        shutil.copy(ROOT / "notebooks" / f"{job.step}.ipynb", work)
+        run_dir = folder / "run"
+        shutil.copytree(job.parameters.run_dir, run_dir, ignore=shutil.ignore_patterns(".batch"))
+        shutil.rmtree(run_dir / "steps" / job.folder.name, ignore_errors=True)
+        parameters = {k: v for k, v in job.parameters.plain().items() if v is not None}
+        if "overwrite" in parameters:
+            parameters["overwrite"] = True
+        (folder / "parameters.json").write_text(json.dumps(parameters | {"run_dir": str(run_dir)}))
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        environment |= {"VOLLTRACK_SOURCE": ROOT.as_uri(), "PATH": f"{python.parent}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            [str(python), "-c", EXECUTE, f"{job.step}.ipynb", "../parameters.json"],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            return done.stderr[-1500:]
+        return "" if (run_dir / "steps" / job.folder.name / "done.json").is_file() else "no done.json"
+
+
+def small_experiment(folder: Path, last: str) -> list[Job]:
+    """Run the small experiment of the tests of notebooks here up to a step, and return its jobs."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from conftest import MOVIES, TINY  # type: ignore[import-not-found]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "movies.csv").write_text(MOVIES)
+    content = {**TINY, "run_dir": str(folder / "run")}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    experiment, jobs = open_experiment(folder / "tiny.yaml")
+    prepare(experiment)
+    for step in [step for step in experiment.steps if step[:2] < last]:
+        if run_experiment(experiment, only=step):
+            raise SystemExit(f"{step} of the small experiment itself failed")
+    return jobs
+
+
+def main() -> int:
+    """Run the matrix, or the part of it that is named, and print its table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--python", action="append", choices=["3.11", "3.12", "3.13"])
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "runs" / "colab", help="folder of the base environments"
+    )
+    parser.add_argument(
+        "steps", nargs="*", help="numbers of notebooks; by default all that the small experiment has"
+    )
+    given = parser.parse_args()
+    jobs = small_experiment(given.work, max(given.steps, default="99"))
+    chosen = [job for job in jobs if not given.steps or job.step[:2] in given.steps]
+    wrong = 0
+    for version in given.python or ["3.12", "3.13"]:
+        base = base_environment(version, given.work / f"base-{version}")
+        for job in chosen:
+            error = run_notebook(job, version, base)
+            wrong += bool(error)
+            print(
+                f"Python {version}  {job.step}: {'FAILED: ' + error if error else 'runs alone'}", flush=True
+            )
+    untried = sorted(set(STEPS) - {job.step for job in jobs})
+    if untried:
+        print(f"not in the small experiment: {', '.join(untried)}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
