@@ -182,7 +182,7 @@ def fuse_roles(
     spacing: Spacing,
     *,
     sizes: Sizes | None = None,
-    cut: tuple[slice | int, ...] = (),
+    cut: tuple[tuple[slice | int, ...], ...] = (),
 ) -> int:
     """Turn the roles of the voxels into the labels of cells, in place.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from helpers.segmentation.typical import Sizes, Typical
 _SILENT = 0.3
 #: Times the largest stars: no cell is larger.
 _TOO_LARGE = 1.15
+#: Voxels that are looked at together.
+_PART = 1 << 18
 
 
 @dataclass
@@ -75,19 +78,37 @@ def seed(
     voxels = seeds.thick_left_over(flat, depth.reshape(-1), thinnest)
     if not voxels.size:
         return LeftOver.none()
-    depths = depth.reshape(-1)[voxels]
-    height = depths / np.float32(typical.radius)
-    values = probability.reshape(-1)[voxels].astype(np.float32)
-    if typical.telling:
-        # Where the probability knows of the cell, its dips divide as narrow places do.
-        height += np.clip(values / np.float32(typical.middle), 0, 1)
-    order = np.argsort(-height, kind="stable")
-    count = seeds.find_peaks(height[order], voxels[order], flat, labels.shape, first, split)
-    peak = flat[voxels] - first
-    middles = np.bincount(peak, weights=values, minlength=count) / np.bincount(peak, minlength=count)
-    deepest = np.zeros(count)
-    np.maximum.at(deepest, peak, depths * depth_unit(spacing))
-    return LeftOver(voxels, peak, middles, deepest)
+    # One array of heights (upper half, falling) and positions (lower half) is sorted in place: half the memory.
+    keys = np.empty(voxels.size, "<u8")
+    for part in _parts(voxels.size):
+        height = depth.reshape(-1)[voxels[part]] / np.float32(typical.radius)
+        if typical.telling:
+            # Where the probability knows of the cell, its dips divide as narrow places do.
+            values = probability.reshape(-1)[voxels[part]].astype(np.float32)
+            height += np.clip(values / np.float32(typical.middle), 0, 1)
+        keys[part] = ~height.view(np.uint32)
+        keys[part] <<= np.uint64(32)
+        keys[part] |= voxels[part].astype(np.uint64)
+    del voxels
+    keys.sort()
+    keys ^= np.uint64(0xFFFFFFFF00000000)
+    voxels = keys.view("<i4")[::2]
+    count = seeds.find_peaks(keys.view("<f4")[1::2], voxels, flat, labels.shape, first, split)
+    voxels = np.sort(voxels)
+    del keys
+    peak = flat[voxels]
+    peak -= first
+    sums, counts, deepest = np.zeros(count), np.bincount(peak, minlength=count), np.zeros(count)
+    for part in _parts(voxels.size):
+        at = voxels[part]
+        np.add.at(sums, peak[part], probability.reshape(-1)[at].astype(np.float32).astype(np.float64))
+        np.maximum.at(deepest, peak[part], depth.reshape(-1)[at] * depth_unit(spacing))
+    return LeftOver(voxels, peak, sums / counts, deepest)
+
+
+def _parts(n: int) -> Iterator[slice]:
+    """Cut `n` items into parts whose temporaries are small."""
+    return (slice(k, k + _PART) for k in range(0, n, _PART))
 
 
 def split_oversize(
@@ -148,24 +169,24 @@ def which_are_cells(
     min_volume: float,
     max_pass: float,
     max_neck: float,
-    cut: tuple[slice | int, ...] = (),
+    cut: tuple[tuple[slice | int, ...], ...] = (),
 ) -> np.ndarray:
     """Tell which of the `count` new regions are cells; see `helpers.segmentation.fusion.fuse`.
 
     Those behind the seeds are whole components of the foreground. Components that reach one of the planes `cut`
     (indices into `labels`) may go on there: it is not known that they have no star.
     """
-    region, other, voxel, axis = seeds.contacts(labels, first)
+    region, other, faces, passed = _contacts(probability, labels, first)
     grown = seeds.count_labels(labels.reshape(-1), first + count - 1)
     volumes = grown[first:]
     kept = volumes >= smallest
     if typical is None or not (region.size or cut):
         return kept
-    passed = probability.reshape(-1)[voxel].astype(np.float64)
     if labels.shape[0] == 1:
-        area = np.array([0.0, spacing[2], spacing[1]])[axis]
+        area = faces @ np.array([0.0, spacing[2], spacing[1]])
     else:
-        area = (np.prod(spacing) / np.array(spacing))[axis]
+        area = faces @ (np.prod(spacing) / np.array(spacing))
+    n_faces = faces.sum(1)
     to_star = other < first
     # One component of the foreground: regions joined by contacts. Without a star, its largest is a cell.
     pairs = (region[~to_star], other[~to_star] - first)
@@ -182,26 +203,46 @@ def which_are_cells(
     largest[by_size[np.unique(group[by_size], return_index=True)[1]]] = True
     certain = largest & ~starred[group]
 
-    # What touches each region, face by face; largest regions first.
-    order = np.argsort(region, kind="stable")
-    bounds = np.searchsorted(region[order], np.arange(count + 1))
+    # What touches each region; largest regions first.
+    bounds = np.searchsorted(region, np.arange(count + 1))
     accepted = np.zeros(first + count, bool)
     accepted[:first] = True
     for k in by_size:
         if kept[k] and not certain[k]:
             kept[k] = volumes[k] >= min_volume * typical.size
-            faces = order[bounds[k] : bounds[k + 1]]
-            faces = faces[accepted[other[faces]]]
-            if kept[k] and faces.size and typical.telling:
-                neighbours, which = np.unique(other[faces], return_inverse=True)
-                areas = np.bincount(which, weights=area[faces])
-                widest = int(np.argmax(areas))
-                width = areas[widest] / 2 if labels.shape[0] == 1 else np.sqrt(areas[widest] / np.pi)
+            around = np.arange(bounds[k], bounds[k + 1])
+            around = around[accepted[other[around]]]
+            if kept[k] and around.size and typical.telling:
+                widest = around[np.argmax(area[around])]
+                width = area[widest] / 2 if labels.shape[0] == 1 else np.sqrt(area[widest] / np.pi)
                 level = max(left_over.middles[k], _SILENT * typical.middle)
                 kept[k] = (
-                    passed[faces].mean() <= max_pass * level
+                    passed[around].sum() / n_faces[around].sum() <= max_pass * level
                     or width <= max_neck * left_over.depths[k]
-                    or volumes[k] + grown[neighbours[widest]] > _TOO_LARGE * sizes.largest
+                    or volumes[k] + grown[other[widest]] > _TOO_LARGE * sizes.largest
                 )
         accepted[first + k] = kept[k]
     return kept
+
+
+def _contacts(
+    probability: np.ndarray, labels: np.ndarray, first: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return which new region (from 0) touches which label, sorted; faces (n, 3) by their axis; sums of probability."""
+    found = [(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0))]
+    planes = max(1, _PART // max(1, labels[:1].size))
+    for z in range(0, len(labels), planes):
+        region, other, voxel, axis = seeds.contacts(labels, first, z, min(z + planes, len(labels)))
+        values = probability.reshape(-1)[voxel].astype(np.float64)
+        found.append(_summed((region.astype(np.int64) << 32) | other, np.eye(3)[axis], values))
+    keys, faces, passed = _summed(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return keys >> 32, keys & 0xFFFFFFFF, faces, passed
+
+
+def _summed(
+    keys: np.ndarray, faces: np.ndarray, passed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    keys, which = np.unique(keys, return_inverse=True)
+    n = len(keys)
+    by_axis = np.stack([np.bincount(which, faces[:, k], n) for k in range(3)], 1)
+    return keys, by_axis, np.bincount(which, passed, n)

@@ -211,8 +211,8 @@ def label_unreached(labels: Any, shape: Any, first: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def contacts(labels: Any, first: int) -> Any:
-    """Return every face between a new region and another region, as four arrays.
+def contacts(labels: Any, first: int, begin: int, end: int) -> Any:
+    """Return every face between a new region and another region, as four arrays; planes from `begin` to `end`.
 
     Returns
     -------
@@ -226,7 +226,7 @@ def contacts(labels: Any, first: int) -> Any:
     voxel = np.empty(1024, np.int32)
     axis = np.empty(1024, np.uint8)
     n = 0
-    for z in range(nz):
+    for z in range(begin, end):
         for y in range(ny):
             for x in range(nx):
                 label = labels[z, y, x]

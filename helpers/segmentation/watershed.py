@@ -8,7 +8,8 @@ which the voxel was reached if that is higher; the age is the order in which the
                                   └──     waits in its bucket, in order of age, untouched until its turn
 
 This is the flooding of Meyer (Signal Processing 38, 1994) on the "hot queue" of Cherkassky, Goldberg and
-Silverstein (SIAM J. Comput. 28, 1999). The widths of the buckets follow the histogram of the landscape, so
+Silverstein (SIAM J. Comput. 28, 1999); in large float landscapes what plainly lies on a marker's slope is
+labelled before (`helpers.segmentation.descent`). The widths of the buckets follow the histogram of the landscape, so
 the heap stays in the processor's cache whatever the values are, and plateaus cost nothing. The order is
 exact, not quantised. Flooding waits for memory most of the time, hence the prefetches.
 """
@@ -27,6 +28,7 @@ from numba import get_num_threads, njit, types
 from numba.extending import intrinsic
 
 from helpers.errors import InputError
+from helpers.segmentation.descent import height_of, settle
 
 #: Voxels beyond what 32-bit positions can address.
 MAX_VOXELS = 2**31 - 1
@@ -51,7 +53,8 @@ def watershed(landscape: np.ndarray, markers: np.ndarray, mask: np.ndarray | Non
     The result equals ``skimage.segmentation.watershed(landscape, markers, mask=mask)`` (connectivity 1) but
     for *ties*. Both let voxels leave the queue ordered by height, then by age; a tie is what this order
     leaves open: two voxels of different markers that have the same landscape value and, as all marker
-    voxels have, the age 0. scikit-image (0.26) takes them as its heap happens to hold them; here the one that
+    voxels have, the age 0 (in float landscapes of 65,536 voxels and more, as all voxels of a marker's own slope have).
+    scikit-image (0.26) takes them as its heap happens to hold them; here the one that
     comes first in memory goes first. Where no two markers' voxels share a value, every voxel is equal.
     Otherwise a voxel can differ only if the lowest pass that leads to it is equally high from two markers.
 
@@ -124,6 +127,9 @@ def flood(landscape: np.ndarray, labels: np.ndarray, *, descending: bool = False
         infinity = int(np.array(np.inf, f"f{keys.dtype.itemsize}").view(keys.dtype))
         if low < -infinity or high > infinity:
             raise InputError("landscape", "NaN", "finite values inside the mask")
+    if zero and flat.size >= _LARGE and not settle(keys, flat, shape, zero, descending):
+        # Values of floats hardly repeat; those of integers do, and there age decides, which only the queue knows.
+        return
     n_rows = shape[0] * shape[1]
     n_runs = _count_runs(flat, shape[2])
     if n_runs > flat.size // _VOXELS_PER_RUN:
@@ -135,10 +141,12 @@ def flood(landscape: np.ndarray, labels: np.ndarray, *, descending: bool = False
     else:
         run_start, run_stop, component = _components(flat, shape, n_runs)
         size = np.bincount(component, weights=run_stop - run_start).astype(np.int64)
-        order = np.argsort(component, kind="stable")
         bounds = np.concatenate([[0], np.cumsum(np.bincount(component))])
-        run_start, run_stop = run_start[order], run_stop[order]
-        del order, component
+        if len(size) > 1:
+            order = np.argsort(component, kind="stable")
+            run_start, run_stop = run_start[order], run_stop[order]
+            del order
+        del component
     # Components do not know of each other: the large ones one by one, the small ones in bunches, on all cores.
     jobs = [(int(c), int(c) + 1) for c in np.flatnonzero(size >= _LARGE)]
     small = np.where(size < _LARGE, size, 0)
@@ -158,7 +166,7 @@ def flood(landscape: np.ndarray, labels: np.ndarray, *, descending: bool = False
 
 
 def _keys(landscape: np.ndarray) -> tuple[np.ndarray, int]:
-    """View the landscape as integers that `_key` can order as the values are ordered, without a copy.
+    """View the landscape as integers that `height_of` can order as the values are ordered, without a copy.
 
     Returns them with the integer that stands for -0.0, or 0 if the values are integers.
     """
@@ -191,18 +199,9 @@ def _prefetch(typingctx: Any, array: Any, index: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _key(raw: Any, zero: int, descending: bool) -> Any:
-    """Order the bits of floats like the floats (sign and magnitude; both zeros are one), integers as they are."""
-    key = np.int64(raw)
-    if zero and key < 0:
-        key = zero - key
-    return -key if descending else key
-
-
-@njit(cache=True, nogil=True, inline="always")
 def _bucket(key: int, place: Any, offset: Any, shift: Any) -> Any:
-    low, half, drop = place
-    position = ((key >> half) - low) >> drop
+    low, half, drop, lift = place
+    position = ((key >> half) - low) >> drop << lift
     part = position >> (_KEY_BITS - _TOP_BITS)
     rest = position & ((1 << (_KEY_BITS - _TOP_BITS)) - 1)
     return np.int64(offset[part]) + (rest >> shift[part])
@@ -213,7 +212,7 @@ def _range(keys: Any, labels: Any, zero: int, descending: bool) -> Any:
     low, high = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for i in range(labels.size):
         if labels[i] >= 0:
-            key = _key(keys[i], zero, descending)
+            key = height_of(keys[i], zero, descending)
             low = min(low, key)
             high = max(high, key)
     return low, high
@@ -314,7 +313,7 @@ def _flood_components(
         for r in range(starts.size):
             for i in range(starts[r], stops[r]):
                 if labels[i] >= 0:
-                    key = _key(keys[i], zero, descending)
+                    key = height_of(keys[i], zero, descending)
                     low = min(low, key)
                     high = max(high, key)
                     if labels[i] == 0:
@@ -330,7 +329,11 @@ def _flood_components(
         drop = 0
         while width >> drop >= np.int64(1) << _KEY_BITS:
             drop += 1
-        place = (low, half, drop)
+        # Few integers fill the range, too: or all would be in its first part.
+        lift = 0
+        while drop == 0 and width << (lift + 1) < np.int64(1) << _KEY_BITS and lift < _KEY_BITS - 1:
+            lift += 1
+        place = (low, half, drop, lift)
         # First bucket of every part of the range, and how finely the part is cut: by how many voxels it has.
         offset = np.zeros(1 << _TOP_BITS, np.int32)
         shift = np.full(1 << _TOP_BITS, _KEY_BITS - _TOP_BITS, np.int32)
@@ -340,8 +343,8 @@ def _flood_components(
             for r in range(starts.size):
                 for i in range(starts[r], stops[r]):
                     if labels[i] == 0:
-                        key = _key(keys[i], zero, descending)
-                        counts[((key >> half) - low) >> drop >> (_KEY_BITS - _TOP_BITS)] += 1
+                        key = height_of(keys[i], zero, descending)
+                        counts[((key >> half) - low) >> drop << lift >> (_KEY_BITS - _TOP_BITS)] += 1
             n_buckets = 0
             for part in range(counts.size):
                 offset[part] = n_buckets
@@ -425,27 +428,24 @@ def _flood(
     shift: Any,
     n_buckets: int,
 ) -> None:
-    """Flood what the runs cover. Only what is waiting takes memory: the queue grows as it must."""
+    """Flood what the runs cover. Only what is waiting takes memory: pages that nothing was written to are none."""
     state = np.zeros(10, np.int64)
     state[1] = run_start[0] - 1
     state[4] = -1
     state[6] = -1
     first = np.full(n_buckets, -1, np.int32)
     tail = np.full(n_buckets, -1, np.int32)
-    chunks = np.empty(_CHUNK << 6, np.int32)
-    following = np.zeros(1 << 6, np.int32)
+    n_chunks = (run_stop - run_start).sum() // _CHUNK + n_buckets + 16
+    chunks = np.empty(_CHUNK * n_chunks, np.int32)
+    following = np.empty(n_chunks, np.int32)
     heap_key = np.empty(1 << 9, np.int64)
     heap_entry = np.empty(1 << 9, np.int64)
     while not _advance(
         keys, labels, shape, zero, descending, run_start, run_stop, place, offset, shift, n_buckets,
         first, tail, chunks, following, heap_key, heap_entry, state,
     ):  # fmt: skip
-        if state[3] + 8 > following.size:
-            chunks = _longer(chunks, _CHUNK * (following.size // 2))
-            following = _longer(following, following.size // 2)
-        else:
-            heap_key = _longer(heap_key, heap_key.size // 2)
-            heap_entry = _longer(heap_entry, heap_entry.size // 2)
+        heap_key = _longer(heap_key, heap_key.size // 2)
+        heap_entry = _longer(heap_entry, heap_entry.size // 2)
 
 
 @njit(cache=True, nogil=True)
@@ -485,7 +485,7 @@ def _advance(
     neighbours = np.empty(6, np.int64)
     done = False
     while True:
-        if n_chunks + 8 > following.size or heap_size + 8 > heap_key.size:
+        if heap_size + 8 > heap_key.size:
             break
         # First every marker voxel that can hand its label on enters (age 0), then the queue is emptied.
         seeding = run < run_start.size
@@ -540,13 +540,13 @@ def _advance(
             # The bucket's turn: first in first out if all are equal, or else into the heap.
             last = np.int64(tail[current])
             chunk = np.int64(first[current])
-            fifo_key = _key(keys[chunks[chunk * _CHUNK]], zero, descending)
+            fifo_key = height_of(keys[chunks[chunk * _CHUNK]], zero, descending)
             fifo = np.int64(1)
             waiting = 0
             while True:
                 stop = last + 1 if chunk == last // _CHUNK else (chunk + 1) * _CHUNK
                 for k in range(chunk * _CHUNK, stop):
-                    if _key(keys[chunks[k]], zero, descending) != fifo_key:
+                    if height_of(keys[chunks[k]], zero, descending) != fifo_key:
                         fifo = np.int64(0)
                 waiting += stop - chunk * _CHUNK
                 if chunk == last // _CHUNK:
@@ -566,7 +566,7 @@ def _advance(
                 for k in range(chunk * _CHUNK, stop):
                     v = np.int64(chunks[k])
                     age += 1
-                    key = _key(keys[v], zero, descending)
+                    key = height_of(keys[v], zero, descending)
                     _heap_push(heap_key, heap_entry, heap_size, key, (age << 31) | v)
                     heap_size += 1
                     _prefetch_around(keys, labels, v, nx, plane)
@@ -600,7 +600,7 @@ def _advance(
             else:
                 labels[n] = label
             # What lies below the pass that leads to it waits at the height of the pass.
-            key = max(_key(keys[n], zero, descending), level)
+            key = max(height_of(keys[n], zero, descending), level)
             b = _bucket(key, place, offset, shift)
             if b > current or (fifo and b == current and key == fifo_key):
                 end = np.int64(tail[b])
@@ -611,6 +611,7 @@ def _advance(
                     else:
                         chunk = n_chunks
                         n_chunks += 1
+                    following[chunk] = -1
                     if end < 0:
                         first[b] = chunk
                     else:

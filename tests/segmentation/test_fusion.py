@@ -5,6 +5,11 @@ Tests whose names begin with "published" are bugs of the published programs that
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -259,6 +264,48 @@ def test_real_membranes_score_at_least_as_the_best_published_fusion(samples, mon
     for threshold, best in ((0.5, 0.600), (0.7, 0.543)):
         f1 = 2 * len(recovered(truth, labels, threshold)) / (n_true + n_found)
         assert f1 >= best, threshold
+
+
+_MEASURE = """
+import sys
+from pathlib import Path
+import numpy as np
+sys.path[:0] = sys.argv[1:]
+from stacks import make_stack
+from helpers.segmentation.fusion import fuse
+
+def resident(key):
+    line = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith(key))
+    return int(line.split()[1]) * 1024
+
+warm = make_stack((8, 64, 64), 40, kind="voronoi", landscape="all")
+fuse(warm.probability, warm.star_labels, warm.foreground, voxel_size=(2, 0.5, 0.5))
+for kind, landscape in (("ellipsoids", "found"), ("voronoi", "all"), ("voronoi", "flat")):
+    stack = make_stack((22, 512, 512), 900, kind=kind, landscape=landscape)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    assert resident("VmHWM") < before * 1.05
+    fuse(stack.probability, stack.star_labels, stack.foreground, voxel_size=(2, 0.5, 0.5))
+    print((resident("VmHWM") - before) / stack.truth.size)
+"""
+
+
+def test_peak_memory_is_at_most_8_bytes_a_voxel_beyond_the_inputs():
+    """Measured in a process of its own, as the kernel counts it: that includes the result's 4 bytes."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux resets a process's highest resident memory")
+    here = Path(__file__).resolve()
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(here.parent), str(here.parents[2])],
+        capture_output=True, text=True, timeout=600, check=False,
+        # What is freed goes back at once: or the next peak hides in it.
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "100000", "MALLOC_TRIM_THRESHOLD_": "100000"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    peaks = [float(line) for line in done.stdout.split()]
+    assert len(peaks) == 3
+    assert max(peaks) <= 8, peaks
+    assert min(peaks) >= 4, "the labels at least: or it is not the peak that is measured"
 
 
 def test_an_image_is_a_stack_of_one_plane():
