@@ -64,15 +64,29 @@ def main(name: str) -> int:
 
 
 def _execute(job: Job, progress: Path) -> None:
+    """Execute the notebook; what this run made before, from other parameters or inputs, gives way to the new."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    (job.folder / "done.json").unlink(missing_ok=True)
+    done, replaced, notebook = (
+        job.folder / name for name in ("done.json", "replaced.json", "notebook.ipynb")
+    )
+    if done.exists():
+        os.replace(done, replaced)
+    p = job.parameters
     try:
-        execute_notebook(job.step, job.parameters, job.folder / "notebook.ipynb", progress=progress)
+        try:
+            execute_notebook(job.step, p, notebook, progress=progress)
+        except NotebookError as error:
+            # Only then, for a training with more epochs than before goes on without.
+            own = replaced.exists() and "overwrite" in type(p).model_fields and "overwrite" in str(error)
+            if not own:
+                raise
+            execute_notebook(job.step, p.model_copy(update={"overwrite": True}), notebook, progress=progress)
     finally:
         with contextlib.suppress(OSError):
             progress.unlink(missing_ok=True)
     if read_done(job.folder) is None:
         raise NotebookError("the notebook ended without writing done.json")
+    replaced.unlink(missing_ok=True)
 
 
 def _segment_part(job: Job, progress: Path) -> None:

@@ -15,10 +15,12 @@ import pytest
 
 from helpers.__main__ import main
 from helpers.errors import InputError
-from helpers.runs import graph, lock
+from helpers.runs import graph, job, lock, plan
 from helpers.runs.batch import run_experiment
+from helpers.runs.execute import NotebookError
+from helpers.runs.parameters import CreateDataset
 from helpers.runs.plan import open_experiment
-from helpers.runs.run import read_done, write_json
+from helpers.runs.run import Run, read_done, write_json
 
 Make = Callable[..., Path]
 
@@ -112,9 +114,9 @@ def test_movies_share_the_cores_and_trainings_have_all(experiment_of: Make, tmp_
         graph.write_graph(tmp_path, nodes, cores)
         written = lock.read(tmp_path / "graph.json")
         assert written is not None
-        assert {job["threads"] for job in written["jobs"].values()} == {threads}
-    job = lock.read(tmp_path / "jobs" / "08_track-a.json")
-    assert job is not None and job["limit_threads"] == (job["threads"] < (os.cpu_count() or 1))
+        assert {one["threads"] for one in written["jobs"].values()} == {threads}
+    track = lock.read(tmp_path / "jobs" / "08_track-a.json")
+    assert track is not None and track["limit_threads"] == (track["threads"] < (os.cpu_count() or 1))
     assert written["jobs"]["12_analyze_migration-a"]["needs"] == ["08_track-a"]
     assert written["gpu"] == {"track": 0, "analyze_migration": 0}
 
@@ -123,7 +125,7 @@ def test_trainings_do_not_depend_on_the_number_of_cores(experiment_of: Make, tmp
     _, jobs = open_experiment(experiment_of("a", **{"02_train_denoiser": {}, "03_train_segmentation": {}}))
     graph.write_graph(tmp_path, graph.to_run(jobs)[0], 1)
     written = [lock.read(path) for path in (tmp_path / "jobs").iterdir()]
-    assert [job["limit_threads"] for job in written if job] == [False, False]
+    assert [one["limit_threads"] for one in written if one] == [False, False]
 
 
 def test_steps_are_chosen_by_name_or_number(experiment_of: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,3 +142,33 @@ def test_an_unknown_profile_is_answered_with_ours(experiment_of: Make) -> None:
     experiment, _ = open_experiment(experiment_of("a"))
     with pytest.raises(InputError, match=r"config\.yaml, or one of ours: .*slurm"):
         run_experiment(experiment, profile="slum", say=lambda line: None)
+
+
+def test_what_the_run_itself_made_gives_way_and_nothing_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notebook 01 refuses to replace a training set; a changed parameter of an experiment replaces the run's own."""
+    p = CreateDataset(run_dir=tmp_path, patches_per_image=3)
+    node = plan.Job(p.step, p)
+    batch = tmp_path / ".batch"
+    nodes = {"01": graph.Node(node, "[1/1] 01", "not run yet", ())}
+    calls: list[bool] = []
+
+    def notebook(step: str, given: CreateDataset, output: Path, **_: object) -> None:
+        calls.append(given.overwrite)
+        if not given.overwrite:
+            raise NotebookError("overwrite = False: set overwrite to True to replace it")
+        Run.start(given.model_copy(update={"raw_dir": None})).finish()
+
+    monkeypatch.setattr(job, "execute_notebook", notebook)
+    batch.mkdir()
+    for made_before, expected in ((False, [False]), (True, [False, True])):
+        calls.clear()
+        graph.write_graph(batch, nodes, 1)
+        if made_before:
+            write_json(node.folder / "done.json", {"parameters": {"patches_per_image": 2}})
+        monkeypatch.chdir(batch)
+        assert job.main("01") == (0 if made_before else 1)
+        assert calls == expected
+    assert read_done(node.folder)
+    assert not (node.folder / "replaced.json").exists()
