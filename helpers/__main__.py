@@ -25,7 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--only", metavar="STEP", help="run one step, such as 05 or 05_segment")
     run.add_argument("--from", metavar="STEP", dest="start", help="run this step and those after it")
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
-    run.add_argument("--cores", type=_cores, metavar="N", help="cores of this machine to use; by default all")
+    run.add_argument(
+        "--cores",
+        type=_cores,
+        metavar="N",
+        help="cores to share out among jobs; by default all. Trainings use all, for the same network",
+    )
     run.add_argument(
         "--profile", metavar="P", help="run on a cluster: a folder with Snakemake's config.yaml, or 'slurm'"
     )

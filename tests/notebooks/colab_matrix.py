@@ -27,18 +27,11 @@ from helpers.runs.prepare import prepare
 ROOT = Path(__file__).resolve().parents[2]
 #: What Colab has before anything is installed, and what runs the notebook.
 PRELOADED = (
-    *(
-        "numpy==2.0.2",
-        "tensorflow",
-        "torch==2.13.0",
-        "matplotlib",
-        "pandas",
-        "scipy",
-        "scikit-image",
-        "ipywidgets",
-    ),
-    *("ipykernel", "papermill", "pip"),
+    *("numpy==2.0.2", "tensorflow", "matplotlib", "pandas", "scipy", "scikit-image", "ipywidgets"),
+    *("ipykernel", "papermill"),
 )
+#: Preloaded too, but several GB where there is no build for CPUs: only for the notebooks that use it.
+TORCH, USE_TORCH = "torch==2.13.0", ("06",)
 STAND_IN = "def mount(path): pass\n"
 #: Runs in the fresh environment: the notebook with its parameters, in this Python's own kernel.
 EXECUTE = """
@@ -59,13 +52,13 @@ def python_of(version: str) -> str:
     return found
 
 
-def base_environment(version: str, folder: Path) -> Path:
+def base_environment(version: str, folder: Path, packages: tuple[str, ...]) -> Path:
     """Make the environment that holds what Colab preloads, once, and return its folder of packages."""
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         subprocess.run([python_of(version), "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", "--upgrade", "pip"], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PRELOADED], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=True)
         (folder / "complete").touch()
     return next(folder.glob("lib/python*/site-packages"))
 
@@ -146,8 +139,10 @@ def main() -> int:
     chosen = [job for job in jobs if not given.steps or job.step[:2] in given.steps]
     wrong = 0
     for version in given.python or ["3.12", "3.13"]:
-        base = base_environment(version, given.work / f"base-{version}")
         for job in chosen:
+            torch = job.step[:2] in USE_TORCH
+            folder = given.work / f"base-{version}{'-torch' * torch}"
+            base = base_environment(version, folder, (*PRELOADED, TORCH) if torch else PRELOADED)
             error = run_notebook(job, version, base)
             wrong += bool(error)
             print(
