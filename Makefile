@@ -44,8 +44,15 @@ $(VENV)/installed-test: pyproject.toml constraints.txt | install
 demo: install
 	@$(BIN)/python -m helpers run data_manifests/demo.yaml
 
+# PYTEST="tests/data -k tiff" runs a part.  The windows get a process of their own: TensorFlow and the software OpenGL of Mesa
+# crash in one.
 test: $(VENV)/installed-test
+ifdef PYTEST
 	@$(BIN)/python -m pytest $(PYTEST)
+else
+	@$(BIN)/python -m pytest tests/gui
+	@$(BIN)/python -m pytest --ignore tests/gui
+endif
 
 lint: $(VENV)/installed-test
 	@$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,12 @@ def open(run_folder: str | Path, movie: str | None = None, *, show: bool = True)
     InputError
         If the run or its tracks are not there, or several movies are; if nothing says the size of a voxel.
     """
+    if sys.platform == "linux" and "tensorflow" in sys.modules:
+        warnings.warn(
+            "TensorFlow is loaded here, and some OpenGL drivers crash beside it: if the window dies, restart Python and "
+            "open napari before anything else",
+            stacklevel=2,
+        )
     import napari
     from napari.qt import get_qapp
 

@@ -33,6 +33,8 @@ def display() -> Iterator[str]:
     """Return the name of a display on which Qt opens windows."""
     if find_spec("napari") is None:
         _missing("napari is not installed", 'pip install "volltrack[view]"')
+    if "tensorflow" in sys.modules:
+        _missing("TensorFlow is loaded, beside which software OpenGL crashes", "pytest tests/gui, alone")
     own = None
     if not os.environ.get("DISPLAY"):
         if shutil.which("Xvfb") is None:
