@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -151,11 +150,9 @@ def test_the_cells_are_found(tiny) -> None:
     assert scores["vollseg"]["f1_50"] >= scores["stardist"]["f1_50"]
 
 
-def test_running_again_skips_everything_in_seconds(tiny) -> None:
+def test_running_again_skips_everything(tiny) -> None:
     lines: list[str] = []
-    started = time.monotonic()
     assert run_experiment(tiny.experiment, say=lines.append) == []
-    assert time.monotonic() - started < 30
     assert len(lines) == len(plan(tiny.experiment))
     assert all("skipped" in line for line in lines)
 

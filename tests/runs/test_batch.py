@@ -121,6 +121,13 @@ def test_movies_share_the_cores_and_trainings_have_all(experiment_of: Make, tmp_
     assert written["gpu"] == {"track": 0, "analyze_migration": 0}
 
 
+def test_migration_waits_for_the_regions_it_compares(experiment_of: Make) -> None:
+    steps = ("08_track", "10_analyze_boundary_distance", "12_analyze_migration")
+    _, jobs = open_experiment(experiment_of("a", **{step: {} for step in steps}))
+    nodes, _ = graph.to_run(jobs)
+    assert nodes["12_analyze_migration-a"].needs == ("08_track-a", "10_analyze_boundary_distance-a")
+
+
 def test_trainings_do_not_depend_on_the_number_of_cores(experiment_of: Make, tmp_path: Path) -> None:
     _, jobs = open_experiment(experiment_of("a", **{"02_train_denoiser": {}, "03_train_segmentation": {}}))
     graph.write_graph(tmp_path, graph.to_run(jobs)[0], 1)
