@@ -10,13 +10,17 @@ voxels and costs time only where the regions are.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import get_num_threads, njit
 
 #: Depths are stored as multiples of the smallest voxel side divided by this.
 _STEPS_PER_VOXEL = 16
+#: Rows of a plane that one core sweeps at a time.
+_ROWS = 32
 
 
 def depth_unit(spacing: tuple[float, float, float]) -> float:
@@ -70,8 +74,18 @@ def depth_of_regions(labels: np.ndarray, spacing: tuple[float, float, float]) ->
     """
     steps, lengths = _chamfer(labels.shape, spacing)
     depth = np.empty(labels.shape, np.uint16)
-    for sign in (1, -1):
-        _sweep_regions(labels, depth, sign * steps, lengths)
+    n_planes, n_bands, n_cores = labels.shape[0], -(-labels.shape[1] // _ROWS), get_num_threads()
+    with ThreadPoolExecutor(n_cores) as pool:
+        for sign in (1, -1):
+            sweep = partial(_sweep_regions, labels, depth, sign * steps, lengths)
+            # A band of rows needs the band before it, and in the plane before it the band behind it too:
+            # those of one diagonal do not need each other, and all cores sweep them.
+            for diagonal in range(2 * n_planes + n_bands - 2):
+                planes = np.arange(
+                    max(0, -(-(diagonal - n_bands + 1) // 2)), min(n_planes, diagonal // 2 + 1)
+                )
+                shares = [planes[core::n_cores] for core in range(min(n_cores, len(planes)))]
+                list(pool.map(partial(sweep, diagonal), shares))
     return depth
 
 
@@ -117,36 +131,40 @@ def _sweep(array: Any, low: int, high: int, depth: Any, steps: Any, lengths: Any
                 flat_depth[i] = 0
                 continue
             shortest = np.int64(flat_depth[i]) if backward else np.int64(far)
+            at_end = x == 0 or x == nx - 1
             for k in range(n):
-                if 0 <= x + aside[k] < nx:
+                if length[k] < shortest and not (at_end and not 0 <= x + aside[k] < nx):
                     shortest = min(shortest, np.int64(flat_depth[i + near[k]]) + length[k])
             flat_depth[i] = shortest
 
 
 @njit(cache=True, nogil=True)
-def _sweep_regions(labels: Any, depth: Any, steps: Any, lengths: Any) -> None:
+def _sweep_regions(labels: Any, depth: Any, steps: Any, lengths: Any, diagonal: int, planes: Any) -> None:
+    """Sweep one band of rows of each of the planes: the one on the diagonal; planes and bands count from the start."""
     nz, ny, nx = labels.shape
     backward = steps.size > 0 and (steps[0, 0] > 0 or steps[0, 1] > 0 or steps[0, 2] > 0)
     flat, flat_depth = labels.reshape(-1), depth.reshape(-1)
     near, aside, length = np.empty(13, np.int64), np.empty(13, np.int64), np.empty(13, np.int64)
-    for a in range(nz * ny):
-        row = nz * ny - 1 - a if backward else a
-        n = _row_steps(steps, lengths, row // ny, row % ny, labels.shape, near, aside, length)
-        for c in range(nx):
-            x = nx - 1 - c if backward else c
-            i = row * nx + x
-            label = flat[i]
-            if label == -1:
-                flat_depth[i] = 0
-                continue
-            # Left-over foreground (0) has no part outside the foreground.
-            beyond = label if label == 0 else -1 - label
-            shortest = np.int64(flat_depth[i]) if backward else np.int64(65535)
-            for k in range(n):
-                if 0 <= x + aside[k] < nx:
+    for plane in planes:
+        band = diagonal - 2 * plane
+        for a in range(plane * ny + band * _ROWS, plane * ny + min(ny, (band + 1) * _ROWS)):
+            row = nz * ny - 1 - a if backward else a
+            n = _row_steps(steps, lengths, row // ny, row % ny, labels.shape, near, aside, length)
+            for c in range(nx):
+                x = nx - 1 - c if backward else c
+                i = row * nx + x
+                label = flat[i]
+                if label == -1:
+                    flat_depth[i] = 0
+                    continue
+                # Left-over foreground (0) has no part outside the foreground.
+                beyond = label if label == 0 else -1 - label
+                shortest = np.int64(flat_depth[i]) if backward else np.int64(65535)
+                at_end = x == 0 or x == nx - 1
+                for k in range(n):
+                    if length[k] >= shortest or (at_end and not 0 <= x + aside[k] < nx):
+                        continue
                     other = flat[i + near[k]]
-                    way = length[k]
-                    if other == label or other == beyond:  # noqa: SIM109
-                        way += np.int64(flat_depth[i + near[k]])
-                    shortest = min(shortest, way)
-            flat_depth[i] = shortest
+                    same = (other == label) | (other == beyond)
+                    shortest = min(shortest, length[k] + np.int64(same) * np.int64(flat_depth[i + near[k]]))
+                flat_depth[i] = shortest

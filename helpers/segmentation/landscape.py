@@ -55,7 +55,7 @@ class Landscape:
                 _seal(plane, np.ascontiguousarray(values, np.float32), np.float32(self.lowest))
             flood(self.probability, labels, descending=True)
             _unseal(labels.reshape(-1))
-        flood(self.height, labels, descending=True)
+        flood(self.height, labels, descending=True, by_descent=True)
 
 
 def landscape(
