@@ -28,6 +28,8 @@ PROFILES = Path(__file__).with_name("profiles")
 #: Steps that run networks: they ask for a GPU, and for more memory (MB) than the others.
 _NETWORKS = ("02", "03", "04", "05", "06")
 _MEMORY, _LITTLE_MEMORY = 6000, 2000
+#: Steps that hardly use a second core, and do not wait for each other.
+_MEASUREMENTS = ("07", "08", "09", "10", "11", "12", "13")
 #: Sums over a batch depend on how threads share it: with any --cores trainings start as many, and give the same network.
 _TRAININGS = ("02", "03")
 
@@ -140,7 +142,9 @@ def _rule(step: str) -> str:
 
 
 def _threads(node: Node, nodes: dict[str, Node], cores: int | None) -> int:
-    """Share the cores out: movies side by side, all cores for what serves them all."""
+    """Share the cores out: movies and what is measured side by side, all cores for what serves all movies."""
+    if node.job.step[:2] in _MEASUREMENTS:
+        return 1
     if cores is None:
         return 4 if node.job.step[:2] in _NETWORKS else 1
     beside = sum(other.job.step == node.job.step for other in nodes.values())

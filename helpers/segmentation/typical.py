@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_erosion
 
 from helpers.segmentation import seeds
 from helpers.segmentation.depth import depth_inside
@@ -100,7 +99,7 @@ def learn(stars: Iterable[Crop], size: float, spacing: tuple[float, float, float
         radii.append(deepest)
         middles.append(values[depth >= deepest / 2].mean())
         # The volume's faces bound no cell.
-        rims.append(values[inside & ~binary_erosion(inside, border_value=1)].mean())
+        rims.append(values[inside & ~_eroded(inside)].mean())
     free = np.concatenate(rays)
     rim = float(np.median(free)) if free.size else 0.0
     rim = rim if np.isfinite(rim) else 0.0
@@ -109,3 +108,16 @@ def learn(stars: Iterable[Crop], size: float, spacing: tuple[float, float, float
     middle = float(np.median(middles))
     telling = middle > 0 and float(np.median(rims)) < _TELLING * middle
     return Typical(float(np.median(radii)), size, middle, telling, rim)
+
+
+def _eroded(inside: np.ndarray) -> np.ndarray:
+    """Return which voxels have no neighbour outside, as ``binary_erosion(inside, border_value=1)``, for small arrays faster."""
+    eroded = inside.copy()
+    for axis in range(inside.ndim):
+        from_low, to_low = (
+            (slice(None),) * axis + (slice(1, None),),
+            (slice(None),) * axis + (slice(None, -1),),
+        )
+        eroded[from_low] &= inside[to_low]
+        eroded[to_low] &= inside[from_low]
+    return eroded

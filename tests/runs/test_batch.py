@@ -106,19 +106,25 @@ def test_a_run_on_another_machine_is_respected_while_it_shows_signs_of_life(tmp_
     assert not mark.exists()
 
 
-def test_movies_share_the_cores_and_trainings_have_all(experiment_of: Make, tmp_path: Path) -> None:
-    _, jobs = open_experiment(experiment_of("a", "b", "c", "d"))
+def test_movies_share_the_cores_and_measurements_take_one(experiment_of: Make, tmp_path: Path) -> None:
+    steps = {
+        "05_segment": {"foreground_thresh": 0.5, "method": "unet"},
+        "08_track": {},
+        "12_analyze_migration": {},
+    }
+    _, jobs = open_experiment(experiment_of("a", "b", "c", "d", **steps))
     nodes, done = graph.to_run(jobs)
     assert not done
     for cores, threads in ((1, 1), (2, 1), (8, 2)):
         graph.write_graph(tmp_path, nodes, cores)
         written = lock.read(tmp_path / "graph.json")
         assert written is not None
-        assert {one["threads"] for one in written["jobs"].values()} == {threads}
+        found = {key[:2]: one["threads"] for key, one in written["jobs"].items()}
+        assert found == {"05": threads, "08": 1, "12": 1}
     track = lock.read(tmp_path / "jobs" / "08_track-a.json")
-    assert track is not None and track["limit_threads"] == (track["threads"] < (os.cpu_count() or 1))
-    assert written["jobs"]["12_analyze_migration-a"]["needs"] == ["08_track-a"]
-    assert written["gpu"] == {"track": 0, "analyze_migration": 0}
+    assert track is not None and track["limit_threads"] == ((os.cpu_count() or 1) > 1)
+    assert written["jobs"]["12_analyze_migration-a"]["needs"] == ["05_segment-a", "08_track-a"]
+    assert written["gpu"] == {"segment": 1, "track": 0, "analyze_migration": 0}
 
 
 def test_migration_waits_for_the_regions_it_compares(experiment_of: Make) -> None:

@@ -136,6 +136,21 @@ def test_dense_tissue_differs_from_skimage_in_few_ties(landscape_of, record_prop
     assert differing <= (0 if landscape_of == "noise" else 0.01)
 
 
+def test_descent_differs_only_where_heights_are_equal(record_property):
+    """On integers without ties it is exact; with them what is equally high goes to one or the other neighbour."""
+    landscape, markers, mask = _problem((14, 100, 100), n_markers=60)
+    ranks = landscape.ravel().argsort().argsort().reshape(landscape.shape).astype(np.int32)
+    for heights, most in ((ranks, 0), ((ranks // 70).astype(np.uint16), 0.01)):
+        aged = np.where(mask, markers, -1).astype(np.int32)
+        descended = aged.copy()
+        flood(heights, aged)
+        flood(heights, descended, by_descent=True)
+        differing = float((aged != descended).mean())
+        record_property("voxels that differ", differing)
+        assert differing <= most
+        assert np.array_equal(aged > 0, descended > 0)
+
+
 def test_large_and_small_components_in_parallel_equal_one_flood():
     """Components above and below 65,536 voxels take different roads, and all run beside each other."""
     landscape, markers, _ = _problem((4, 600, 400), n_markers=400)
