@@ -27,7 +27,12 @@ def cases() -> Iterator[dict[str, Any]]:
     if not (movie.is_file() and (RUN / "models" / "stardist").is_dir()):
         print(f"skipped: {RUN} holds no models; make demo trains them", file=sys.stderr)
         return
-    for case, shape, frames in (("the demo's frames", None, 6), ("22×512×512", (22, 512, 512), 3)):
+    cases = (
+        ("the demo's frames, as in the demo", None, 6, True),
+        ("the demo's frames, VollSeg only", None, 6, False),
+        ("22×512×512, VollSeg only", (22, 512, 512), 3, False),
+    )
+    for case, shape, frames, compare in cases:
         measured = measure_side(
             "bench_throughput.py:segment",
             {},
@@ -37,6 +42,7 @@ def cases() -> Iterator[dict[str, Any]]:
             run=str(RUN),
             shape=shape,
             frames=frames,
+            compare=compare,
         )
         wall, networks, suppression = measured.result
         made = entry(
@@ -55,7 +61,7 @@ def cases() -> Iterator[dict[str, Any]]:
         }
 
 
-def segment(run: str, shape: list[int] | None, frames: int) -> np.ndarray:
+def segment(run: str, shape: list[int] | None, frames: int, compare: bool) -> np.ndarray:
     """Segment a movie and return the seconds of the wall, of the networks and of suppression."""
     from helpers.data.movies import Movie, write_movie
     from helpers.runs.parameters import Segment
@@ -76,7 +82,9 @@ def segment(run: str, shape: list[int] | None, frames: int) -> np.ndarray:
             if (Path(run) / name).exists():
                 (folder / "run" / name).symlink_to(Path(run) / name)
         write_movie(folder / "movie.ome.tif", np.stack(stacks), voxel_size=voxel_size, axes="TZYX")
-        p = Segment(run_dir=folder / "run", movie=folder / "movie.ome.tif", min_size_um3=20)
+        p = Segment(
+            run_dir=folder / "run", movie=folder / "movie.ome.tif", min_size_um3=20, compare_methods=compare
+        )
         segmenter = open_segmenter(p, voxel_size)
         segmenter(stacks[0])  # traces the networks and compiles
         done = segment_movie(Movie.open(folder / "movie.ome.tif"), segmenter, p)
