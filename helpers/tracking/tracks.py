@@ -271,6 +271,8 @@ def check_objects(objects: pd.DataFrame, name: str = "objects") -> pd.DataFrame:
     if missing:
         raise InputError(name, list(objects.columns), f"add the missing columns {missing}")
     table = objects.reset_index(drop=True)
+    if table.empty:  # read from a file, no row says that columns hold numbers
+        table = table.astype(float)
     if "z" not in table:
         table.insert(table.columns.get_loc("y"), "z", 0.0)  # type: ignore[arg-type]
     if "id" not in table:

@@ -106,6 +106,13 @@ def test_10_a_static_mask_of_another_movie_is_refused(run_dir: Path, tmp_path: P
         boundary.measure(p, tracks, edge)
 
 
+def test_10_without_cells_says_so(run_dir: Path) -> None:
+    p = _p(AnalyzeBoundaryDistance, run_dir)
+    tracks = open_tracks(p)
+    with pytest.raises(InputError, match=r"^tracks = .*no cells"):
+        boundary.open_boundary(p, Tracks(tracks.objects.iloc[:0], tracks.links.iloc[:0], tracks.voxel_size))
+
+
 def test_10_writes_an_animation(run_dir: Path) -> None:
     p = _p(AnalyzeBoundaryDistance, run_dir)
     tracks = open_tracks(p)

@@ -76,7 +76,7 @@ ALL_STEPS = {
         "08_track": {"tracker": "nearest", "labels": "movie/labels.ome.tif"},
         "09_evaluate_tracking": {},
         "10_analyze_boundary_distance": {"tissue_mask": "movie/tissue.ome.tif"},
-        "11_analyze_intensity_spectrum": {"n_permutations": 9},
+        "11_analyze_intensity_spectrum": {"n_permutations": 99},
         "12_analyze_migration": {},
     },
 }

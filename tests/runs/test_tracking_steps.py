@@ -13,7 +13,7 @@ from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateTracking, Track
 from helpers.runs.run import Run
 from helpers.runs.steps import tracking as step
-from helpers.tracking.formats import table
+from helpers.tracking.formats import table, trackmate
 from helpers.tracking.kalman import AdvancedKalmanParameters
 from helpers.tracking.linking import LapParameters
 from helpers.view.object_plots import removed_over_projection
@@ -87,6 +87,18 @@ def test_a_table_alone_is_tracked_without_images(folder: Path) -> None:
     assert step.track(cells, p).n_tracks == 2
     with pytest.raises(InputError, match=r"^labels = None"):
         step.track(cells, p.model_copy(update={"tracker": "overlap"}))
+
+
+def test_a_movie_without_cells_has_no_tracks(folder: Path) -> None:
+    empty = folder / "empty.csv"
+    pd.read_csv(folder / "objects.csv").iloc[:0].to_csv(empty, index=False)
+    for tracker in ("lap", "overlap", "kalman", "nearest"):
+        p = _track(folder, movie_id=tracker, objects=empty, tracker=tracker, max_distance_um=5.0)
+        cells, left_out = step.keep_cells(step.open_cells(p), p)
+        assert left_out.empty
+        step.write_all(step.track(cells, p), cells, p)
+        own = folder / "movies" / tracker
+        assert (table.read(own / "tracks.csv").n_tracks, trackmate.read(own / "tracks.xml").n_tracks) == (0, 0)
 
 
 def test_the_files_are_written(folder: Path) -> None:

@@ -21,8 +21,10 @@ def open_boundary(p: AnalyzeBoundaryDistance, tracks: Tracks) -> tuple[boundary.
     Raises
     ------
     InputError
-        If a mask and a region are both named, or a file is none of them.
+        If a mask and a region are both named, or a file is none of them; if there are no cells.
     """
+    if tracks.objects.empty:
+        raise InputError("tracks", str(p.tracks_path()), "there are no cells in it: look at the labels first")
     if p.roi and p.tissue_mask:
         raise InputError("roi", str(p.roi), "name a region or a tissue_mask, not both")
     if p.roi:
