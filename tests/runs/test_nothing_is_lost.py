@@ -62,18 +62,20 @@ ALL_STEPS = {
             "masked_percent": 1.0,
         },
         "03_train_segmentation": {
-            "n_epochs": 4,
-            "steps_per_epoch": 4,
+            "n_epochs": 8,
+            "steps_per_epoch": 20,
             "batch_size": 2,
+            "learning_rate": 0.003,
+            "schedule": "cosine",
             "network_depth": 2,
-            "start_filters": 4,
+            "start_filters": 8,
             "rays": 16,
             "grid": [1, 4, 4],
         },
         "04_optimize_thresholds": {},
         "05_segment": {"compare_methods": True, "frames_per_job": 2},
         "07_evaluate_segmentation": {},
-        "08_track": {"tracker": "nearest", "labels": "movie/labels.ome.tif"},
+        "08_track": {"tracker": "nearest"},
         "09_evaluate_tracking": {},
         "10_analyze_boundary_distance": {"tissue_mask": "movie/tissue.ome.tif"},
         "11_analyze_intensity_spectrum": {"n_permutations": 99},
@@ -136,12 +138,13 @@ def _content(run_dir: Path) -> dict[str, object]:
 
 
 def _weights(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the weights in the order of the layers, whose own names count what a process has built before."""
     import h5py
 
     with h5py.File(path) as file:
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        yield from ((name, np.asarray(file[name])) for name in names)
+        for number, layer in enumerate(file.attrs["layer_names"]):
+            for name in file[layer].attrs["weight_names"]:
+                yield f"{number}:{str(name).rsplit('/')[-1]}", np.asarray(file[layer][name])
 
 
 def _assert_equal(a: dict[str, object], b: dict[str, object]) -> None:
