@@ -12,6 +12,7 @@ EXPERIMENTS = {
     "ovule": "real membranes, `python -m helpers run data_manifests/ovule.yaml`",
     "embryo": "real nuclei, `python -m helpers run data_manifests/embryo.yaml`",
     "cellpose_membranes": "synthetic membranes, Cellpose in 3D, `… data_manifests/cellpose_membranes.yaml`",
+    "cellpose_planes": "the same in 2D+Z, `… data_manifests/cellpose_planes.yaml`",
     "cellpose_nuclei": "real nuclei in 2D, half an image, `… data_manifests/cellpose_nuclei.yaml`",
     "cellpose_cells": "real thin cells in 2D, half a movie, `… data_manifests/cellpose_cells.yaml`",
 }
@@ -38,9 +39,11 @@ def table(runs: Path) -> str:
                 lines.append(f"| {what} | {title} | {row} |")
                 what = ""
         seconds = summary["duration_s"]
-        # A training that was continued took longer than its last part.
-        trained = json.loads((runs / name / "steps" / TRAINING / "done.json").read_text())["results"]
-        seconds[TRAINING] = max(seconds[TRAINING], sum(network["seconds"] for network in trained.values()))
+        if TRAINING in seconds:  # one that was continued took longer than its last part
+            trained = json.loads((runs / name / "steps" / TRAINING / "done.json").read_text())["results"]
+            seconds[TRAINING] = max(
+                seconds[TRAINING], sum(network["seconds"] for network in trained.values())
+            )
         minutes = sum(seconds.values()) / 60
         notes.append(f"{name} {minutes:.0f} min")
         for source, scores in summary.get("tracking", {}).items():

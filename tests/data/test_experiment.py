@@ -197,6 +197,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_experiment(tmp_path / "nothing.yaml")
 
 
+def test_a_model_is_a_file_of_the_experiment_or_a_name(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"")
+    for given, planned in (("mine", str(tmp_path / "mine")), ("cyto3", "cyto3")):
+        path = tmp_path / "e.yaml"
+        path.write_text(f"name: e\nmovies: e.csv\nsteps:\n  06_segment_cellpose: {{model: {given}}}\n")
+        (tmp_path / "e.csv").write_text("movie_id,movie\nm,m.tif\n")
+        assert [job.parameters.model for job in plan(read_experiment(path))] == [planned]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[2] / "data_manifests").glob("*.yaml")), ids=lambda p: p.stem
 )
