@@ -82,7 +82,7 @@ def fuse_blockwise(
         As for `fuse`, before anything is written; blocks or overlaps that are not three numbers of voxels.
     """
     rules = rules or Rules()
-    shape = tuple(np.shape(probability)) if not hasattr(probability, "shape") else tuple(probability.shape)
+    shape = tuple(np.shape(probability))
     if len(shape) != 3:
         raise InputError("probability", shape, "a (Z, Y, X) stack: images are small enough for fuse")
     for name, array in (("star_labels", star_labels), ("foreground", foreground)):
@@ -139,13 +139,19 @@ class _Volume:
 
     def roles(self, box: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the roles of the voxels (`seeds.census`), and the stars numbered anew with their names."""
-        stars = np.asarray(self.star_labels[box])
+        return self.census(np.asarray(self.star_labels[box]), self.mask(box))[:3]
+
+    @staticmethod
+    def census(
+        stars: np.ndarray, mask: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the same of what has been read, and the stars' sizes and boxes."""
         names = np.unique(stars).astype(np.int64)
         names = np.concatenate([[0], names[names > 0]])
         local = np.searchsorted(names, stars).astype(np.int32)
         roles = np.empty(stars.shape, np.int32)
-        seeds.census(local, self.mask(box), roles, len(names) - 1)
-        return roles, local, names
+        sizes, boxes = seeds.census(local, mask, roles, len(names) - 1)
+        return roles, local, names, sizes, boxes
 
 
 @dataclass(frozen=True)
@@ -201,12 +207,9 @@ def _census(
     spacing = check_inputs(nothing, nothing.astype(int), nothing.astype(bool), voxel_size)
     ids, sizes, boxes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 6), np.int64)]
     for box in blocks:
-        stars = np.asarray(volume.star_labels[box])
-        check_inputs(
-            np.asarray(volume.probability[box]), stars, np.asarray(volume.foreground[box]), voxel_size
-        )
-        roles, local, names = volume.roles(box)
-        size, extent = seeds.census(local, volume.mask(box), roles, len(names) - 1)
+        stars, foreground = np.asarray(volume.star_labels[box]), np.asarray(volume.foreground[box])
+        check_inputs(np.asarray(volume.probability[box]), stars, foreground, voxel_size)
+        _, _, names, size, extent = volume.census(stars, np.ascontiguousarray(foreground != 0))
         ids.append(names[1:])
         sizes.append(size[1:])
         boxes.append(extent[1:] + np.repeat([s.start for s in box], 2))

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads, njit
 
+from helpers.segmentation.raster import longer, neighbours_of
+
 #: A voxel whose path leads to no marker, while others are walked.
 _LEFT = -(1 << 31) + 1
 #: Voxels from which on a second core is worth its start.
@@ -63,8 +65,6 @@ def height_of(raw: Any, zero: int, descending: bool) -> Any:
 
 @njit(cache=True, nogil=True)
 def _walk(keys: Any, labels: Any, shape: Any, zero: int, descending: bool, begin: int, end: int) -> None:
-    nz, ny, nx = shape
-    plane = ny * nx
     stack = np.empty(1024, np.int64)
     neighbours = np.empty(6, np.int64)
     for start in range(begin, end):
@@ -77,16 +77,7 @@ def _walk(keys: Any, labels: Any, shape: Any, zero: int, descending: bool, begin
             if labels[i] != 0:
                 n -= 1
                 continue
-            row = i // nx
-            x = i - row * nx
-            z = row // ny
-            y = row - z * ny
-            neighbours[0] = i - plane if z > 0 else i
-            neighbours[1] = i - nx if y > 0 else i
-            neighbours[2] = i - 1 if x > 0 else i
-            neighbours[3] = i + 1 if x < nx - 1 else i
-            neighbours[4] = i + nx if y < ny - 1 else i
-            neighbours[5] = i + plane if z < nz - 1 else i
+            neighbours_of(i, shape, neighbours)
             lowest = height_of(keys[i], zero, descending)
             label = np.int32(_LEFT)
             ahead = np.int64(-1)
@@ -114,9 +105,7 @@ def _walk(keys: Any, labels: Any, shape: Any, zero: int, descending: bool, begin
                 n -= 1
                 continue
             if n == stack.size:
-                longer = np.empty(2 * n, np.int64)
-                longer[:n] = stack
-                stack = longer
+                stack = longer(stack, n)
             stack[n] = ahead
             n += 1
 

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from helpers.segmentation.raster import longer, neighbours_of
+
 
 @njit(cache=True, nogil=True)
 def census(stars: Any, foreground: Any, labels: Any, n: int) -> Any:
@@ -97,24 +99,13 @@ def find_peaks(height: Any, voxels: Any, labels: Any, shape: Any, first: int, sp
     int
         Number of peaks.
     """
-    nz, ny, nx = shape
-    plane = ny * nx
     parent = np.empty(1024, np.int64)
     peak = np.empty(1024, np.float32)
     n = 0
     neighbours = np.empty(6, np.int64)
     for k in range(voxels.size):
         i = np.int64(voxels[k])
-        x = i % nx
-        row = i // nx
-        y = row % ny
-        z = row // ny
-        neighbours[0] = i - plane if z > 0 else i
-        neighbours[1] = i - nx if y > 0 else i
-        neighbours[2] = i - 1 if x > 0 else i
-        neighbours[3] = i + 1 if x < nx - 1 else i
-        neighbours[4] = i + nx if y < ny - 1 else i
-        neighbours[5] = i + plane if z < nz - 1 else i
+        neighbours_of(i, shape, neighbours)
         best = np.int64(-1)
         for m in range(6):
             root = np.int64(labels[neighbours[m]]) - first
@@ -137,12 +128,8 @@ def find_peaks(height: Any, voxels: Any, labels: Any, shape: Any, first: int, sp
                 best = higher
         if best < 0:
             if n == parent.size:
-                longer = np.empty(2 * n, np.int64)
-                longer[:n] = parent
-                parent = longer
-                longer_peak = np.empty(2 * n, np.float32)
-                longer_peak[:n] = peak
-                peak = longer_peak
+                parent = longer(parent, n)
+                peak = longer(peak, n)
             parent[n] = n
             peak[n] = height[k]
             best = np.int64(n)
@@ -201,9 +188,7 @@ def label_unreached(labels: Any, shape: Any, first: int) -> Any:
                     continue
                 labels[j] = first
                 if n == stack.size:
-                    longer = np.empty(2 * n, np.int32)
-                    longer[:n] = stack
-                    stack = longer
+                    stack = longer(stack, n)
                 stack[n] = j
                 n += 1
         first += 1
@@ -242,18 +227,10 @@ def contacts(labels: Any, first: int, begin: int, end: int) -> Any:
                     if beyond <= 0 or beyond == label:
                         continue
                     if n == region.size:
-                        longer = np.empty(2 * n, np.int32)
-                        longer[:n] = region
-                        region = longer
-                        longer = np.empty(2 * n, np.int32)
-                        longer[:n] = other
-                        other = longer
-                        longer = np.empty(2 * n, np.int32)
-                        longer[:n] = voxel
-                        voxel = longer
-                        longer_axis = np.empty(2 * n, np.uint8)
-                        longer_axis[:n] = axis
-                        axis = longer_axis
+                        region = longer(region, n)
+                        other = longer(other, n)
+                        voxel = longer(voxel, n)
+                        axis = longer(axis, n)
                     region[n] = label - first
                     other[n] = beyond
                     voxel[n] = (z * ny + y) * nx + x
@@ -327,9 +304,7 @@ def rays(roles: Any, star: int, step: Any, open_end: Any) -> Any:
                     else:
                         continue
                     if n == lengths.size:
-                        longer = np.empty(2 * n, np.float64)
-                        longer[:n] = lengths
-                        lengths = longer
+                        lengths = longer(lengths, n)
                     lengths[n] = length
                     n += 1
     return lengths[:n]

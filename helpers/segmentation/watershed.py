@@ -29,6 +29,7 @@ from numba.extending import intrinsic
 
 from helpers.errors import InputError
 from helpers.segmentation.descent import height_of, settle
+from helpers.segmentation.raster import longer, neighbours_of
 
 #: Voxels beyond what 32-bit positions can address.
 MAX_VOXELS = 2**31 - 1
@@ -416,13 +417,6 @@ def _heap_pop(heap_key: Any, heap_entry: Any, n: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _longer(array: Any, by: int) -> Any:
-    longer = np.zeros(array.size + by, array.dtype)
-    longer[: array.size] = array
-    return longer
-
-
-@njit(cache=True, nogil=True)
 def _prefetch_around(keys: Any, labels: Any, i: int, nx: int, plane: int) -> None:
     """Ask for the cache lines that handing on the label of voxel `i` will read."""
     size = labels.size
@@ -467,8 +461,8 @@ def _flood(
         keys, labels, shape, zero, descending, run_start, run_stop, place, offset, shift, n_buckets,
         first, tail, chunks, following, heap_key, heap_entry, state,
     ):  # fmt: skip
-        heap_key = _longer(heap_key, heap_key.size // 2)
-        heap_entry = _longer(heap_entry, heap_entry.size // 2)
+        heap_key = longer(heap_key, heap_key.size // 2)
+        heap_entry = longer(heap_entry, heap_entry.size // 2)
 
 
 @njit(cache=True, nogil=True)
@@ -500,7 +494,7 @@ def _advance(
     A bucket is a chain of chunks of voxels: `first` has its first chunk, `following` leads on, and `tail` is the
     position of its last voxel in `chunks`, -1 if it is empty. Emptied chunks are used again.
     """
-    nz, ny, nx = shape
+    _, ny, nx = shape
     plane = ny * nx
     run, marker, heap_size, n_chunks, free = state[0], state[1], state[2], state[3], state[4]
     age, current, fifo, fifo_key, fifo_chunk = state[5], state[6], state[7] & 1, state[8], (state[7] >> 1) - 1
@@ -602,17 +596,8 @@ def _advance(
             tail[current] = -1
             continue
 
-        row = i // nx
-        x = i - row * nx
-        z = row // ny
-        y = row - z * ny
         # The order of scikit-image, which the ages follow.
-        neighbours[0] = i - plane if z > 0 else i
-        neighbours[1] = i - nx if y > 0 else i
-        neighbours[2] = i - 1 if x > 0 else i
-        neighbours[3] = i + 1 if x < nx - 1 else i
-        neighbours[4] = i + nx if y < ny - 1 else i
-        neighbours[5] = i + plane if z < nz - 1 else i
+        neighbours_of(i, shape, neighbours)
         label = labels[i]
         for k in range(6):
             n = neighbours[k]
