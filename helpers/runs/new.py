@@ -130,11 +130,12 @@ def _yaml(
 def _step(cls: type[Parameters], on: bool, values: dict[str, Any]) -> list[str]:
     about = (cls.__doc__ or "").strip().splitlines()[0]
     lines = ["", f"  {'' if on else '# '}{cls.step}:    # {about}"]
-    for name, field in cls.model_fields.items():
+    for name, _, allowed, meaning in cls.table():
         if name in _OWN or name in ("raw_dir", "label_dir", "binary_dir"):
             continue
         given = on and name in values
-        value = values[name] if given else field.get_default()
+        value = values[name] if given else cls.model_fields[name].get_default()
         text = json.dumps(value, ensure_ascii=False, default=str)
-        lines.append(f"  {'' if given else '# '}  {name}: {text}    # {field.description}")
+        allowed = f" ({allowed})" if allowed else ""
+        lines.append(f"  {'' if given else '# '}  {name}: {text}    # {meaning}{allowed}")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,41 @@ def test_papermill_reads_every_parameter(step: str) -> None:
 
     found = inspect_notebook(str(NOTEBOOKS / f"{step}.ipynb"))
     assert list(found) == list(STEPS[step].model_fields)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_forms_offer_what_the_class_allows(step: str) -> None:
+    cls = STEPS[step]
+    for line in parameters_cell(cls).splitlines():
+        name, form = line.partition(":")[0], line.partition("# @param ")[2]
+        bounds = {key: float(at) for key, at in re.findall(r"(min|max|step):([-\d.e]+)", form)}
+        for key, beyond in (("min", -1), ("max", 1)):
+            if key in bounds:
+                with pytest.raises(InputError, match=name):
+                    cls.checked({name: int(bounds[key]) + 2 * beyond})
+        if "step" in bounds:
+            steps = cls.model_fields[name].default / bounds["step"]
+            assert steps == pytest.approx(round(steps)), f"{name}: the slider cannot be put at its default"
+        if form.startswith("["):
+            with pytest.raises(InputError) as error:
+                cls.checked({name: "nonsense"})
+            assert ", ".join(map(repr, json.loads(form))) in str(error.value)
+
+
+def test_ranges_and_choices_stand_in_the_table_and_the_form() -> None:
+    allowed = {name: what for cls in STEPS.values() for name, _, what, _ in cls.table()}
+    assert allowed["network_depth"] == "1 to 6"
+    assert allowed["prob_thresh"] == "0 to 1"
+    assert allowed["learning_rate"] == "above 0, up to 0.01"
+    assert allowed["percentile_low"] == "0 or more, below 100"
+    assert allowed["max_frame_gap"] == "1 or more"
+    assert allowed["frame_interval_s"] == "above 0"
+    assert next(what for name, _, what, _ in Segment.table() if name == "method") == "vollseg, stardist, unet"
+    assert allowed["run_dir"] == ""
+    forms = dict(line.split(":", 1) for line in parameters_cell(CreateDataset).splitlines())
+    assert forms["network_depth"] == ' int = 3  # @param {type:"slider", min:1, max:6, step:1}'
+    assert forms["percentile_high"] == ' float = 99.8  # @param {type:"slider", min:0, max:100, step:0.1}'
+    assert forms["seed"] == ' int = 42  # @param {type:"integer", min:0, max:4294967295}'
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from helpers.errors import InputError, InputErrors, nearest
 
@@ -107,16 +109,18 @@ class Parameters(BaseModel):
         """Return the parameters as text: name, default and meaning, a line each."""
         lines = [f"{cls.step}: {(cls.__doc__ or '').strip().splitlines()[0]}"]
         width = max(map(len, cls.model_fields))
-        for name, default, meaning in cls.table():
-            lines.append(f"  {name:<{width}}  {meaning} [default: {default}]")
+        for name, default, allowed, meaning in cls.table():
+            allowed = f"; {allowed}" if allowed else ""
+            lines.append(f"  {name:<{width}}  {meaning} [default: {default}{allowed}]")
         lines += [f"  {name:<{width}}  {meaning}" for name, meaning in cls.batch_options.items()]
         return "\n".join(lines)
 
     @classmethod
-    def table(cls) -> list[tuple[str, str, str]]:
-        """Return (name, default, meaning) of every parameter."""
+    def table(cls) -> list[tuple[str, str, str, str]]:
+        """Return (name, default, what is allowed, meaning) of every parameter."""
         return [
-            (name, _shown(field.default), field.description or "") for name, field in cls.model_fields.items()
+            (name, _shown(field.default), _allowed(field), field.description or "")
+            for name, field in cls.model_fields.items()
         ]
 
     def inputs(self) -> list[Path]:
@@ -130,6 +134,41 @@ class Parameters(BaseModel):
     def plain(self) -> dict[str, Any]:
         """Return the parameters as plain values for YAML and JSON."""
         return self.model_dump(mode="json")
+
+
+def options(annotation: Any) -> list[Any]:
+    """Return the types an annotation allows, without its conditions."""
+    if typing.get_origin(annotation) is Annotated:
+        return options(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [option for part in typing.get_args(annotation) for option in options(part)]
+    return [annotation]
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """Return the words a parameter may be; none where it is not one of a few."""
+    literals = [o for o in options(field.annotation) if typing.get_origin(o) is typing.Literal]
+    return [choice for literal in literals for choice in typing.get_args(literal)]
+
+
+def limits(field: FieldInfo) -> dict[str, float]:
+    """Return the conditions of a number: some of ``ge``, ``gt``, ``le`` and ``lt``, with their values."""
+    conditions = [*field.metadata]
+    for part in typing.get_args(field.annotation):
+        if typing.get_origin(part) is Annotated:
+            conditions += getattr(typing.get_args(part)[1], "metadata", [])
+    names = ("ge", "gt", "le", "lt")
+    return {name: getattr(c, name) for c in conditions for name in names if hasattr(c, name)}
+
+
+def _allowed(field: FieldInfo) -> str:
+    if words := choices(field):
+        return ", ".join(words)
+    found = limits(field)
+    if {"ge", "le"} <= set(found):
+        return f"{found['ge']} to {found['le']}"
+    words = {"gt": "above {}", "ge": "{} or more", "lt": "below {}", "le": "up to {}"}
+    return ", ".join(text.format(found[name]) for name, text in words.items() if name in found)
 
 
 def _shown(value: Any) -> str:
@@ -146,7 +185,6 @@ def _readable(cls: type[Parameters], error: Any, where: Callable[[str], str]) ->
     field = cls.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").strip()
-    choices = typing.get_args(field.annotation) if field else ()
-    if choices and all(isinstance(c, str) for c in choices):
-        message = "should be one of " + ", ".join(map(repr, choices))
+    if words := choices(field) if field else []:
+        message = "should be one of " + ", ".join(map(repr, words))
     return InputError(where(name), error["input"], f"{message}{meaning}")

@@ -10,16 +10,17 @@ stands in the table above the cell.
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
-import types
 import typing
 from pathlib import Path
-from typing import Any
+
+from pydantic.fields import FieldInfo
 
 from helpers import __version__
 from helpers.runs.parameters import STEPS
-from helpers.runs.parameters.base import Parameters
+from helpers.runs.parameters.base import Parameters, choices, limits, options
 
 #: The first words of the markdown cell that holds the table.
 TABLE_TITLE = "## Parameters"
@@ -81,16 +82,16 @@ def parameters_cell(cls: type[Parameters]) -> str:
     """
     lines = []
     for name, field in cls.model_fields.items():
-        value, kind, form = _line(field.annotation, field.default)
+        value, kind, form = _line(field)
         lines.append(f"{name}: {kind} = {value}  # @param {form}")
     return "\n".join(lines)
 
 
 def parameters_table(cls: type[Parameters]) -> str:
     """Return the markdown table that says what each parameter means."""
-    rows = [f"| `{name}` | {meaning} |" for name, _, meaning in cls.table()]
+    rows = [f"| `{name}` | {meaning} | {allowed} |" for name, _, allowed, meaning in cls.table()]
     lead = "Change what you need in the cell below, then run all cells."
-    return "\n".join([TABLE_TITLE, "", lead, "", "| parameter | meaning |", "|---|---|", *rows])
+    return "\n".join([TABLE_TITLE, "", lead, "", "| parameter | meaning | allowed |", "|---|---|---|", *rows])
 
 
 def refresh(notebook: Path, cls: type[Parameters]) -> None:
@@ -113,42 +114,39 @@ def refresh(notebook: Path, cls: type[Parameters]) -> None:
     notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _line(annotation: Any, default: Any) -> tuple[str, str, str]:
+def _line(field: FieldInfo) -> tuple[str, str, str]:
     """Return the default, the type and Colab's form of one parameter."""
-    options = _options(annotation)
-    choices = [
-        c
-        for option in options
-        for c in typing.get_args(option)
-        if typing.get_origin(option) is typing.Literal
-    ]
-    if choices:
-        return json.dumps(default), "str", json.dumps(choices)
-    optional = type(None) in options
-    kinds = [option for option in options if option is not type(None)]
-    kind = kinds[0]
+    default = field.default
+    if words := choices(field):
+        return json.dumps(default), "str", json.dumps(words)
+    known = options(field.annotation)
+    kind = next(option for option in known if option is not type(None))
     if kind is bool:
         return str(default), "bool", '{type:"boolean"}'
     if kind in (Path, str):
         return json.dumps("" if default is None else str(default)), "str", '{type:"string"}'
     if kind in (int, float):
-        name = kind.__name__
-        if optional:  # papermill cannot read "float | None"
-            return str(default), name, '{type:"raw"}'
-        return str(default), name, '{type:"integer"}' if kind is int else '{type:"number"}'
+        # papermill cannot read "float | None"
+        return str(default), kind.__name__, '{type:"raw"}' if type(None) in known else _number(kind, field)
     if typing.get_origin(kind) is dict:
         return str(default), "dict", '{type:"raw"}'
     value = str(list(default)) if isinstance(default, (list, tuple)) else str(default)
     return value, "list", '{type:"raw"}'
 
 
-def _options(annotation: Any) -> list[Any]:
-    """Return the types an annotation allows, without its conditions."""
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _options(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [option for part in typing.get_args(annotation) for option in _options(part)]
-    return [annotation]
+def _number(kind: type, field: FieldInfo) -> str:
+    """Return the form of a number: a slider where it has a range that can be walked through."""
+    found = limits(field)
+    whole = kind is int
+    low = found.get("ge", found["gt"] + whole if "gt" in found else None)
+    high = found.get("le", found["lt"] - whole if "lt" in found else None)
+    if low is not None and high is not None and 1 <= high - low <= 1000:
+        step = 1.0 if whole else 10.0 ** (math.floor(math.log10(high - low)) - 3)
+        while abs(field.default / step - round(field.default / step)) > 1e-9:
+            step /= 10
+        return f'{{type:"slider", min:{low:g}, max:{high:g}, step:{step:g}}}'
+    bounds = "".join(f", {word}:{at}" for word, at in (("min", low), ("max", high)) if at is not None)
+    return f'{{type:"{"integer" if whole else "number"}"{bounds}}}'
 
 
 if __name__ == "__main__":
