@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from helpers.data.experiment import Experiment
+from helpers.runs.execute import require_notebooks
 from helpers.runs.follow import Follower, progress_text
 from helpers.runs.graph import Node, arguments, selected, to_run, write_graph
 from helpers.runs.lock import alone_in, end_children, is_at_work, read
@@ -64,8 +65,10 @@ def run_experiment(
     Raises
     ------
     InputError
-        If the experiment is wrong, a file it names is missing, or another run works in the run folder.
+        If the experiment is wrong, a file it names is missing, another run works in the run folder, or the package was
+        installed without its notebooks.
     """
+    require_notebooks()
     jobs = selected(plan(experiment), only, start)
     if dry_run:
         _tell_plan(jobs, say)

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from helpers.errors import InputError
 from helpers.runs.parameters import Parameters
 
 #: Where the notebooks lie: beside the package in a checkout.
@@ -16,6 +17,20 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 class NotebookError(RuntimeError):
     """A notebook stopped with an error; the message is the notebook's own."""
+
+
+def require_notebooks() -> None:
+    """Refuse to run where the package was installed without its notebooks.
+
+    Raises
+    ------
+    InputError
+        Saying how to install it with them.
+    """
+    if not NOTEBOOKS.is_dir():
+        raise InputError(
+            "notebooks", NOTEBOOKS, "missing: clone the repository and install it with pip install --editable ."
+        )
 
 
 def execute_notebook(

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.__main__ import main
 from helpers.errors import InputError
-from helpers.runs import graph, job, lock, plan
+from helpers.runs import execute, graph, job, lock, plan
 from helpers.runs.batch import run_experiment
 from helpers.runs.execute import NotebookError
 from helpers.runs.parameters import CreateDataset
@@ -155,6 +155,13 @@ def test_an_unknown_profile_is_answered_with_ours(experiment_of: Make) -> None:
     experiment, _ = open_experiment(experiment_of("a"))
     with pytest.raises(InputError, match=r"config\.yaml, or one of ours: .*slurm"):
         run_experiment(experiment, profile="slum", say=lambda line: None)
+
+
+def test_a_package_without_its_notebooks_says_so(experiment_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "NOTEBOOKS", Path("/nowhere/notebooks"))
+    experiment, _ = open_experiment(experiment_of("a"))
+    with pytest.raises(InputError, match=r"/nowhere/notebooks'.*pip install --editable"):
+        run_experiment(experiment, say=lambda line: None)
 
 
 def test_what_the_run_itself_made_gives_way_and_nothing_else_does(
