@@ -39,7 +39,7 @@ from helpers.errors import InputError
 Mode = Literal["2d", "2d+z", "3d"]
 
 #: The models that only cellpose 3 has, and what the names of those of cellpose 4 begin with.
-_CYTO_MODELS = ("cyto", "cyto2", "cyto3", "nuclei")
+CELLPOSE_3_MODELS = ("cyto", "cyto2", "cyto3", "nuclei")
 _SAM_PREFIXES = ("cpsam", "cpdino")
 #: Pixel sizes y and x may differ by this fraction: Cellpose knows only one of them.
 _SQUARE = 0.02
@@ -301,7 +301,7 @@ def _weights(name: str, version: tuple[int, ...]) -> Path:
     if Path(name).is_file():
         return Path(name)
     major = version[0]
-    if name in _CYTO_MODELS and major >= 4:
+    if name in CELLPOSE_3_MODELS and major >= 4:
         raise InputError(
             "model", name, f"a model of cellpose {major}, such as 'cpsam': {name} is one of cellpose 3.1"
         )
@@ -313,7 +313,7 @@ def _weights(name: str, version: tuple[int, ...]) -> Path:
 
     if name not in (*models.MODEL_NAMES, *models.get_user_models()):
         expected = "an existing file" if "/" in name or "." in name else "a file or a known name"
-        known = _CYTO_MODELS if major < 4 else tuple(models.MODEL_NAMES)
+        known = CELLPOSE_3_MODELS if major < 4 else tuple(models.MODEL_NAMES)
         raise InputError("model", name, f"{expected}; built in are {', '.join(known)}")
     # Cellpose 3 calls the older models' files otherwise than the models.
     file = f"{name}torch_0" if major < 4 and name in ("cyto", "cyto2", "nuclei") else name
@@ -377,7 +377,7 @@ def _size_model(network: Any, name: str, path: Path, version: tuple[int, ...]) -
     from cellpose import models
 
     own = path.with_name(f"{path.name}_size.npy")
-    if name in _CYTO_MODELS:
+    if name in CELLPOSE_3_MODELS:
         own = _fetched(f"size_{name}.npy" if name == "cyto3" else f"size_{name}torch_0.npy", name)
     if not own.is_file():
         return None

@@ -323,6 +323,20 @@ def test_models_of_the_other_version_are_named(monkeypatch: pytest.MonkeyPatch) 
         cellpose_training.train(None, "nowhere")  # type: ignore[arg-type]
 
 
+def test_cellpose_4_has_one_model_for_those_of_cellpose_3(
+    weights: Path, stack: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = SegmentCellpose(model=str(weights))
+    asked = SegmentCellpose(model="nuclei")
+    assert (step.model_used(own), step.model_used(asked)) == (str(weights), "nuclei")
+    movie = Movie.open(write_movie(tmp_path / "raw.tif", stack, voxel_size=VOXEL, axes="ZYX"))
+    segmenter = step.open_segmenter(own, VOXEL)
+    monkeypatch.setattr(cp, "cellpose_version", lambda: (4, 2, 1))
+    assert (step.model_used(own), step.model_used(asked)) == (str(weights), "cpsam")
+    told = step.describe(asked, segmenter, movie)
+    assert told.startswith("Cellpose 4.2.1, model cpsam instead of nuclei: that is one of Cellpose 3")
+
+
 def test_an_unknown_model_is_named() -> None:
     with pytest.raises(InputError, match=r"^model = 'cito3'.*cyto, cyto2, cyto3, nuclei"):
         cp.load("cito3")
@@ -371,7 +385,8 @@ def test_a_movie_gives_what_notebook_05_gives_and_goes_on(
     )  # fmt: skip
     movie = step.open_movie(p)
     segmenter = step.open_segmenter(p, movie.require_voxel_size())
-    assert "2D+Z" in step.describe(segmenter, movie)
+    told = step.describe(p, segmenter, movie)
+    assert told.startswith("Cellpose 3.1") and f"model {weights}\n2D+Z" in told
     result = segment_movie(movie, segmenter, p)
     folder = tmp_path / "run" / "movies" / "raw"
     assert {"labels.zarr", "objects.csv", "segmentation.json", "frames"} <= {f.name for f in folder.iterdir()}

@@ -121,8 +121,7 @@ def run_notebook(job: Job, version: str, base: Path, changed: dict[str, str]) ->
         run_dir = folder / "run"
         shutil.copytree(job.parameters.run_dir, run_dir, ignore=shutil.ignore_patterns(".batch"))
         shutil.rmtree(run_dir / "steps" / job.folder.name, ignore_errors=True)
-        parameters = {k: v for k, v in job.parameters.plain().items() if v is not None}
-        parameters |= changed
+        parameters = job.parameters.plain() | changed
         if "overwrite" in parameters:
             parameters["overwrite"] = True
         (folder / "parameters.json").write_text(json.dumps(parameters | {"run_dir": str(run_dir)}))

@@ -48,7 +48,7 @@ class SegmentCellpose(OneMovie):
     )
     model: OptionalText = Field(
         "cyto3",
-        description="Built-in name ('cyto', 'cyto2', 'cyto3', 'nuclei'; 'cpsam' with cellpose 4), a file, or empty: what notebook 03 trained",
+        description="Built-in name ('cyto', 'cyto2', 'cyto3', 'nuclei'; with cellpose 4 'cpsam', which then stands in for these), a file, or empty: what notebook 03 trained",
     )
     diameter_um: float = Field(
         0.0, ge=0, description="Diameter of a cell in µm; 0 estimates it, or takes that of a trained model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.models import cellpose
-from helpers.models.cellpose import CellposeSettings
+from helpers.models.cellpose import CELLPOSE_3_MODELS, CellposeSettings
 from helpers.progress import progress
 from helpers.runs.parameters import SegmentCellpose
 from helpers.runs.segment_movie import SegmentedMovie, read_frame
@@ -65,6 +66,12 @@ def open_movie(p: SegmentCellpose) -> Movie:
     return movie
 
 
+def model_used(p: SegmentCellpose) -> str:
+    """Return the model that is loaded: where only cellpose 4 can be had, its own takes the place of a built-in one."""
+    name = p.weights()
+    return "cpsam" if cellpose.cellpose_version() >= (4,) and name in CELLPOSE_3_MODELS else name
+
+
 def open_segmenter(p: SegmentCellpose, voxel_size: tuple[float, ...]) -> CellposeSegmenter:
     """Load the model, with the parameters of the notebook.
 
@@ -75,7 +82,7 @@ def open_segmenter(p: SegmentCellpose, voxel_size: tuple[float, ...]) -> Cellpos
     """
     names = CellposeSettings.__dataclass_fields__
     return CellposeSegmenter.open(
-        p.weights(),
+        model_used(p),
         second_channel=p.second_channel is not None,
         gpu=p.use_gpu,
         settings=CellposeSettings(**{name: getattr(p, name) for name in names}),
@@ -87,8 +94,12 @@ def open_segmenter(p: SegmentCellpose, voxel_size: tuple[float, ...]) -> Cellpos
     )
 
 
-def describe(segmenter: CellposeSegmenter, movie: Movie) -> str:
-    """Return, before anything is segmented, in which mode that will be and how much memory a frame takes."""
+def describe(p: SegmentCellpose, segmenter: CellposeSegmenter, movie: Movie) -> str:
+    """Return, before anything is segmented, with which model, in which mode, and how much memory a frame takes."""
+    model = f"Cellpose {_version()}, model {model_used(p)}"
+    if model_used(p) != p.weights():
+        why = ", which there is not for this Python" if sys.version_info >= (3, 13) else ""
+        model += f" instead of {p.model}: that is one of Cellpose 3{why}"
     shape = movie.shape[2:]
     mode = {"2d": "2D", "2d+z": "2D+Z: planes joined by overlap", "3d": "3D"}[
         segmenter.settings.mode(shape[0])
@@ -97,7 +108,7 @@ def describe(segmenter: CellposeSegmenter, movie: Movie) -> str:
     cut = "" if np.prod(tiles) == 1 else f", so it is cut into {' × '.join(map(str, tiles))} tiles (z, y, x)"
     arguments = cellpose.eval_arguments(segmenter.settings, shape[0], segmenter.voxel_size)
     given = ", ".join(f"{name} = {value:.4g}" for name, value in arguments.items() if value is not None)
-    return f"{mode}; a frame needs about {max(needed / 2**30, 0.1):.1f} GiB{cut}\nCellpose is given {given}"
+    return f"{model}\n{mode}; a frame needs about {max(needed / 2**30, 0.1):.1f} GiB{cut}\nCellpose is given {given}"
 
 
 def _crop(p: SegmentCellpose, shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -175,5 +186,8 @@ def export_meshes(p: SegmentCellpose, result: SegmentedMovie) -> Path:
 
 def summary(result: SegmentedMovie, p: SegmentCellpose) -> dict[str, Any]:
     """Return what ``done.json`` keeps: the counts, the times, and the version of Cellpose."""
-    version = ".".join(map(str, cellpose.cellpose_version()))
-    return {**result.summary(), "model": p.weights(), "cellpose": version}
+    return {**result.summary(), "model": model_used(p), "cellpose": _version()}
+
+
+def _version() -> str:
+    return ".".join(map(str, cellpose.cellpose_version()))
