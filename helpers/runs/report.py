@@ -1,9 +1,7 @@
-"""What a run says of itself when it ends: ``summary.json``, a scores table, and one HTML file to pass on."""
+"""What a run says of itself when it ends: ``summary.json``, a table of scores, and a report to pass on."""
 
 from __future__ import annotations
 
-import html
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pandas as pd
 
 from helpers.data.experiment import Experiment
 from helpers.runs.plan import Job, plan
+from helpers.runs.report_page import write_page
 from helpers.runs.run import read_done, write_json
 from helpers.segmentation.scores import MovieScores, pool, summary
 
@@ -52,9 +51,10 @@ def finish(experiment: Experiment) -> str:
     experiment.run_dir.mkdir(parents=True, exist_ok=True)
     write_json(experiment.run_dir / "summary.json", found)
     report = experiment.run_dir / "report.html"
-    report.write_text(_html(experiment, jobs, found))
-    tables = [table.to_string(float_format="%.3f") for table in _tables(found)]
-    return "\n\n".join(["", *tables, f"scores: {experiment.run_dir / 'summary.json'}\nreport: {report}"])
+    tables = _tables(found)
+    write_page(report, experiment, jobs, tables)
+    texts = [table.to_string(float_format="%.3f") for table in tables.values()]
+    return "\n\n".join(["", *texts, f"scores: {experiment.run_dir / 'summary.json'}\nreport: {report}"])
 
 
 def summarize(jobs: list[Job]) -> dict[str, Any]:
@@ -127,79 +127,13 @@ def read_scores(folder: Path) -> list[MovieScores]:
     ]
 
 
-def _tables(found: dict[str, Any]) -> list[pd.DataFrame]:
-    tables = []
+def _tables(found: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    tables = {}
     if found.get("segmentation"):
-        tables.append(pd.DataFrame(found["segmentation"]).T.rename(columns=_SCORE_NAMES))
+        tables["Segmentation"] = pd.DataFrame(found["segmentation"]).T.rename(columns=_SCORE_NAMES)
     if found.get("tracking"):
         columns = ["tra", "det", "lnk", "seg", "division_f1", "chota", "complete_tracks"]
-        tables.append(pd.DataFrame(found["tracking"]).T[columns])
+        tables["Tracking"] = pd.DataFrame(found["tracking"]).T[columns]
     if found.get("analysis"):
-        tables.append(pd.DataFrame({"analysis": found["analysis"]}).T)
+        tables["Analysis"] = pd.DataFrame({"analysis": found["analysis"]}).T
     return tables
-
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; color: #222; }
-img { max-width: 100%; height: auto; } h1, h2 { line-height: 1.2; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ccc; text-align: right; } th:first-child, td:first-child { text-align: left; }
-details { margin: .5rem 0; } section { border-top: 2px solid #0072b2; margin-top: 2rem; } .failed { color: #b30000; }
-figure { margin: 1rem 0; }
-"""
-
-
-def _html(experiment: Experiment, jobs: list[Job], found: dict[str, Any]) -> str:
-    parts = [
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
-        f"<title>{html.escape(experiment.name)}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{html.escape(experiment.name)}</h1>",
-    ]
-    for table in _tables(found):
-        parts.append(
-            f"<div class='scroll'>{table.to_html(float_format=lambda v: f'{v:.3f}', border=0)}</div>"
-        )
-    parts += [_section(experiment, job) for job in jobs]
-    return "\n".join([*parts, "</body></html>"])
-
-
-def _section(experiment: Experiment, job: Job) -> str:
-    done = read_done(job.folder)
-    title = html.escape(job.name.replace("_", " "))
-    if done is None:
-        return f"<section><h2>{title}</h2><p class='failed'>not done</p></section>"
-    notebook = job.folder / "notebook.ipynb"
-    parts = [
-        f"<section><h2>{title}</h2>",
-        f"<p>{done['started']}, {done['duration_s']:.0f} s on {html.escape(done['device'])}; ",
-        f"<a href='{notebook.relative_to(experiment.run_dir)}'>the executed notebook</a></p>",
-    ]
-    for name in ("parameters", "results", "packages"):
-        text = html.escape(json.dumps(done[name], indent=1))
-        parts.append(f"<details><summary>{name}</summary><pre class='scroll'>{text}</pre></details>")
-    return "\n".join([*parts, *_figures(notebook), "</section>"])
-
-
-def _figures(notebook: Path) -> list[str]:
-    """Return the figures of an executed notebook, each under the last question asked before it."""
-    import mistune
-    import nbformat
-
-    if not notebook.is_file():
-        return []
-    parts, question = [], ""
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if cell.cell_type == "markdown":
-            question = cell.source
-            continue
-        for output in cell.get("outputs", []):
-            image = output.get("data", {}).get("image/png")
-            if image:
-                alt = html.escape(
-                    question.strip().splitlines()[0].lstrip("# ") if question.strip() else "figure"
-                )
-                parts.append(str(mistune.html(question)) if question else "")
-                parts.append(f"<figure><img alt='{alt}' src='data:image/png;base64,{image}'></figure>")
-                question = ""
-    return parts

@@ -1,0 +1,135 @@
+"""The HTML file that a run is passed on by: scores, and of every step its figures, parameters, results and versions."""
+
+from __future__ import annotations
+
+import importlib.resources
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import mistune
+import nbformat
+import pandas as pd
+from markupsafe import Markup
+
+from helpers.data.atomic import atomic_path
+from helpers.data.experiment import Experiment
+from helpers.runs.batch import state_of
+from helpers.runs.parameters import STEPS
+from helpers.runs.plan import Job
+from helpers.runs.run import read_done
+
+#: Movies of a step whose figures stand in the report: a thousand would make it too large for any browser.
+_PICTURED = 3
+#: What each table of scores says, for one who has not seen the notebooks.
+_ABOUT = {
+    "Segmentation": "How well the cells that were found agree with the true ones. A cell is found where it and a true one "
+    "share more than half of what they cover together (IoU 0.5). 1 is perfect; of MSE, which compares the masks, 0 is.",
+    "Tracking": "How well the tracks agree with the true ones, 1 is perfect: TRA with its parts DET (cells) and LNK (links), "
+    "and SEG (shapes), as in the Cell Tracking Challenge; F1 of the divisions; CHOTA; the share of tracks that are whole.",
+    "Analysis": "How well the measurements agree with what is known of the movie.",
+}
+_COLUMNS = {
+    "tra": "TRA", "det": "DET", "lnk": "LNK", "seg": "SEG", "division_f1": "F1 of divisions", "chota": "CHOTA",
+    "complete_tracks": "whole tracks",
+    "boundary_error_um": "error of the distance to the boundary, true cells (µm)",
+    "boundary_error_of_found_cells_um": "found cells (µm)",
+    "frequency_recovered": "share of rhythms found",
+    "false_rhythms": "share of cells with a false rhythm",
+    "vollseg": "VollSeg", "stardist": "StarDist", "unet": "U-Net", "cellpose": "Cellpose",
+    "true_labels": "from true labels", "predicted_labels": "from found labels",
+}  # fmt: skip
+
+
+def write_page(path: Path, experiment: Experiment, jobs: list[Job], tables: dict[str, pd.DataFrame]) -> None:
+    """Write the report.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file; nothing else is needed to read it but the executed notebooks it links to.
+    experiment : Experiment
+        Gives the name, and the run folder that links are relative to.
+    jobs : list of Job
+        All jobs of the experiment, step after step.
+    tables : dict of DataFrame
+        The scores by title.
+    """
+    template = importlib.resources.files("helpers.runs").joinpath("report_page.html").read_text()
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string(template).stream(
+        name=experiment.name,
+        tables=[_table(title, table) for title, table in tables.items()],
+        steps=[
+            _step(name, list(of_step), experiment)
+            for name, of_step in itertools.groupby(jobs, key=lambda job: job.step)
+        ],
+    )
+    with atomic_path(path) as unfinished:
+        page.dump(str(unfinished), encoding="utf-8")
+
+
+def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
+    shown = table.rename(columns=_COLUMNS, index=_COLUMNS)
+    return {
+        "title": title,
+        "about": _ABOUT[title],
+        "html": Markup(shown.to_html(float_format=lambda value: f"{value:.3f}", border=0)),
+    }
+
+
+def _step(name: str, jobs: list[Job], experiment: Experiment) -> dict[str, Any]:
+    """Return what the page says of one step."""
+    found = {job.name: read_done(job.folder) for job in jobs}
+    done = [one for one in found.values() if one]
+    seconds = sum(one["duration_s"] for one in done)
+    wrong = dict(state_of([job for job in jobs if not found[job.name]], experiment.run_dir / ".batch"))
+    pictured = [job.name for job in jobs if found[job.name]][:_PICTURED]
+    count = "done" if len(done) == len(jobs) == 1 else f"{len(done)} of {len(jobs)} done"
+    return {
+        "name": name,
+        "title": name.replace("_", " "),
+        "about": (STEPS[name].__doc__ or "").strip().splitlines()[0],
+        "state": f"{count}, {seconds:.0f} s" if done else "not done",
+        "unpictured": len(done) - len(pictured),
+        "jobs": [
+            {"movie": job.movie_id, "wrong": wrong[job.name]}
+            if job.name in wrong
+            else _job(job, found[job.name] or {}, experiment.run_dir, job.name in pictured)
+            for job in jobs
+        ],
+    }
+
+
+def _job(job: Job, done: dict[str, Any], run_dir: Path, pictured: bool) -> dict[str, Any]:
+    notebook = job.folder / "notebook.ipynb"
+    details = ("parameters", "results", "packages") if pictured else ("parameters", "results")
+    return {
+        "movie": job.movie_id,
+        "started": done["started"],
+        "seconds": round(done["duration_s"]),
+        "device": done["device"],
+        "notebook": notebook.relative_to(run_dir).as_posix(),
+        "details": [(name, json.dumps(done[name], indent=1, ensure_ascii=False)) for name in details],
+        "figures": _figures(notebook) if pictured else (),
+    }
+
+
+def _figures(notebook: Path) -> Iterator[dict[str, Any]]:
+    """Yield the figures of an executed notebook, each with the last question that was asked before it."""
+    if not notebook.is_file():
+        return
+    question = ""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            question = re.sub(r"^#.*$", "", cell.source, flags=re.MULTILINE).strip()
+            continue
+        for output in cell.get("outputs", []):
+            if image := output.get("data", {}).get("image/png"):
+                asked = re.sub(r"[*`]", "", question.partition("\n")[0]) or "figure"
+                yield {"question": Markup(mistune.html(question)), "alt": asked, "image": Markup(image)}
+                question = ""

@@ -1,0 +1,99 @@
+"""The report: one file, readable by itself, that stays small however many movies there are."""
+
+from __future__ import annotations
+
+import html.parser
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from helpers.__main__ import main
+from helpers.data.experiment import read_experiment
+from helpers.runs.plan import open_experiment
+from helpers.runs.report import finish
+from helpers.runs.run import write_json
+
+MOVIES = "abcde"
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+class _Tags(html.parser.HTMLParser):
+    """Fails where a tag is closed that was not opened, and counts the tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def report(experiment_of: Callable[..., Path]) -> tuple[str, _Tags]:
+    """Five movies whose tracking is done, as if run, with a figure each; nothing else has begun."""
+    path = experiment_of(*MOVIES)
+    for job in open_experiment(path)[1]:
+        if job.step == "08_track":
+            job.folder.mkdir(parents=True)
+            done = {"started": "2026-01-02", "duration_s": 2.0, "device": "2 CPU cores"}
+            done |= {"parameters": job.parameters.plain(), "results": {"n": "<b>3</b>"}, "packages": {}}
+            write_json(job.folder / "done.json", done)
+            figure = v4.new_output("display_data", data={"image/png": DOT})
+            cells = [
+                v4.new_markdown_cell("## Look\n\n**Is it right?** See `color_by`."),
+                v4.new_code_cell("figure", outputs=[figure]),
+            ]
+            nbformat.write(v4.new_notebook(cells=cells), job.folder / "notebook.ipynb")
+    experiment = read_experiment(path)
+    finish(experiment)
+    text = (experiment.run_dir / "report.html").read_text()
+    tags = _Tags()
+    tags.feed(text)
+    assert tags.open == []
+    return text, tags
+
+
+def test_figures_of_the_first_movies_are_in_it_and_all_notebooks_are_linked(report: tuple[str, _Tags]) -> None:
+    text, tags = report
+    assert text.count(DOT) == 3
+    assert "figures of the first 3 movies" in text
+    links = [attributes["href"] for tag, attributes in tags.seen if tag == "a"]
+    assert [f"steps/08_track-{movie}/notebook.ipynb" for movie in MOVIES] == [
+        link for link in links if link and link.endswith(".ipynb")
+    ]
+    assert not [a for tag, a in tags.seen if tag in ("script", "link") or (a.get("src") or "").startswith("http")]
+
+
+def test_a_figure_stands_under_its_question(report: tuple[str, _Tags]) -> None:
+    text, _ = report
+    assert text.count("<strong>Is it right?</strong> See <code>color_by</code>.") == 3
+    assert 'alt="Is it right? See color_by."' in text
+    assert ">Look<" not in text
+    assert "&lt;b&gt;3&lt;/b&gt;" in text and "<b>3</b>" not in text
+
+
+def test_steps_are_listed_with_their_state_and_what_is_missing_says_why(report: tuple[str, _Tags]) -> None:
+    text, _ = report
+    assert '<a href="#08_track">08 track</a>: 5 of 5 done, 10 s' in text
+    assert '<a href="#12_analyze_migration">12 analyze migration</a>: not done' in text
+    assert text.count('<p class="wrong">not run yet</p>') == len(MOVIES)
+
+
+def test_the_error_of_a_movie_stands_in_the_report(
+    experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = experiment_of("a", **{"08_track": {"tracker": "nearest"}})
+    (tmp_path / "a" / "objects.csv").write_text("no,such\n1,2\n")
+    assert main(["run", str(path)]) == 1
+    assert "FAILED" in capsys.readouterr().out
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert '<p class="wrong">FAILED: ' in text and "add the missing columns" in text
