@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from helpers.analysis.boundary import RoiBoundary, distance_errors, measure_distances, summarize_tracklets
 from helpers.analysis.cohort import compare
 from helpers.analysis.diffusion import fit_msd, mean_squared_displacement, velocity_autocorrelation
 from helpers.analysis.divisions import division_rates, measure_divisions
 from helpers.analysis.migration import TRACKLET_METRICS, measure_steps, measure_tracklets
-from helpers.analysis.spectrum import SpectrumSettings, compare_with_truth, measure_spectra
+from helpers.analysis.spectrum import Spectra, SpectrumSettings, compare_with_truth, measure_spectra
 from helpers.tracking.tracks import Tracks
 from helpers.view import boundary_plots, migration_plots, spectrum_plots
 from helpers.view.analysis_style import ROLES, time_axis, with_unit
@@ -158,27 +159,33 @@ def test_conditions_show_every_point() -> None:
     assert "Welch" in axes.get_title(loc="left") and "3 mov., 60 tr." in axes.get_xticklabels()[0].get_text()
 
 
-def test_nothing_to_show_is_no_error(nothing: Tracks, tmp_path) -> None:
-    distances = measure_distances(nothing, ROI, inner_from=5.0)
-    steps = measure_steps(nothing)
-    tracklets, spectra = measure_tracklets(nothing, steps), measure_spectra(nothing)
-    table = mean_squared_displacement(nothing)
-    figures = [
-        boundary_plots.distance_over_time(distances, summarize_tracklets(nothing, distances)),
-        boundary_plots.start_and_end(summarize_tracklets(nothing, distances)),
+def _every_figure(tracks: Tracks, distances: pd.DataFrame, spectra: Spectra) -> list[Figure]:
+    """Draw every figure of notebooks 10 to 12."""
+    regions, msd = summarize_tracklets(tracks, distances), mean_squared_displacement(tracks)
+    steps = measure_steps(tracks)
+    tracklets = measure_tracklets(tracks, steps)
+    return [
+        boundary_plots.distance_over_time(distances, regions, inner_from=5.0),
+        boundary_plots.start_and_end(regions),
         boundary_plots.regions_over_time(distances),
         boundary_plots.distance_histogram(distances),
         spectrum_plots.traces_with_spectra(spectra),
         spectrum_plots.frequency_overview(spectra),
         spectrum_plots.spectrum_heatmap(spectra),
         migration_plots.paths_from_origin(steps),
-        migration_plots.metric_strips(tracklets, list(TRACKLET_METRICS)),
+        migration_plots.metric_strips(tracklets, list(TRACKLET_METRICS), by="generation"),
         migration_plots.direction_roses(steps),
-        migration_plots.wandering(table, fit_msd(table, 3), velocity_autocorrelation(nothing), dimension=3),
-        migration_plots.division_overview(measure_divisions(nothing), division_rates(nothing), 3),
+        migration_plots.wandering(msd, fit_msd(msd, 3), velocity_autocorrelation(tracks), dimension=3),
+        migration_plots.division_overview(measure_divisions(tracks), division_rates(tracks), 3),
         migration_plots.shape_over_time(steps),
         migration_plots.metric_scatter(tracklets, "directness", "duration_s"),
     ]
+
+
+def test_nothing_to_show_is_no_error(nothing: Tracks, tmp_path) -> None:
+    figures = _every_figure(
+        nothing, measure_distances(nothing, ROI, inner_from=5.0), measure_spectra(nothing)
+    )
     for k, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{k}.png", dpi=40)
 
@@ -197,28 +204,9 @@ def test_difficult_tracks_are_drawn(interval: float, unit: str, tmp_path) -> Non
     tracks = Tracks(objects, links, (1.5, 0.5, 0.5), interval)
     distances = measure_distances(tracks, ROI, inner_from=5.0)
     assert distances["distance_um"][10] == -10 and distances["distance_um"][16] == 0
-    tracklets = summarize_tracklets(tracks, distances)
-    spectra, walks = measure_spectra(tracks), measure_steps(tracks)
-    measured = measure_tracklets(tracks, walks)
-    msd = mean_squared_displacement(tracks)
-    over_time = boundary_plots.distance_over_time(distances, tracklets, inner_from=5.0)
-    assert over_time.axes[0].get_xlabel() == f"time ({unit})"
-    figures = [
-        over_time,
-        boundary_plots.start_and_end(tracklets),
-        boundary_plots.regions_over_time(distances),
-        boundary_plots.distance_histogram(distances),
-        spectrum_plots.traces_with_spectra(spectra),
-        spectrum_plots.frequency_overview(spectra),
-        spectrum_plots.spectrum_heatmap(spectra),
-        migration_plots.paths_from_origin(walks),
-        migration_plots.metric_strips(measured, list(TRACKLET_METRICS), by="generation"),
-        migration_plots.direction_roses(walks),
-        migration_plots.wandering(msd, fit_msd(msd, 3), velocity_autocorrelation(tracks), dimension=3),
-        migration_plots.division_overview(measure_divisions(tracks), division_rates(tracks), 3),
-        migration_plots.shape_over_time(walks),
-        migration_plots.metric_scatter(measured, "directness", "duration_s"),
-    ]
+    spectra = measure_spectra(tracks)
+    figures = _every_figure(tracks, distances, spectra)
+    assert figures[0].axes[0].get_xlabel() == f"time ({unit})"
     for k, figure in enumerate(figures):
         assert all(path.stat().st_size > 1000 for path in save_figure(figure, tmp_path / str(k), dpi=40))
     viewer = explore(tracks, panels=[column_panel(tracks, "intensity_mean"), spectrum_panel(spectra), distance_panel(distances)])  # fmt: skip

@@ -48,6 +48,8 @@ class Parameters(BaseModel):
     step: ClassVar[str]
     #: Whether a movie of an experiment without truth is left out of this step.
     needs_truth: ClassVar[bool] = False
+    #: Parameters that are a file or a known name, such as the model of Cellpose.
+    file_or_name: ClassVar[tuple[str, ...]] = ()
     #: What an experiment may say of this step beside the parameters, with its meaning.
     batch_options: ClassVar[dict[str, str]] = {}
 

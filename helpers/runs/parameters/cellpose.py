@@ -25,6 +25,7 @@ class SegmentCellpose(OneMovie):
     step: ClassVar[str] = "06_segment_cellpose"
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "cellpose"
+    file_or_name: ClassVar[tuple[str, ...]] = ("model",)
     compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
