@@ -99,6 +99,24 @@ class _Planes:
     targets: list[NDArray[np.float32]]
 
 
+def require_trainable() -> None:
+    """Refuse a version of Cellpose whose networks are not trained from scratch.
+
+    Raises
+    ------
+    InputError
+        If Cellpose is not installed, or is cellpose 4.
+    """
+    version = cellpose.cellpose_version()
+    if version >= (4,):
+        raise InputError(
+            "cellpose",
+            ".".join(map(str, version)),
+            "cellpose 3.1 (Python 3.11 or 3.12) to train a model here: cellpose 4 only fine-tunes cpsam; or set "
+            "train_cellpose to False",
+        )
+
+
 def train(
     patches: TrainingSet,
     folder: str | Path,
@@ -136,13 +154,7 @@ def train(
     """
     settings = settings or CellposeTrainingSettings()
     folder = Path(folder)
-    version = cellpose.cellpose_version()
-    if version >= (4,):
-        raise InputError(
-            "cellpose",
-            ".".join(map(str, version)),
-            "cellpose 3.1 to train a model here: cellpose 4 only fine-tunes cpsam",
-        )
+    require_trainable()
     state = model_folder.open_folder(
         folder, "Cellpose", settings, model_folder.describe_set(patches, None), overwrite=overwrite
     )

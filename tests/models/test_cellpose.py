@@ -18,9 +18,10 @@ from helpers.models import cellpose as cp
 from helpers.models import cellpose_tiles, cellpose_training
 from helpers.models.cellpose import CellposeNetwork, CellposeSettings
 from helpers.models.cellpose_training import CellposeTrainingSettings
-from helpers.runs.parameters import SegmentCellpose
+from helpers.runs.parameters import SegmentCellpose, TrainSegmentation
 from helpers.runs.segment_movie import segment_movie
 from helpers.runs.steps import cellpose as step
+from helpers.runs.steps import training
 from helpers.segmentation.cellpose_segmenter import QUALITY, CellposeSegmenter
 
 pytest.importorskip("cellpose")
@@ -321,6 +322,9 @@ def test_models_of_the_other_version_are_named(monkeypatch: pytest.MonkeyPatch) 
         cp.load("cyto3")
     with pytest.raises(InputError, match=r"^cellpose = '4\.2\.1'"):
         cellpose_training.train(None, "nowhere")  # type: ignore[arg-type]
+    training.check(TrainSegmentation())
+    with pytest.raises(InputError, match="or set train_cellpose to False"):
+        training.check(TrainSegmentation(train_cellpose=True))
 
 
 def test_cellpose_4_has_one_model_for_those_of_cellpose_3(

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -32,11 +33,13 @@ from helpers.runs.prepare import prepare
 ROOT = Path(__file__).resolve().parents[2]
 #: What Colab has before anything is installed, and what runs the notebook.
 PRELOADED = (
-    *("numpy==2.0.2", "tensorflow", "matplotlib", "pandas", "scipy", "scikit-image", "ipywidgets"),
+    *("tensorflow", "matplotlib", "pandas", "scipy", "scikit-image", "ipywidgets"),
     *("ipykernel", "papermill"),
 )
+#: TensorFlow for Python 3.13 refuses Colab's numpy of today.
+NUMPY = {"3.13": "numpy==2.1.3"}
 #: Preloaded too, but several GB where there is no build for CPUs: only for the notebooks that use it.
-TORCH, USE_TORCH = ("torch==2.13.0", "torchvision"), ("06",)
+TORCH, USE_TORCH = ("torch==2.13.0", "torchvision"), ("03", "06")
 #: The oldest Python for which there is no Cellpose 3.
 CELLPOSE_4 = "3.13"
 RANDOM_WEIGHTS = """
@@ -110,7 +113,7 @@ def middle_planes(movie: Path, path: Path) -> Path:
     return path
 
 
-def run_notebook(job: Job, version: str, base: Path, changed: dict[str, str]) -> str:
+def run_notebook(job: Job, version: str, base: Path, changed: dict[str, Any]) -> str:
     """Run one notebook as on Colab; return what went wrong, or nothing."""
     with tempfile.TemporaryDirectory(prefix="colab-") as made:
         folder = Path(made)
@@ -177,8 +180,11 @@ def main() -> int:
         for job in chosen:
             torch = job.step[:2] in USE_TORCH
             folder = given.work / f"base-{version}{'-torch' * torch}"
-            base = base_environment(version, folder, (*PRELOADED, *TORCH) if torch else PRELOADED)
-            changed = {}
+            packages = (NUMPY.get(version, "numpy==2.0.2"), *PRELOADED, *(TORCH if torch else ()))
+            base = base_environment(version, folder, packages)
+            changed: dict[str, Any] = {}
+            if job.step.startswith("03") and version >= CELLPOSE_4:
+                changed = {"train_cellpose": False}
             if job.step.startswith("06") and version >= CELLPOSE_4:
                 planes = middle_planes(job.parameters.movie, given.work / "planes.ome.tif")
                 changed = {"movie": str(planes), "model": str(cellpose_4(given.work, version, base))}

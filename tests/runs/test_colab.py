@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import sys
 import tomllib
@@ -52,12 +53,21 @@ def test_the_address_stands_nowhere_else() -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_setup_cells_install_what_the_project_offers(step: str) -> None:
     cell = setup_cell(step)
-    extras = re.findall(r"volltrack\[([\w,]+)\]", cell)
+    extras = re.findall(r"volltrack\[([\w,]+)\]", cell) or re.findall(r'extras = "(.+)" if \w+ else "(.+)"', cell)[0]
     assert set(",".join(extras).split(",")) <= set(PROJECT["optional-dependencies"])
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     for pin in re.findall(r"n2v==\S+", cell):
         assert pin in pins
     assert ast.parse(re.sub(r"%pip.*", "pass", cell))
+
+
+def test_cellpose_is_installed_where_it_is_to_be_trained() -> None:
+    cell = setup_cell("03_train_segmentation").replace("%pip install --quiet", "installed = f").replace("f \"", "f\"")
+    missing = types.SimpleNamespace(util=types.SimpleNamespace(find_spec=lambda name: None))
+    for wanted, extras in ((True, "tensorflow,cellpose"), (False, "tensorflow")):
+        names = {"train_cellpose": wanted, "importlib": missing, "os": os}
+        exec(cell[cell.index("if importlib") : cell.index("from helpers")], names)  # our own text, without pip
+        assert names["installed"].startswith(f"volltrack[{extras}] @ git+")
 
 
 def test_the_pins_satisfy_the_project_and_conda_reads_the_same() -> None:

@@ -150,6 +150,11 @@ def test_even_kernels_and_idle_trainings_are_refused() -> None:
         TrainSegmentation.checked({"train_unet": False, "train_stardist": False})
 
 
+def test_a_tissue_network_needs_its_masks() -> None:
+    with pytest.raises(InputError, match="tissue_dir: name the folder"):
+        TrainSegmentation.checked({"train_tissue": True})
+
+
 def test_empty_text_means_nothing_given() -> None:
     assert Segment.checked({"movie": ""}).movie is None
     assert Segment.checked({"movie": "a/b.ome.tif"}).movie_path("x") == Path("runs/my_experiment/movies/b/x")

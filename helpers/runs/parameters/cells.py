@@ -31,6 +31,8 @@ DOWNLOAD = (
 _ROOT = Path(__file__).resolve().parents[3]
 #: What the notebooks install beside the package itself, by number.
 _EXTRAS = {"tensorflow": ("01", "02", "03", "04", "05", "07"), "cellpose": ("06",)}
+#: What a notebook installs too where one of its parameters is on.
+_ON_DEMAND = {"03": ("cellpose", "train_cellpose")}
 #: Those that can use the denoiser. Its metadata forbids the csbdeep that works, so it comes alone.
 _N2V = ("01", "02", "04", "05")
 
@@ -56,12 +58,18 @@ def badge(step: str) -> str:
 def setup_cell(step: str) -> str:
     """Return the source of the cell that installs what a notebook needs; a no-op where the package is there."""
     extra = next((name for name, steps in _EXTRAS.items() if step[:2] in steps), "tracking")
+    choice = []
+    if step[:2] in _ON_DEMAND:
+        other, parameter = _ON_DEMAND[step[:2]]
+        choice = [f'    extras = "{extra},{other}" if {parameter} else "{extra}"']
+        extra = "{extras}"
     lines = [
         "import importlib.util",
         "import os",
         "",
         'if importlib.util.find_spec("helpers") is None:  # on Colab: install what this notebook needs, once',
         f'    source = os.environ.get("VOLLTRACK_SOURCE", "git+{repository()}@v{__version__}")',
+        *choice,
         f'    %pip install --quiet "volltrack[{extra}] @ {{source}}"',
     ]
     if step[:2] in _N2V:

@@ -265,6 +265,8 @@ class TrainSegmentation(_Training):
             raise ValueError(
                 "nothing to do: set train_unet, train_stardist, train_cellpose, train_tissue or create_npz to True"
             )
+        if self.train_tissue and self.tissue_dir is None:
+            raise ValueError("tissue_dir: name the folder of tissue masks, or set train_tissue to False")
         return self
 
     def inputs(self) -> list[Path]:

@@ -10,11 +10,24 @@ import pandas as pd
 
 from helpers.data.augment import Augmentation
 from helpers.errors import InputError
+from helpers.models import cellpose_training
 from helpers.models.cellpose_training import CellposeTrainingSettings
 from helpers.models.stardist import StarDistSettings
 from helpers.models.training import TrainingSettings
 from helpers.models.unet import UNetSettings
 from helpers.runs.parameters import CreateDataset, TrainSegmentation
+
+
+def check(p: TrainSegmentation) -> None:
+    """Refuse, before hours of training, what the last training would refuse.
+
+    Raises
+    ------
+    InputError
+        If Cellpose is to be trained and not there in a version that can be.
+    """
+    if p.train_cellpose:
+        cellpose_training.require_trainable()
 
 
 def npz_parameters(p: TrainSegmentation, **changes: Any) -> CreateDataset:
@@ -24,15 +37,7 @@ def npz_parameters(p: TrainSegmentation, **changes: Any) -> CreateDataset:
 
 
 def tissue_parameters(p: TrainSegmentation) -> CreateDataset:
-    """Return notebook 01's parameters for the tissue masks.
-
-    Raises
-    ------
-    InputError
-        If `tissue_dir` is not given.
-    """
-    if p.tissue_dir is None:
-        raise InputError("tissue_dir", None, "name the folder of tissue masks, or set train_tissue to False")
+    """Return notebook 01's parameters for the tissue masks."""
     return npz_parameters(p, label_dir=None, binary_dir=p.tissue_dir, min_foreground=0.0)
 
 
