@@ -27,7 +27,10 @@ def table(runs: Path) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     names = ("f1_50", "precision_50", "recall_50", "mean_matched_iou", "mse", "ssim")
-    notes = []
+    others = [
+        "| experiment | all steps together, on two CPU cores | TRA and division F1, true labels | TRA and division F1, found labels |",
+        "|---|---:|---:|---:|",
+    ]
     for name, what in EXPERIMENTS.items():
         path = runs / name / "summary.json"
         if not path.is_file():
@@ -45,13 +48,15 @@ def table(runs: Path) -> str:
                 seconds[TRAINING], sum(network["seconds"] for network in trained.values())
             )
         minutes = sum(seconds.values()) / 60
-        notes.append(f"{name} {minutes:.0f} min")
-        for source, scores in summary.get("tracking", {}).items():
-            notes.append(
-                f"tracks of the {name} from {source.replace('_', ' ')}: TRA {scores['tra']:.3f}, "
-                f"division F1 {scores['division_f1']:.3f}"
-            )
-    return "\n".join([*lines, "", "All steps together, on two CPU cores: " + "; ".join(notes) + "."])
+        tracking = summary.get("tracking", {})
+        tracked = " | ".join(
+            f"{tracking[source]['tra']:.3f}, {tracking[source]['division_f1']:.3f}"
+            if source in tracking
+            else "–"
+            for source in ("true_labels", "predicted_labels")
+        )
+        others.append(f"| {name} | {minutes:.0f} min | {tracked} |")
+    return "\n".join([*lines, "", *others])
 
 
 if __name__ == "__main__":

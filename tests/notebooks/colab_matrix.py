@@ -57,6 +57,14 @@ papermill.execute_notebook(sys.argv[1], "executed.ipynb", parameters=parameters,
 """
 
 
+def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command that knows nothing of the environment this one runs in."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return subprocess.run(
+        [*map(str, command)], env=clean | options.pop("env", {}), **{"check": True, **options}
+    )
+
+
 def python_of(version: str) -> str:
     """Return a Python of that version: on the path, or among pyenv's."""
     found = shutil.which(f"python{version}")
@@ -72,16 +80,16 @@ def base_environment(version: str, folder: Path, packages: tuple[str, ...]) -> P
     """Make the environment that holds what Colab preloads, once, and return its folder of packages."""
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
-        subprocess.run([python_of(version), "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "--upgrade", "pip"], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=True)
+        run(python_of(version), "-m", "venv", "--clear", folder)
+        run(python, "-m", "pip", "install", "-q", "--upgrade", "pip")
+        run(python, "-m", "pip", "install", "-q", *packages)
         (folder / "complete").touch()
     return next(folder.glob("lib/python*/site-packages"))
 
 
 def fresh_environment(version: str, base: Path, folder: Path) -> Path:
     """Make an environment that sees the base's packages as if they were its own, and return its Python."""
-    subprocess.run([python_of(version), "-m", "venv", str(folder)], check=True)
+    run(python_of(version), "-m", "venv", folder)
     packages = next(folder.glob("lib/python*/site-packages"))
     (packages / "preloaded.pth").write_text(f"{base}\n")
     colab = packages / "google" / "colab"
@@ -100,8 +108,8 @@ def cellpose_4(work: Path, version: str, base: Path) -> Path:
     if not weights.is_file():
         with tempfile.TemporaryDirectory(prefix="cellpose-") as made:
             python = fresh_environment(version, base, Path(made))
-            subprocess.run([str(python), "-m", "pip", "install", "-q", "cellpose>=4"], check=True)
-            subprocess.run([str(python), "-c", RANDOM_WEIGHTS, str(weights)], check=True)
+            run(python, "-m", "pip", "install", "-q", "cellpose>=4")
+            run(python, "-c", RANDOM_WEIGHTS, weights)
     return weights
 
 
@@ -128,14 +136,13 @@ def run_notebook(job: Job, version: str, base: Path, changed: dict[str, Any]) ->
         if "overwrite" in parameters:
             parameters["overwrite"] = True
         (folder / "parameters.json").write_text(json.dumps(parameters | {"run_dir": str(run_dir)}))
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
-        environment |= {"VOLLTRACK_SOURCE": ROOT.as_uri(), "PATH": f"{python.parent}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            [str(python), "-c", EXECUTE, f"{job.step}.ipynb", "../parameters.json"],
+        done = run(
+            *(python, "-c", EXECUTE, f"{job.step}.ipynb", "../parameters.json"),
             cwd=work,
-            env=environment,
+            env={"VOLLTRACK_SOURCE": ROOT.as_uri(), "PATH": f"{python.parent}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
+            check=False,
         )
         if done.returncode:
             return done.stderr[-1500:]
