@@ -17,10 +17,12 @@ Stringer et al., Cellpose, Nature Methods 2021 (flows and loss). Pachitariu & St
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -100,13 +102,20 @@ class _Planes:
 
 
 def require_trainable() -> None:
-    """Refuse a version of Cellpose whose networks are not trained from scratch.
+    """Refuse what a training would fail of.
 
     Raises
     ------
     InputError
-        If Cellpose is not installed, or is cellpose 4.
+        If Cellpose is not installed, is cellpose 4, whose networks are not trained from scratch, or would crash beside a
+        TensorFlow that was loaded before this package.
     """
+    if "tensorflow" in sys.modules and "triton" not in sys.modules and importlib.util.find_spec("triton"):
+        raise InputError(
+            "train_cellpose",
+            True,
+            "a Python that has not loaded TensorFlow by itself: restart it, and run all cells",
+        )
     version = cellpose.cellpose_version()
     if version >= (4,):
         raise InputError(

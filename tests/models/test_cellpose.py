@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -339,6 +342,28 @@ def test_cellpose_4_has_one_model_for_those_of_cellpose_3(
     assert (step.model_used(own), step.model_used(asked)) == (str(weights), "cpsam")
     told = step.describe(asked, segmenter, movie)
     assert told.startswith("Cellpose 4.2.1, model cpsam instead of nuclei: that is one of Cellpose 3")
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_triton_is_loaded_before_tensorflow_or_no_more(first: bool, tmp_path: Path) -> None:
+    """Loaded after it, it ends the process; a stand-in, for it comes with the PyTorch for NVIDIA GPUs alone."""
+    (tmp_path / "triton.py").write_text("import sys\nassert 'tensorflow' not in sys.modules, 'crash'\n")
+    (tmp_path / "tensorflow.py").write_text("")
+    lines = ["import tensorflow"] * first + [
+        "from helpers.models import cellpose_training",
+        "import tensorflow",
+        "cellpose_training.require_trainable()",
+        "import triton",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+    assert bool(done.returncode) == first, done.stderr
+    if first:
+        assert "train_cellpose = True: a Python that has not loaded TensorFlow" in done.stderr
 
 
 def test_an_unknown_model_is_named() -> None:
