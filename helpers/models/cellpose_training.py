@@ -102,7 +102,7 @@ class _Planes:
 
 
 def require_trainable() -> None:
-    """Refuse what a training would fail of.
+    """Refuse, before anything is read, what a training would fail on.
 
     Raises
     ------

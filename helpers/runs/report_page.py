@@ -95,7 +95,7 @@ def _step(name: str, jobs: list[Job], experiment: Experiment) -> dict[str, Any]:
         "title": name.replace("_", " "),
         "about": (STEPS[name].__doc__ or "").strip().splitlines()[0],
         "state": f"{count}, {seconds:.0f} s" if done else "not done",
-        "unpictured": len(done) - len(pictured),
+        "pictured": len(pictured) if len(pictured) < len(done) else 0,
         "jobs": [
             {"movie": job.movie_id, "wrong": wrong[job.name]}
             if job.name in wrong
