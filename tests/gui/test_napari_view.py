@@ -328,7 +328,7 @@ def test_a_2d_run(tmp_path: Path, wait) -> None:
 
 
 def test_a_drawn_region_or_the_hull_of_the_cells_is_the_boundary(tmp_path: Path) -> None:
-    from helpers.view.napari_view import read_run
+    from helpers.view.tracked_run import read_run
 
     region = read_run(_run(tmp_path / "roi", boundary="roi")).tissue
     assert region is not None
@@ -345,7 +345,7 @@ def test_a_drawn_region_or_the_hull_of_the_cells_is_the_boundary(tmp_path: Path)
 
 def test_a_large_movie_shows_its_region_on_a_coarser_grid() -> None:
     from helpers.analysis.boundary import RoiBoundary
-    from helpers.view.napari_view import SampledTissue
+    from helpers.view.tracked_run import SampledTissue
 
     square = RoiBoundary(np.array([[100.0, 100], [100, 300], [300, 300], [300, 100]]))
     tissue = SampledTissue.like(square, (2, 1, 1, 4096, 4096), (1.0, 0.5, 0.5))
@@ -356,7 +356,7 @@ def test_a_large_movie_shows_its_region_on_a_coarser_grid() -> None:
 
 
 def test_a_movie_without_a_scale_is_refused(tmp_path: Path) -> None:
-    from helpers.view.napari_view import read_run
+    from helpers.view.tracked_run import read_run
 
     run = _run(tmp_path)
     own = run / "movies" / "m"
@@ -370,7 +370,7 @@ def test_a_movie_without_a_scale_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path, run_dir: Path) -> None:
-    from helpers.view.napari_view import read_run
+    from helpers.view.tracked_run import read_run
 
     with pytest.raises(InputError, match="run notebook 08 first"):
         read_run(tmp_path)
@@ -380,7 +380,7 @@ def test_what_is_missing_is_named(tmp_path: Path, run_dir: Path) -> None:
 
 
 def test_files_that_were_moved_away_are_named_and_not_replaced(tmp_path: Path) -> None:
-    from helpers.view.napari_view import read_run
+    from helpers.view.tracked_run import read_run
 
     folder = _run(tmp_path)
     for path in tmp_path.rglob("done.json"):

@@ -180,6 +180,7 @@ def main() -> int:
     )
     parser.add_argument("steps", nargs="*", help="numbers of notebooks; by default all")
     given = parser.parse_args()
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # pip builds here, and keeps modules that are no more
     jobs = small_experiment(given.work, max(given.steps, default="99"))
     chosen = [job for job in jobs if not given.steps or job.step[:2] in given.steps]
     wrong = 0
