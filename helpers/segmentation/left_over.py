@@ -137,10 +137,16 @@ def split_oversize(
     names = first + np.arange(count, dtype=np.int32)
     names[oversize] = 0
     seeds.relabel(flat, first, names)
-    order = np.argsort(left_over.seed, kind="stable")
-    bounds = np.searchsorted(left_over.seed[order], np.arange(count + 1))
-    for k in oversize:
-        own = order[bounds[k] : bounds[k + 1]]
+    is_oversize = np.zeros(count, bool)
+    is_oversize[oversize] = True
+    # Seeds (upper half) and positions (lower half), sorted in place.
+    keys = np.concatenate(
+        [_keys_of(left_over.seed, part, is_oversize) for part in _parts(len(left_over.seed))]
+    )
+    keys.sort()
+    bounds = np.searchsorted(keys, np.stack([oversize, oversize + 1], 1).astype("<u8") << np.uint64(32))
+    for k, (begin, end) in zip(oversize, bounds, strict=True):
+        own = keys.view("<i4")[::2][begin:end]
         n = max(2, round(grown[k] / sizes.usual))
         points = np.stack(np.unravel_index(left_over.voxels[own], labels.shape), 1) * np.array(spacing)
         thinned = points[:: max(1, len(points) // 20_000)]
@@ -151,8 +157,15 @@ def split_oversize(
         left_over.seed[own] = new[part]
         left_over.middles = np.concatenate([left_over.middles, np.full(len(used) - 1, left_over.middles[k])])
         left_over.depths = np.concatenate([left_over.depths, np.full(len(used) - 1, left_over.depths[k])])
-    flat[left_over.voxels] = first + left_over.seed
+    for part in _parts(len(left_over.seed)):
+        flat[left_over.voxels[part]] = first + left_over.seed[part]
     return True
+
+
+def _keys_of(seed: np.ndarray, part: slice, chosen: np.ndarray) -> np.ndarray:
+    """Return (seed << 32) | position of what belongs to a chosen seed."""
+    own = np.flatnonzero(chosen[seed[part]])
+    return (seed[part][own].astype("<u8") << np.uint64(32)) | (part.start + own).astype("<u8")
 
 
 def which_are_cells(

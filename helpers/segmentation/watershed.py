@@ -28,6 +28,8 @@ from numba import get_num_threads, njit, types
 from numba.extending import intrinsic
 
 from helpers.errors import InputError
+from helpers.segmentation import heap
+from helpers.segmentation.components import components, count_runs
 from helpers.segmentation.descent import height_of, settle
 from helpers.segmentation.raster import longer, neighbours_of
 
@@ -137,7 +139,7 @@ def flood(
     if by_descent and flat.size >= _LARGE and not settle(keys, flat, shape, zero, descending):
         return
     n_rows = shape[0] * shape[1]
-    n_runs = _count_runs(flat, shape)
+    n_runs = count_runs(flat, shape)
     if n_runs > flat.size // _VOXELS_PER_RUN:
         # Torn to shreds: its components would take more memory than the labels. Every row is a run.
         run_start = np.arange(n_rows, dtype=np.int32) * shape[2]
@@ -145,7 +147,7 @@ def flood(
         bounds = np.array([0, n_rows])
         size = np.array([flat.size])
     else:
-        run_start, run_stop, component = _components(flat, shape, n_runs)
+        run_start, run_stop, component = components(flat, shape, n_runs)
         size = np.bincount(component, weights=run_stop - run_start).astype(np.int64)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(component))])
         if len(size) > 1:
@@ -224,93 +226,6 @@ def _range(keys: Any, labels: Any, zero: int, descending: bool) -> Any:
     return low, high
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _takes_part(labels: Any, i: int, x: int, y: int, z: int, shape: Any) -> bool:
-    """Whether a voxel is to be flooded, or touches one that is: what lies deep in a marker is none of both."""
-    nz, ny, nx = shape
-    if labels[i] <= 0:
-        return labels[i] == 0
-    return (
-        (x > 0 and labels[i - 1] == 0)
-        or (x < nx - 1 and labels[i + 1] == 0)
-        or (y > 0 and labels[i - nx] == 0)
-        or (y < ny - 1 and labels[i + nx] == 0)
-        or (z > 0 and labels[i - ny * nx] == 0)
-        or (z < nz - 1 and labels[i + ny * nx] == 0)
-    )
-
-
-@njit(cache=True, nogil=True)
-def _count_runs(labels: Any, shape: Any) -> int:
-    nz, ny, nx = shape
-    n = 0
-    for row in range(nz * ny):
-        before = False
-        for x in range(nx):
-            inside = _takes_part(labels, row * nx + x, x, row % ny, row // ny, shape)
-            n += inside and not before
-            before = inside
-    return n
-
-
-@njit(cache=True, nogil=True)
-def _root(parent: Any, run: int) -> Any:
-    while parent[run] != run:
-        parent[run] = parent[parent[run]]
-        run = np.int64(parent[run])
-    return run
-
-
-@njit(cache=True, nogil=True)
-def _components(labels: Any, shape: Any, n_runs: int) -> Any:
-    """Cut what takes part into runs along x and join them: (first voxel, voxel behind the last, component) of each."""
-    nz, ny, nx = shape
-    start = np.empty(n_runs, np.int32)
-    stop = np.empty(n_runs, np.int32)
-    parent = np.empty(n_runs, np.int32)
-    first = np.empty(nz * ny + 1, np.int32)
-    n = 0
-    for row in range(nz * ny):
-        first[row] = n
-        before = False
-        for x in range(nx):
-            i = row * nx + x
-            inside = _takes_part(labels, i, x, row % ny, row // ny, shape)
-            if inside and not before:
-                start[n] = i
-                parent[n] = n
-                n += 1
-            if inside:
-                stop[n - 1] = i + 1
-            before = inside
-        first[row + 1] = n
-        for step in (1, ny):
-            if (step == 1 and row % ny == 0) or row < step:
-                continue
-            a, b = np.int64(first[row - step]), np.int64(first[row])
-            shift = step * nx
-            while a < first[row - step + 1] and b < n:
-                if stop[a] + shift > start[b] and start[a] + shift < stop[b]:
-                    root_a, root_b = _root(parent, a), _root(parent, b)
-                    if root_a < root_b:
-                        parent[root_b] = root_a
-                    else:
-                        parent[root_a] = root_b
-                if stop[a] + shift < stop[b]:
-                    a += 1
-                else:
-                    b += 1
-    count = 0
-    for k in range(n_runs):
-        # A root comes before all that hang on it.
-        if parent[k] == k:
-            parent[k] = count
-            count += 1
-        else:
-            parent[k] = parent[parent[k]]
-    return start, stop, parent
-
-
 @njit(cache=True, nogil=True)
 def _flood_components(
     keys: Any,
@@ -376,44 +291,6 @@ def _flood_components(
                     shift[part] -= 1
                 n_buckets += 1 << (_KEY_BITS - _TOP_BITS - shift[part])
         _flood(keys, labels, shape, zero, descending, starts, stops, place, offset, shift, n_buckets)
-
-
-@njit(cache=True, nogil=True)
-def _heap_push(heap_key: Any, heap_entry: Any, n: int, key: int, entry: int) -> None:
-    """Add to `n` entries. An entry is (age << 31) | voxel, so that equal keys are ordered by age."""
-    i = n
-    while i > 0:
-        parent = (i - 1) >> 1
-        if key > heap_key[parent] or (key == heap_key[parent] and entry > heap_entry[parent]):
-            break
-        heap_key[i] = heap_key[parent]
-        heap_entry[i] = heap_entry[parent]
-        i = parent
-    heap_key[i] = key
-    heap_entry[i] = entry
-
-
-@njit(cache=True, nogil=True)
-def _heap_pop(heap_key: Any, heap_entry: Any, n: int) -> None:
-    """Remove the first of `n` entries."""
-    # Sink the hole to the bottom, then lift the last entry into place: half the comparisons.
-    last = n - 1
-    i = 0
-    child = 1
-    while child + 1 < last:
-        child += np.int64(
-            (heap_key[child + 1] < heap_key[child])
-            | ((heap_key[child + 1] == heap_key[child]) & (heap_entry[child + 1] < heap_entry[child]))
-        )
-        heap_key[i] = heap_key[child]
-        heap_entry[i] = heap_entry[child]
-        i = child
-        child = 2 * i + 1
-    if child < last:
-        heap_key[i] = heap_key[child]
-        heap_entry[i] = heap_entry[child]
-        i = child
-    _heap_push(heap_key, heap_entry, i, heap_key[last], heap_entry[last])
 
 
 @njit(cache=True, nogil=True)
@@ -520,7 +397,7 @@ def _advance(
         elif heap_size > 0 and (not fifo or read == tail[current]):
             level = heap_key[0]
             i = heap_entry[0] & MAX_VOXELS
-            _heap_pop(heap_key, heap_entry, heap_size)
+            heap.pop(heap_key, heap_entry, heap_size)
             heap_size -= 1
         elif fifo and read != tail[current]:
             if fifo_chunk < 0:
@@ -584,7 +461,7 @@ def _advance(
                     v = np.int64(chunks[k])
                     age += 1
                     key = height_of(keys[v], zero, descending)
-                    _heap_push(heap_key, heap_entry, heap_size, key, (age << 31) | v)
+                    heap.push(heap_key, heap_entry, heap_size, key, (age << 31) | v)
                     heap_size += 1
                     _prefetch_around(keys, labels, v, nx, plane)
                 after = np.int64(following[chunk])
@@ -629,7 +506,7 @@ def _advance(
                 tail[b] = end + 1
             else:
                 age += 1
-                _heap_push(heap_key, heap_entry, heap_size, key, (age << 31) | n)
+                heap.push(heap_key, heap_entry, heap_size, key, (age << 31) | n)
                 _prefetch_around(keys, labels, n, nx, plane)
                 heap_size += 1
             if seeding:
