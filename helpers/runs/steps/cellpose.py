@@ -12,7 +12,8 @@ import numpy as np
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.models import cellpose
-from helpers.models.cellpose import CELLPOSE_3_MODELS, CellposeSettings
+from helpers.models.cellpose import CellposeSettings
+from helpers.models.cellpose_weights import CELLPOSE_3_MODELS
 from helpers.progress import progress
 from helpers.runs.parameters import SegmentCellpose
 from helpers.runs.segment_movie import SegmentedMovie, read_frame
