@@ -128,8 +128,7 @@ def _yaml(
 
 
 def _step(cls: type[Parameters], on: bool, values: dict[str, Any]) -> list[str]:
-    about = (cls.__doc__ or "").strip().splitlines()[0]
-    lines = ["", f"  {'' if on else '# '}{cls.step}:    # {about}"]
+    lines = ["", f"  {'' if on else '# '}{cls.step}:    # {cls.about()}"]
     for name, _, allowed, meaning in cls.table():
         if name in _OWN or name in ("raw_dir", "label_dir", "binary_dir"):
             continue

@@ -13,6 +13,7 @@ from helpers.data.experiment import Experiment
 from helpers.runs.plan import Job, plan
 from helpers.runs.report_page import write_page
 from helpers.runs.run import read_done, write_json
+from helpers.runs.steps.evaluation import read_scores
 from helpers.segmentation.scores import MovieScores, pool, summary
 
 _SCORE_NAMES = {
@@ -102,29 +103,6 @@ def summarize(jobs: list[Job]) -> dict[str, Any]:
 def _mean(values: list[dict[str, float | None]]) -> dict[str, float]:
     """Average each score over the movies; a movie without divisions, say, has no division score."""
     return {str(name): float(mean) for name, mean in pd.DataFrame(values).astype(float).mean().items()}
-
-
-def save_scores(results: list[MovieScores], folder: Path) -> None:
-    """Write the scores of one movie, a pair of CSV files a method."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for result in results:
-        result.counts.to_csv(folder / f"{result.method}.counts.csv", index=False)
-        result.frames.to_csv(folder / f"{result.method}.frames.csv", index=False)
-
-
-def read_scores(folder: Path) -> list[MovieScores]:
-    """Read what `save_scores` wrote."""
-    order = ["vollseg", "stardist", "unet", "cellpose"]
-    names = sorted(
-        (path.name.removesuffix(".counts.csv") for path in folder.glob("*.counts.csv")),
-        key=lambda name: (order.index(name) if name in order else len(order), name),
-    )
-    return [
-        MovieScores(
-            name, pd.read_csv(folder / f"{name}.counts.csv"), pd.read_csv(folder / f"{name}.frames.csv")
-        )
-        for name in names
-    ]
 
 
 def _tables(found: dict[str, Any]) -> dict[str, pd.DataFrame]:

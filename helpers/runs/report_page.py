@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import mistune
-import nbformat
 import pandas as pd
 from markupsafe import Markup
 
@@ -22,6 +20,7 @@ from helpers.runs.batch import state_of
 from helpers.runs.parameters import STEPS
 from helpers.runs.plan import Job
 from helpers.runs.run import read_done
+from helpers.view.style import method_style
 
 #: Movies of a step whose figures stand in the report: a thousand would make it too large for any browser.
 _PICTURED = 3
@@ -40,7 +39,6 @@ _COLUMNS = {
     "boundary_error_of_found_cells_um": "found cells (µm)",
     "frequency_recovered": "share of rhythms found",
     "false_rhythms": "share of cells with a false rhythm",
-    "vollseg": "VollSeg", "stardist": "StarDist", "unet": "U-Net", "cellpose": "Cellpose",
     "true_labels": "from true labels", "predicted_labels": "from found labels",
 }  # fmt: skip
 
@@ -74,7 +72,7 @@ def write_page(path: Path, experiment: Experiment, jobs: list[Job], tables: dict
 
 
 def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
-    shown = table.rename(columns=_COLUMNS, index=_COLUMNS)
+    shown = table.rename(columns=_COLUMNS, index=lambda name: _COLUMNS.get(name) or method_style(name)[0])
     return {
         "title": title,
         "about": _ABOUT[title],
@@ -93,13 +91,13 @@ def _step(name: str, jobs: list[Job], experiment: Experiment) -> dict[str, Any]:
     return {
         "name": name,
         "title": name.replace("_", " "),
-        "about": (STEPS[name].__doc__ or "").strip().splitlines()[0],
+        "about": STEPS[name].about(),
         "state": f"{count}, {seconds:.0f} s" if done else "not done",
         "pictured": len(pictured) if len(pictured) < len(done) else 0,
         "jobs": [
-            {"movie": job.movie_id, "wrong": wrong[job.name]}
-            if job.name in wrong
-            else _job(job, found[job.name] or {}, experiment.run_dir, job.name in pictured)
+            _job(job, one, experiment.run_dir, job.name in pictured)
+            if (one := found[job.name])
+            else {"movie": job.movie_id, "wrong": wrong[job.name]}
             for job in jobs
         ],
     }
@@ -121,6 +119,9 @@ def _job(job: Job, done: dict[str, Any], run_dir: Path, pictured: bool) -> dict[
 
 def _figures(notebook: Path) -> Iterator[dict[str, Any]]:
     """Yield the figures of an executed notebook, each with the last question that was asked before it."""
+    import mistune  # these two take a second, and a run begins with importing this
+    import nbformat
+
     if not notebook.is_file():
         return
     question = ""

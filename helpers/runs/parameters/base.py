@@ -109,13 +109,18 @@ class Parameters(BaseModel):
     @classmethod
     def help(cls) -> str:
         """Return the parameters as text: name, default and meaning, a line each."""
-        lines = [f"{cls.step}: {(cls.__doc__ or '').strip().splitlines()[0]}"]
+        lines = [f"{cls.step}: {cls.about()}"]
         width = max(map(len, cls.model_fields))
         for name, default, allowed, meaning in cls.table():
             allowed = f"; {allowed}" if allowed else ""
             lines.append(f"  {name:<{width}}  {meaning} [default: {default}{allowed}]")
         lines += [f"  {name:<{width}}  {meaning}" for name, meaning in cls.batch_options.items()]
         return "\n".join(lines)
+
+    @classmethod
+    def about(cls) -> str:
+        """Return what the notebook does, in a sentence."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
 
     @classmethod
     def table(cls) -> list[tuple[str, str, str, str]]:

@@ -1,16 +1,23 @@
-"""Notebook 07: a movie's labels by method, beside their truth."""
+"""Notebook 07: a movie's labels by method, beside their truth, and the files of their scores."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateSegmentation
+from helpers.segmentation.scores import MovieScores
+
+
+#: How methods stand in tables and figures; others follow.
+_ORDER = {"vollseg": 0, "stardist": 1, "unet": 2, "cellpose": 3}
 
 
 def truth_and_labels(p: EvaluateSegmentation) -> tuple[LabelMovie, dict[str, LabelMovie]]:
@@ -36,10 +43,8 @@ def truth_and_labels(p: EvaluateSegmentation) -> tuple[LabelMovie, dict[str, Lab
             p.movie_id,
             f"there are no labels in {folder}; run notebook 05 or 06 on this movie first",
         )
-    order = {"vollseg": 0, "stardist": 1, "unet": 2, "cellpose": 3}
-    predicted = {
-        m: LabelMovie.open(found[m]) for m in sorted(found, key=lambda m: (m != main, order.get(m, 9), m))
-    }
+    names = sorted(found, key=lambda name: (name != main, _ORDER.get(name, len(_ORDER)), name))
+    predicted = {name: LabelMovie.open(found[name]) for name in names}
     for method, labels in predicted.items():
         if labels.shape != truth.shape:
             raise InputError(
@@ -68,3 +73,25 @@ def raw_frame(p: EvaluateSegmentation, frame: int, shape: tuple[int, ...]) -> np
     if p.raw is None:
         return np.zeros(shape, np.float32)
     return Movie.open(p.raw, dataset=p.dataset_key).frame(frame, p.channel)
+
+
+def save_scores(results: list[MovieScores], folder: Path) -> None:
+    """Write the scores of one movie, a pair of CSV files a method."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        result.counts.to_csv(folder / f"{result.method}.counts.csv", index=False)
+        result.frames.to_csv(folder / f"{result.method}.frames.csv", index=False)
+
+
+def read_scores(folder: Path) -> list[MovieScores]:
+    """Read what `save_scores` wrote."""
+    names = sorted(
+        (path.name.removesuffix(".counts.csv") for path in folder.glob("*.counts.csv")),
+        key=lambda name: (_ORDER.get(name, len(_ORDER)), name),
+    )
+    return [
+        MovieScores(
+            name, pd.read_csv(folder / f"{name}.counts.csv"), pd.read_csv(folder / f"{name}.frames.csv")
+        )
+        for name in names
+    ]
