@@ -127,7 +127,8 @@ def segment_frames(
         movies = _open(movie, p)
     mask = _TissueMask(p, movie)
     folder = _frames_folder(p)
-    missing = [t for t in frames if not _is_finished(folder, movies, t)]
+    finished = _finished(folder, movies)
+    missing = [t for t in frames if t not in finished]
     if not missing:
         return movies
     segmenter = open_segmenter()
@@ -209,8 +210,10 @@ def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
     }
 
 
-def _is_finished(frames: Path, movies: dict[str, LabelMovie], t: int) -> bool:
-    return _table(frames, t).is_file() and all(t in labels.done_frames() for labels in movies.values())
+def _finished(frames: Path, movies: dict[str, LabelMovie]) -> set[int]:
+    """Return the frames that have their table and the labels of every method; the disk is looked through once."""
+    tables = {int(path.stem) for path in frames.glob("*.csv") if path.stem.isdigit()}
+    return tables.intersection(*(labels.done_frames() for labels in movies.values()))
 
 
 def _table(frames: Path, t: int) -> Path:

@@ -65,6 +65,18 @@ def test_parts_that_run_side_by_side_give_what_one_job_gives(parameters: Segment
     np.testing.assert_array_equal(labels, true)
 
 
+def test_the_disk_is_asked_once_which_frames_are_finished(
+    parameters: Segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = Movie.open(str(parameters.movie))
+    segment_movie(movie, Threshold(), parameters)
+    real, asked = LabelMovie.done_frames, []
+    monkeypatch.setattr(LabelMovie, "done_frames", lambda self: asked.append(self.path.name) or real(self))
+    again = Threshold()
+    segment_movie(movie, again, parameters)
+    assert again.sums == [] and asked == ["labels.zarr"]
+
+
 def _part(p: Segment, frames: range) -> None:
     segment_frames(Movie.open(str(p.movie)), Threshold, p, frames)
 
