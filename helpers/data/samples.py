@@ -98,18 +98,48 @@ SAMPLES: dict[str, Sample] = {
     ),
 }
 _EMBRYO = {
+    "embryo/test/label/Emb1_t051.tif": "fa7abdc3c944a637f930dd2f31637c7ed5fad2302c6277bbe960f54b6f022023",
+    "embryo/test/label/Emb1_t151.tif": "e79f4cc78770412b609a5a26eff1e6ff7f8458f14d5672f47398e0890b187fba",
     "embryo/test/label/Emb1_t251.tif": "79b2e6aa3c5cde30de700eeffb2ce4d4e1aa74578359090110b2664c951bd4ee",
+    "embryo/test/label/Emb1_t351.tif": "42047d064ac55176dd8f70f4431097a240210bfd974410cc8b3e1cf7e16f2a22",
+    "embryo/test/label/Emb1_t451.tif": "2f3b2d800daff1dc51badc0e2ed322714f2c84bc4dfe65deff1b28396f5b38bc",
+    "embryo/test/label/Emb4_t101.tif": "4f3c325b50c601d8d26ea6f795aa9d4d98b8a5231f0251e83dcd8c931b056fe0",
+    "embryo/test/label/Emb4_t201.tif": "c344bd4095054b1265eecfa95c7b7d250e7f1f004f1b27c5f89ac4e04941e294",
+    "embryo/test/label/Emb4_t301.tif": "afb026ea221c8347d8b54719376611da352ac90e59f2c9e165f2f8e6ab23ac16",
     "embryo/test/label/Emb4_t401.tif": "cee58c8fedbe55635826a05b3ccc6575893a038e0604800ff72423c3cda38143",
+    "embryo/test/label/Emb4_t501.tif": "8c6dc8438f69664b83469e781e7f06de9d22f38733be59abb34ddbea31ccb9cb",
+    "embryo/test/raw/Emb1_t051.tif": "0abc3456d1e57557a259c8e49d958068d3622da87ead085163d8b31932b1a08a",
+    "embryo/test/raw/Emb1_t151.tif": "00df5e08779996e3155ee0946792d1314806b8d8dbca5e77c821554999dd389d",
     "embryo/test/raw/Emb1_t251.tif": "861daf789b1c4a397a2ed28b96a250f0dbd4a4e77193d62d9f24ea6ffd2cd6b4",
+    "embryo/test/raw/Emb1_t351.tif": "928f492a60929d9d3c16ea0ad225597e8a0e7462b4ad6a3a149b92b1828c10c9",
+    "embryo/test/raw/Emb1_t451.tif": "79dc7cb40971eb937d0ac683819ea8cedff43867853010e0e5f4c2b1127f4555",
+    "embryo/test/raw/Emb4_t101.tif": "9b40b48e84ebd8288fb89eda014d4689be38d8c92e730fd36889191ee8c67c59",
+    "embryo/test/raw/Emb4_t201.tif": "859b1be84b19f9a9b75b6567c7632c860efcf92a4435d766646b82bdabe2514e",
+    "embryo/test/raw/Emb4_t301.tif": "ed402a573361bc945523aa413d9b8bda2f3893b12d08f85291c08581c5c252c5",
     "embryo/test/raw/Emb4_t401.tif": "5934d928ca668fe8992b299410b846ee7d1d0d1f56a82c8f0383759adc3c465b",
+    "embryo/test/raw/Emb4_t501.tif": "3c6aa9f0d0286f8171c0d19b3d547aaa8029f35e26e3b46536c7b7957cf054fa",
     "embryo/train/label/Emb01_t251.tif": "26f6c3d52fa04b474b031a74784b39cea5826e59717c3aff0343cc08b3fce199",
     "embryo/train/label/Emb01_t401.tif": "37efe49eaa7d1979e9d6f71266dffe329c6440039e101a68c9c79c886e2f2c04",
+    "embryo/train/label/Emb02_t201.tif": "4311d476066f6b87bb3dd3b1691b7959d3fe14637e120d068c28ef9b59162377",
+    "embryo/train/label/Emb02_t351.tif": "a23f9fbee418288b16b129f2cdf78aeeefffe073223de2222a29066a1f5b3faa",
+    "embryo/train/label/Emb02_t501.tif": "ced2d8f8ac4d3c046e5a692073fd2716c551ce7646658598c495dedc58ebac9a",
+    "embryo/train/label/Emb03_t301.tif": "7d4e7d4154b012a9b395b1019f3f6a2fd5bf7e4c8b81adb4e111382b261ea5f3",
+    "embryo/train/label/Emb03_t451.tif": "6c4c6722fd1a685a74ce92c703c1c6215c9ede279ceca98dcca4faa26cb56670",
     "embryo/train/label/Emb04_t251.tif": "f914c8085641f617f5e90eb565c9a320380d9041aef07ad5bf0ef773721be27f",
     "embryo/train/label/Emb04_t401.tif": "d5b204e750cc1c93841b7400d88e358410453223ce1bbda6820ea61e72fa3c72",
+    "embryo/train/label/Emb05_t301.tif": "e5b8f94e09928299df3bf817e9c2f12b37038954cfca49407dbeaa7f8c6d111c",
+    "embryo/train/label/Emb05_t451.tif": "ca48d93f1cce9fa9d5d3366d0426248b46dd2d96d4fa60c65cca5fc539f353d7",
     "embryo/train/raw/Emb01_t251.tif": "ca9e444a1e8b7cc27732e70aa1bc7c28ea11c2b4783e3ed003c4912deef50760",
     "embryo/train/raw/Emb01_t401.tif": "a7e682c44537d28d2916d6b78e639249ab21cab0b4f7e59a767e14efd5718338",
+    "embryo/train/raw/Emb02_t201.tif": "797627eb534b80446d76c99e78b69b291ef34ba6d800440b3678653981c040e7",
+    "embryo/train/raw/Emb02_t351.tif": "ddcbc433a362c5b2419f3f09ef3b48e4e52b4d6388deee6091bffc6fbe18a0f8",
+    "embryo/train/raw/Emb02_t501.tif": "fc40309b00aa475acbf9595cf2eafc96c817ada9ab7a474d94080b5313faf731",
+    "embryo/train/raw/Emb03_t301.tif": "90a556da6d906d8a2f03c7c7ba896aca97254ab2dde2969893a5ea18ad881727",
+    "embryo/train/raw/Emb03_t451.tif": "dcd89431073a5e0e3dbc970d5e52b8a857af09d50127ebb7add8e5de3337efac",
     "embryo/train/raw/Emb04_t251.tif": "f6a573414e985e049c130dd66f1f474a1020b17770ae1a7b377b3c87c7bd0283",
     "embryo/train/raw/Emb04_t401.tif": "7b2cc854254ff59b7e91d31b93f27e12c8f4919dea317a740878df89025892b2",
+    "embryo/train/raw/Emb05_t301.tif": "3e7a2b64f9f377cba8edc58dca9256d15c8bd2898adaf82eac1cec29a1e577b9",
+    "embryo/train/raw/Emb05_t451.tif": "b09992de33e4a6110812ebecfb322308de516b55e7501de1ba10864a464e2d3f",
 }
 SAMPLES |= {
     name: Sample("real 3D nuclei of a mouse embryo (BBBC050, as QCANet was published with)", sha256)
@@ -224,7 +254,7 @@ def prepare_ovule(folder: str | os.PathLike[str], *, validation_from_x: int = 96
 
 
 def prepare_embryo(folder: str | os.PathLike[str]) -> Path:
-    """Write the embryo's four training and two test stacks, with their voxel size.
+    """Write 11 stacks of five embryos to train on and 10 of two others to test on, with their voxel size.
 
     ``train/raw``, ``train/label``, ``test/raw``, ``test/label``. The files themselves are not fetched: the
     environment variable ``VOLLTRACK_SAMPLES`` names the folder that holds them.

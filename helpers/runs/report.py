@@ -18,6 +18,7 @@ from helpers.segmentation.scores import MovieScores, pool, summary
 
 _SCORE_NAMES = {
     "f1_50": "F1 @ IoU 0.5",
+    "f1_70": "F1 @ IoU 0.7",
     "precision_50": "precision",
     "recall_50": "recall",
     "mean_matched_iou": "mean matched IoU",

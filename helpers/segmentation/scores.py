@@ -323,7 +323,8 @@ def summary(result: MovieScores) -> dict[str, float]:
     Returns
     -------
     dict
-        ``f1_50, precision_50, recall_50, mean_matched_iou`` (all at τ = 0.5), ``mse, ssim``; plain floats.
+        ``f1_50, precision_50, recall_50, mean_matched_iou`` (all at τ = 0.5), ``f1_70`` where τ = 0.7 was scored,
+        ``mse, ssim``; plain floats.
 
     Raises
     ------
@@ -336,8 +337,10 @@ def summary(result: MovieScores) -> dict[str, float]:
         found = curve["iou_threshold"].tolist()
         raise InputError("iou_thresholds", found, "thresholds with 0.5 among them, which the summary reports")
     row = at_half.iloc[0]
+    stricter = curve[np.isclose(curve["iou_threshold"], 0.7)]["f1"]
     return {
         "f1_50": float(row["f1"]),
+        **{"f1_70": float(f1) for f1 in stricter},
         "precision_50": float(row["precision"]),
         "recall_50": float(row["recall"]),
         "mean_matched_iou": float(row["mean_matched_iou"]),

@@ -134,13 +134,16 @@ def test_the_embryo(local, tmp_path):
     folder = prepare_embryo(tmp_path)
     train = match_pairs(folder / "train/raw", folder / "train/label")
     test = match_pairs(folder / "test/raw", folder / "test/label")
-    assert len(train) == 4 and len(test) == 2
+    assert len(train) == 11 and len(test) == 10
+    embryos = [{raw.name.split("_")[0] for raw, _ in part} for part in (train, test)]
+    assert embryos == [{"Emb01", "Emb02", "Emb03", "Emb04", "Emb05"}, {"Emb1", "Emb4"}]
     nuclei = []
     for raw, label in train + test:
         stack, labels, size = load_pair(raw, label)
         assert size == pytest.approx((1.75, 0.8, 0.8)) and stack.dtype == np.uint16
         nuclei.append(np.unique(labels).size - 1)
-    assert sorted(nuclei[:4]) == [4, 5, 20, 25] and sorted(nuclei[4:]) == [4, 18]
+    assert sorted(nuclei[:11]) == [4, 4, 5, 7, 8, 16, 17, 20, 25, 26, 49]
+    assert sorted(nuclei[11:]) == [2, 2, 2, 2, 4, 6, 12, 18, 28, 43]
 
 
 def test_the_nuclei_are_cut_in_half(tmp_path):
