@@ -337,10 +337,10 @@ def summary(result: MovieScores) -> dict[str, float]:
         found = curve["iou_threshold"].tolist()
         raise InputError("iou_thresholds", found, "thresholds with 0.5 among them, which the summary reports")
     row = at_half.iloc[0]
-    stricter = curve[np.isclose(curve["iou_threshold"], 0.7)]["f1"]
-    return {
-        "f1_50": float(row["f1"]),
-        **{"f1_70": float(f1) for f1 in stricter},
+    found = {"f1_50": float(row["f1"])}
+    if not (stricter := curve[np.isclose(curve["iou_threshold"], 0.7)]).empty:
+        found["f1_70"] = float(stricter.iloc[0]["f1"])
+    return found | {
         "precision_50": float(row["precision"]),
         "recall_50": float(row["recall"]),
         "mean_matched_iou": float(row["mean_matched_iou"]),

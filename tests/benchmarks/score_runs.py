@@ -124,8 +124,12 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, collect, and return 1 where a run failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[5], help="how many, or two: the first and the end")
-    parser.add_argument("--experiments", nargs="+", default=DEFAULT, metavar="NAME", help="of data_manifests/")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[5], help="how many, or two: the first and the end"
+    )
+    parser.add_argument(
+        "--experiments", nargs="+", default=DEFAULT, metavar="NAME", help="of data_manifests/"
+    )
     parser.add_argument("--from", dest="start", metavar="STEP", help="do this step and those after it again")
     parser.add_argument("--until", metavar="STEP", help="stop after this step, such as 03 to train only")
     given = parser.parse_args(arguments)

@@ -133,7 +133,15 @@ def test_frames_empty_on_both_sides_count_nothing():
 def test_nothing_there_and_nothing_found_is_perfect():
     empty = np.zeros((8, 32, 64), int)
     result = score_movie([empty], [empty], method="m")
-    perfect = {"f1_50": 1, "precision_50": 1, "recall_50": 1, "mean_matched_iou": 1, "mse": 0, "ssim": 1}
+    perfect = {
+        "f1_50": 1,
+        "f1_70": 1,
+        "precision_50": 1,
+        "recall_50": 1,
+        "mean_matched_iou": 1,
+        "mse": 0,
+        "ssim": 1,
+    }
     assert summary(result) == perfect
     assert result.seg == 1
 
@@ -218,7 +226,10 @@ def test_pooling_movies_equals_scoring_them_as_one():
 
 def test_summary_has_the_designs_names_and_plain_floats(pair):
     found = summary(score_movie([pair[0]], [pair[1]], method="m"))
-    assert list(found) == ["f1_50", "precision_50", "recall_50", "mean_matched_iou", "mse", "ssim"]
+    assert list(found) == ["f1_50", "f1_70", "precision_50", "recall_50", "mean_matched_iou", "mse", "ssim"]
+    curve = score_movie([pair[0]], [pair[1]], method="m").by_threshold().set_index("iou_threshold")
+    assert found["f1_50"] == curve.f1[0.5] > found["f1_70"] == curve.f1[0.7]
+    assert "f1_70" not in summary(score_movie([pair[0]], [pair[1]], method="m", iou_thresholds=(0.5,)))
     assert all(type(value) is float for value in found.values())
     with pytest.raises(InputError, match=r"0\.5"):
         summary(score_movie([pair[0]], [pair[1]], method="m", iou_thresholds=(0.3,)))
