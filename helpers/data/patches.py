@@ -11,13 +11,14 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from helpers.data.augment import Augmentation, change_intensity, draw_geometry, margin, mirrored
+from helpers.data.boundary_width import choose_boundary_width
 from helpers.data.checks import check_image
 from helpers.data.masks import binary_from_instances, carving_reach
 from helpers.data.normalization import normalize, percentile_range
@@ -111,7 +112,7 @@ def create_training_set(
     pmax: float = 99.8,
     foreground_probability: float = 0.9,
     min_foreground: float = 0.001,
-    boundary_width: float = 0.0,
+    boundary_width: float | None = 0.0,
     validation_fraction: float = 0.2,
     validation_stacks: Sequence[str] = (),
     depth: int | None = None,
@@ -148,7 +149,8 @@ def create_training_set(
     foreground_probability, min_foreground : float
         See `PatchSampling`.
     boundary_width : float
-        µm by which touching cells are carved apart in a binary mask made from labels, on each side.
+        µm by which touching cells are carved apart in a binary mask made from labels, on each side; None chooses it from
+        the labels (`helpers.data.boundary_width`), and the settings then say why.
     validation_fraction : float
         Fraction of the stacks, at least one, held out whole; 0 holds out none.
     validation_stacks : sequence of str
@@ -190,13 +192,16 @@ def create_training_set(
     stacks = open_stacks(
         pairs,
         voxel_size=voxel_size,
-        boundary_width=boundary_width,
+        boundary_width=boundary_width or 0.0,
         channel=channel,
         axes=axes,
         dataset=dataset,
         label_dataset=label_dataset,
         binary_dataset=binary_dataset,
     )
+    chosen = None if boundary_width is not None else choose_boundary_width(stacks)
+    if chosen is not None:
+        stacks = [replace(stack, boundary_width=chosen.width) for stack in stacks]
     size = _check_patch_size(patch_size, stacks, depth)
     if denoise is not None and not callable(denoise) and len(denoise) != len(stacks):
         raise InputError("denoise", f"{len(denoise)} stacks", f"one for each of the {len(stacks)} pairs")
@@ -218,7 +223,8 @@ def create_training_set(
         "pmax": pmax,
         "foreground_probability": foreground_probability,
         "min_foreground": min_foreground,
-        "boundary_width": boundary_width,
+        "boundary_width": stacks[0].boundary_width,
+        **({} if chosen is None else {"boundary_width_why": chosen.why, "contact": chosen.contact}),
         "train_stacks": [stacks[i].name for i in order if stacks[i].name not in held_out],
         "validation_stacks": [stacks[i].name for i in order if stacks[i].name in held_out],
         "train_patches": sum(c for c, i in zip(counts, order, strict=True) if stacks[i].name not in held_out),

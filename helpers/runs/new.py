@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from helpers.data.boundary_width import BoundaryWidth, choose_boundary_width
 from helpers.data.movies import Movie
-from helpers.data.pairs import list_images
+from helpers.data.pairs import list_images, match_pairs
 from helpers.data.source import is_image, natural_key, stem
+from helpers.data.stacks import open_stacks
 from helpers.errors import InputError
 from helpers.runs.parameters import STEPS, Parameters
 
@@ -59,9 +61,15 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
     _write_table(table, data, movies, truths, bool(unknown))
     first = Movie.open(list_images(data / pairs[0])[0]) if pairs else opened[movies[0]]
     values: dict[str, Any] = {"patch_size": _patch_size(first.shape[2:])}
-    yaml.write_text(_yaml(name, data, table.name, pairs, bool(truths), values), encoding="utf-8")
+    border = _boundary_width(data, pairs) if pairs else None
+    if border:
+        values["boundary_width_um"] = border.width
+    reasons = {"boundary_width_um": border.why} if border else {}
+    yaml.write_text(_yaml(name, data, table.name, pairs, bool(truths), values, reasons), encoding="utf-8")
     lines = [f"{len(movies)} movies in {here}, {sum(stem(p) in truths for p in movies)} with true labels"]
     lines.append(f"training pairs: {data / pairs[0]} and {pairs[1]}" if pairs else _NO_PAIRS)
+    if border:
+        lines.append(f"the U-Net's mask, boundary_width_um {border.width:g}: {border.why}")
     if unknown:
         lines.append(
             f"TO DO: fill voxel_size_um in {table}, [z, y, x] in µm; these do not say it: {', '.join(unknown)}"
@@ -87,6 +95,15 @@ def _patch_size(shape: tuple[int, ...]) -> list[int]:
     return size if shape[0] > 1 else size[1:]
 
 
+def _boundary_width(data: Path, pairs: tuple[str, str]) -> BoundaryWidth | None:
+    """Choose the border that the U-Net's mask leaves out; None where the pairs do not say their voxel size, or clash."""
+    try:
+        found = match_pairs(data / pairs[0], data / pairs[1])
+        return choose_boundary_width(open_stacks(found, voxel_size=None, boundary_width=0.0))
+    except InputError:  # notebook 01 tells what is wrong, and takes a voxel size in place of the file's
+        return None
+
+
 def _write_table(path: Path, data: Path, movies: list[Path], truths: dict[str, Path], ask: bool) -> None:
     columns = ["movie_id", "movie", "truth", "condition"] + ["voxel_size_um"] * ask
     with path.open("w", newline="", encoding="utf-8") as stream:
@@ -104,7 +121,13 @@ def _write_table(path: Path, data: Path, movies: list[Path], truths: dict[str, P
 
 
 def _yaml(
-    name: str, data: Path, table: str, pairs: tuple[str, str] | None, truth: bool, values: dict[str, Any]
+    name: str,
+    data: Path,
+    table: str,
+    pairs: tuple[str, str] | None,
+    truth: bool,
+    values: dict[str, Any],
+    reasons: dict[str, str],
 ) -> str:
     on = ["01", "03", "04", "05"] if pairs else ["06"]
     on += (["07"] if truth else []) + ["08", "12"]
@@ -123,11 +146,13 @@ def _yaml(
         "steps:",
     ]
     for step, cls in STEPS.items():
-        lines += _step(cls, step[:2] in on, values)
+        lines += _step(cls, step[:2] in on, values, reasons)
     return "\n".join(lines) + "\n"
 
 
-def _step(cls: type[Parameters], on: bool, values: dict[str, Any]) -> list[str]:
+def _step(
+    cls: type[Parameters], on: bool, values: dict[str, Any], reasons: dict[str, str]
+) -> list[str]:
     lines = ["", f"  {'' if on else '# '}{cls.step}:    # {cls.about()}"]
     for name, _, allowed, meaning in cls.table():
         if name in _OWN or name in ("raw_dir", "label_dir", "binary_dir"):
@@ -136,5 +161,7 @@ def _step(cls: type[Parameters], on: bool, values: dict[str, Any]) -> list[str]:
         value = values[name] if given else cls.model_fields[name].get_default()
         text = json.dumps(value, ensure_ascii=False, default=str)
         allowed = f" ({allowed})" if allowed else ""
+        if given and name in reasons:
+            lines.append(f"    # Chosen from the labels: {reasons[name]}.")
         lines.append(f"  {'' if given else '# '}  {name}: {text}    # {meaning}{allowed}")
     return lines

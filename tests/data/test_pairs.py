@@ -97,7 +97,7 @@ def test_a_real_pair(samples):
     assert stack.shape == labels.shape == (32, 128, 128) and size == pytest.approx((0.235, 0.15, 0.15))
     assert np.unique(labels).size == 51
     pairs = match_pairs(samples / "embryo/train/raw", samples / "embryo/train/label")
-    assert len(pairs) == 4
+    assert len(pairs) == 11
     with pytest.raises(InputError, match="voxel_size = None"):
         load_pair(*pairs[0])
 

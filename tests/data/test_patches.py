@@ -317,7 +317,7 @@ def test_real_nuclei(tmp_path: Path, samples: Path) -> None:
         pairs, tmp_path / "t.npz", patch_size=(16, 64, 64), patches_per_image=4, voxel_size=(1.75, 0.8, 0.8),
         validation_fraction=0.25, depth=2, boundary_width=0.8,
     )  # fmt: skip
-    assert len(patches.train) == 12 and len(patches.validation) == 4
+    assert len(patches.train) == 8 * 4 and len(patches.validation) == 3 * 4
     x, y, labels = (np.stack(a) for a in zip(*map(patches.patch, range(16)), strict=True))
     assert y.any((1, 2, 3)).mean() > 0.8
     assert x[labels > 0].mean() > 3 * x[labels == 0].mean()

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from helpers.__main__ import main
+from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
 from helpers.runs.new import new_experiment
 from helpers.runs.parameters import STEPS
@@ -44,6 +45,26 @@ def test_the_experiment_is_right_as_it_is(data: Path, tmp_path: Path, monkeypatc
     assert jobs[0].parameters.plain()["patch_size"] == [64, 64], "2D, and no larger than the images"
     assert main(["new", "my data"]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_the_border_between_cells_is_chosen_from_the_labels_and_explained(
+    cells: Path, data: Path, tmp_path: Path
+) -> None:
+    size = Movie.open(cells / "raw.ome.tif").voxel_size
+    assert size is not None
+    cell_ids = Movie.open(cells / "labels.ome.tif").frame(0)
+    widths = {}
+    for kind, labels in (("touching", cell_ids), ("one", (cell_ids > 0).astype("uint16"))):
+        for name, stack in (("raw", Movie.open(cells / "raw.ome.tif").frame(0)), ("label", labels)):
+            for path in sorted((data / "train" / name).iterdir()):
+                write_movie(path, stack, voxel_size=size, axes="ZYX")
+        (tmp_path / kind).mkdir()
+        said = new_experiment(data, into=tmp_path / kind)
+        _, jobs = open_experiment(tmp_path / kind / "my_data.yaml")
+        widths[kind] = jobs[0].parameters.plain()["boundary_width_um"]
+        assert "# Chosen from the labels: cells " in (tmp_path / kind / "my_data.yaml").read_text()
+        assert f"boundary_width_um {widths[kind]:g}" in said
+    assert widths == {"touching": pytest.approx(size[1]), "one": 0}
 
 
 def test_every_parameter_can_be_turned_on(data: Path, tmp_path: Path) -> None:

@@ -84,10 +84,9 @@ class CreateDataset(Pairs):
     min_foreground: float = Field(
         0.05, ge=0, le=1, description="Least fraction of a patch that must be cells"
     )
-    boundary_width_um: float = Field(
-        0.0,
-        ge=0,
-        description="Touching cells are carved apart by this much on each side (µm) in the U-Net's mask; 0 leaves them joined",
+    boundary_width_um: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="Touching cells are carved apart by this much on each side (µm) in the U-Net's mask; 0 leaves them joined, None chooses by how much they touch",
     )
     validation_fraction: float = Field(
         0.15, ge=0, lt=1, description="Fraction of the stacks (never of patches) kept for validation"

@@ -105,6 +105,14 @@ def _denoise(p: CreateDataset) -> Callable[[np.ndarray], np.ndarray]:
     return lambda raw: denoising.predict(model, raw)
 
 
+def foreground(training_set: TrainingSet) -> str:
+    """Say what the U-Net will learn at the borders between cells, and why."""
+    width = training_set.settings.get("boundary_width", 0.0)
+    what = f"{width:g} µm on each side of a border between cells" if width else "whole cells, touching ones joined"
+    why = training_set.settings.get("boundary_width_why", "as boundary_width_um says")
+    return f"The U-Net's mask: {'without ' if width else ''}{what}.\nWhy: {why}."
+
+
 def results(training_set: TrainingSet) -> dict[str, Any]:
     """Return what ``done.json`` keeps of the training set."""
     return {
@@ -112,4 +120,6 @@ def results(training_set: TrainingSet) -> dict[str, Any]:
         "validation_patches": len(training_set.validation),
         "patch_size": training_set.patch_size,
         "validation_stacks": training_set.settings.get("validation_stacks", []),
+        "boundary_width_um": training_set.settings.get("boundary_width", 0.0),
+        **({"boundary_width_why": why} if (why := training_set.settings.get("boundary_width_why")) else {}),
     }
