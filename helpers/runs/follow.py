@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from helpers.runs.lock import read
+from helpers.runs.run import read_done
 
 #: Seconds between two lines of progress where the output is not a terminal.
 _QUIET_INTERVAL = 20.0
@@ -75,6 +76,8 @@ class Follower:
             return
         self._start(key, how)
         self._tell(f"{self._labels[key]}: done in {duration(how['seconds'])}")
+        for warning in ((read_done(self._folders[key]) or {}).get("results") or {}).get("warnings", ()):
+            self._tell(f"    {warning}")
 
     def _progress(self, running: list[str]) -> None:
         texts = {key: progress_text(self._batch / "running" / f"{key}.progress") for key in sorted(running)}

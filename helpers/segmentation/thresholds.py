@@ -1,15 +1,7 @@
 """Find the thresholds that give the best labels, judged on the labels that are finally written.
 
 The networks run once; only what comes after them (non-maximum suppression, fusion) is repeated for every set of
-thresholds tried. Because each repetition costs a fusion, the sets are chosen one axis at a time::
-
-    sweep:   the whole grid of prob, at the best foreground and nms so far; then foreground; then nms;
-             again from the start as long as the score rises
-    refine:  halve the steps to the left and right of the best value of each axis
-
-Scores that differ by less than one cell's worth are a plateau, and its middle is taken: the value farthest from where
-the score falls. A value to start from is left only for what is better by more than that: a peak that few cells make
-is seldom there on other frames.
+thresholds tried. `helpers.segmentation.threshold_search` chooses the sets, since each costs a fusion.
 """
 
 from __future__ import annotations
@@ -27,6 +19,7 @@ from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.segmentation.matching import check_thresholds, match_counts
+from helpers.segmentation.threshold_search import plateau_middle, search
 
 #: The axes, in the order in which they are searched: from the one that matters most.
 AXES = ("prob", "foreground", "nms")
@@ -37,9 +30,12 @@ FOREGROUND_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 Measure = Literal["f1", "accuracy"]
 
-# Two scores closer than this are one plateau: the ratios of integers are floats.
-_SAME = 1e-9
-_MAX_SWEEPS = 4
+#: How far beyond its grid an axis is searched where the best value lies at the end.
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "prob": (0.1, 0.98),
+    "nms": (0.0, 0.8),
+    "foreground": (0.02, 0.995),
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,11 @@ class Thresholds:
     measure: str
     iou_thresholds: tuple[float, ...]
     table: pd.DataFrame
+
+    @property
+    def highest(self) -> float:
+        """The highest score tried; above `score` where the middle of a plateau was taken."""
+        return float(self.table["score"].max()) if "score" in self.table else self.score
 
     @property
     def values(self) -> dict[str, float]:
@@ -102,8 +103,9 @@ def optimize(
         ``labels_from_outputs(output, prob=…, nms=…, foreground=…) -> labels``: the segmenter's own way from
         networks' outputs to written labels.
     prob_thresholds, nms_thresholds, foreground_thresholds : sequence of float, optional
-        Values in 0 … 1 to sweep. A single value is kept fixed; None leaves the keyword away altogether, such as
-        the foreground when StarDist's own optimum is sought.
+        Values in 0 … 1 to sweep, and beyond their ends up to `LIMITS` where the best lies there. A single value is
+        kept fixed; None leaves the keyword away altogether, such as the foreground when StarDist's own optimum is
+        sought.
     iou_thresholds : sequence of float
         IoU thresholds over which the measure is averaged.
     measure : {"f1", "accuracy"}
@@ -159,7 +161,7 @@ def optimize(
 
         # What one cell is worth.
         n_cells = sum(len(np.unique(truth[truth > 0])) for truth in map(np.asarray, truths))
-        best = _search(grids, dict(start or {}), score, refinements, 1 / n_cells)
+        best = search(grids, dict(start or {}), score, refinements, 1 / n_cells, LIMITS)
         bar.total = len(rows)
 
     table = pd.DataFrame(list(rows.values()))
@@ -231,7 +233,7 @@ def optimize_foreground(
     table["recall"] = tp / n_true
     table.insert(1, "score", table[measure])
     scores = table["score"].to_numpy(float)
-    best = _plateau_middle(scores)
+    best = plateau_middle(scores)
     return Thresholds(None, None, grid[best], float(scores[best]), measure, (), table)
 
 
@@ -309,52 +311,6 @@ def load(path: str | Path) -> Thresholds:
         iou_thresholds=tuple(content.get("iou_thresholds", ())),
         table=pd.DataFrame(content.get("tried", [])),
     )
-
-
-def _search(
-    grids: Mapping[str, tuple[float, ...]],
-    start: dict[str, float],
-    score: Callable[[Mapping[str, float]], float],
-    refinements: int,
-    tolerance: float = 0.0,
-) -> dict[str, float]:
-    """Coordinate search over the grids, then halved steps around the best; see the head of the module."""
-    best = {axis: start.get(axis, grid[len(grid) // 2]) for axis, grid in grids.items()}
-
-    def along(axis: str, values: Sequence[float]) -> float:
-        scores = np.array([score({**best, axis: value}) for value in values])
-        if axis in start and score(best) >= scores.max() - tolerance - _SAME:
-            return best[axis]
-        return values[_plateau_middle(scores, tolerance)]
-
-    lines = {axis: sorted({*grid, best[axis]}) for axis, grid in grids.items()}
-    reached = score(best)
-    for _ in range(_MAX_SWEEPS):
-        before = reached
-        for axis, line in lines.items():
-            best[axis] = along(axis, line)
-        reached = score(best)
-        if reached <= before + _SAME:
-            break
-    for _ in range(refinements):
-        for axis, line in lines.items():
-            if len(line) == 1:
-                continue
-            at = line.index(best[axis])
-            middles = [round((line[k] + line[k + 1]) / 2, 4) for k in (at - 1, at) if 0 <= k < len(line) - 1]
-            lines[axis] = line = sorted({*line, *middles})
-            at = line.index(best[axis])
-            # Only the neighbourhood: farther values were tried with other values on the other axes.
-            best[axis] = along(axis, line[max(at - 1, 0) : at + 2])
-    return best
-
-
-def _plateau_middle(scores: np.ndarray, tolerance: float = 0.0) -> int:
-    """Index of the maximum; of those as good, the middle of the longest run (the first of equally long ones)."""
-    top = np.flatnonzero(scores >= scores.max() - tolerance - _SAME)
-    runs = np.split(top, np.flatnonzero(np.diff(top) > 1) + 1)
-    longest = max(runs, key=len)
-    return int(longest[(len(longest) - 1) // 2])
 
 
 def _row(counts: Sequence[pd.DataFrame], measure: str) -> dict[str, float]:

@@ -106,7 +106,8 @@ def threshold_curve(table: pd.DataFrame, chosen: Thresholds | Mapping[str, float
     -------
     Figure
         One panel per threshold that was varied. A point is one evaluation; the line joins the best score that each
-        value reached with any values of the other thresholds.
+        value reached with any values of the other thresholds. A star stands at the chosen value and the score that all
+        chosen values reach together: below the line where the middle of a plateau was taken.
 
     Raises
     ------
@@ -118,42 +119,50 @@ def threshold_curve(table: pd.DataFrame, chosen: Thresholds | Mapping[str, float
         raise InputError("table", list(table.columns), "score and at least one of prob, nms, foreground")
     varied = [name for name in axes_found if len(np.unique(table[name].to_numpy())) > 1] or axes_found[:1]
     values: Mapping[str, float] = chosen.values if isinstance(chosen, Thresholds) else dict(chosen or {})
-    figure = new_figure(2.7 * len(varied) + 0.4, 2.7)
+    score = chosen.score if isinstance(chosen, Thresholds) else _score_of(table, values)
+    figure = new_figure(2.7 * len(varied) + 0.4, 2.9)
     panels = figure.subplots(1, len(varied), squeeze=False, sharey=True)[0]
+    low, high = table["score"].to_numpy().min(), table["score"].to_numpy().max()
+    margin = max(0.08 * (high - low), 0.01)
     for panel, name in zip(panels, varied, strict=True):
-        panel.plot(
-            table[name].to_numpy(),
-            table["score"].to_numpy(),
-            "o",
-            color="#bbbbbb",
-            markersize=3.5,
-            label="tried",
-        )
         tried, scores = table[name].to_numpy(float), table["score"].to_numpy(float)
         best = {value: scores[tried == value].max() for value in np.unique(tried)}
+        panel.plot(tried, scores, "o", color="#bbbbbb", markersize=3.5, label="tried")
         panel.plot(
             list(best), list(best.values()), color=OKABE_ITO["blue"], marker="o", label="best at this value"
         )
         if (value := values.get(name)) is not None:
-            panel.axvline(
-                value,
-                color=OKABE_ITO["vermillion"],
-                linestyle="--",
-                linewidth=1.2,
-                label=f"chosen: {value:g}",
-            )
+            _mark_chosen(panel, value, score, low - margin)
         panel.set_xlabel(_AXIS_NAMES[name])
         panel.set_title(f"{name} = {value:g}" if value is not None else name)
     measure = getattr(chosen, "measure", None)
     ious = getattr(chosen, "iou_thresholds", ())
     label = "score" if measure is None else {"f1": "F1", "iou": "IoU of pixels"}.get(measure, measure)
     panels[0].set_ylabel(f"{label}, mean over IoU {', '.join(f'{iou:g}' for iou in ious)}" if ious else label)
-    low, high = table["score"].to_numpy().min(), table["score"].to_numpy().max()
-    margin = max(0.08 * (high - low), 0.01)
     panels[0].set_ylim(low - margin, high + margin)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles[:2], labels[:2], loc="outside lower center", ncols=2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
+
+
+def _mark_chosen(panel: Axes, value: float, score: float | None, bottom: float) -> None:
+    """Draw the chosen value up to the score that it reaches together with the other chosen values."""
+    color = OKABE_ITO["vermillion"]
+    if score is None:
+        panel.axvline(value, color=color, linestyle="--", linewidth=1.2, label="chosen")
+        return
+    panel.plot([value, value], [bottom, score], color=color, linestyle="--", linewidth=1.2)
+    panel.plot(
+        value, score, "*", color=color, markersize=11, linestyle="", zorder=5,
+        label=f"chosen together: {score:.3f}",
+    )  # fmt: skip
+
+
+def _score_of(table: pd.DataFrame, values: Mapping[str, float]) -> float | None:
+    """Return the score of one set of thresholds, or None where it was not tried."""
+    known = {name: value for name, value in values.items() if name in table}
+    same = np.logical_and.reduce([np.isclose(table[name], value) for name, value in known.items()])
+    return float(table["score"][same].max()) if known and same.any() else None
 
 
 @styled

@@ -38,6 +38,7 @@ def test_01_made_the_patches_that_were_asked_for(tiny) -> None:
         "validation_patches": 12,
         "patch_size": [16, 48, 48],
         "validation_stacks": ["stack_04"],
+        "boundary_width_um": 1.5,
     }
     patches = TrainingSet.open(tiny.run_dir / "dataset" / "training.npz")
     assert set(patches.stacks[patches.validation]) == {"stack_04"}

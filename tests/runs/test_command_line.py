@@ -85,3 +85,16 @@ def test_cores_are_a_number(cores: str, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["run", "x.yaml", "--cores", cores])
     assert "at least 1" in capsys.readouterr().err or cores == "-1"
+
+
+def test_a_run_says_what_a_step_warns_of(tmp_path: Path) -> None:
+    """A StarDist that finds nothing does not stop a run, but is not passed over in silence either."""
+    folder, ended = tmp_path / "steps" / "04", tmp_path / "ended" / "x"
+    for path in (folder, ended):
+        path.mkdir(parents=True)
+    warning = "StarDist finds no cell at any threshold"
+    write_json(folder / "done.json", {"results": {"warnings": [warning]}})
+    write_json(ended / "key.json", {"seconds": 3, "why": "not run yet"})
+    lines: list[str] = []
+    follow.Follower(tmp_path, {"key": "[1/1] 04"}, {"key": folder}, lines.append).look()
+    assert lines == ["[1/1] 04: not run yet", "[1/1] 04: done in 3 s", f"    {warning}"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from helpers.errors import InputError
 from helpers.segmentation import thresholds as module
+from helpers.segmentation.threshold_search import plateau_middle, search
 from helpers.segmentation.thresholds import Thresholds, load, optimize, optimize_foreground, save
 
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -179,7 +180,7 @@ def test_the_search_never_returns_less_than_it_saw(heights, others):
         seen.append(float(k * m))
         return seen[-1]
 
-    best = module._search(grids, {}, score, 2)
+    best = search(grids, {}, score, 2)
     assert score(best) >= max(seen) - 1e-9
 
 
@@ -195,7 +196,7 @@ def test_the_search_never_returns_less_than_it_saw(heights, others):
     ],
 )
 def test_the_middle_of_the_longest_plateau_is_taken(scores, index):
-    assert module._plateau_middle(np.array(scores, float)) == index
+    assert plateau_middle(np.array(scores, float)) == index
 
 
 def test_the_foreground_cut_is_found_pixel_by_pixel(frames):
@@ -300,15 +301,14 @@ def test_a_start_is_not_left_for_less_than_one_cell() -> None:
         return scores[values["foreground"]]
 
     grids = {"foreground": tuple(scores)}
-    kept = module._search(grids, {"foreground": 0.98}, score, 0, tolerance=1 / 64)
+    kept = search(grids, {"foreground": 0.98}, score, 0, tolerance=1 / 64)
     assert kept == {"foreground": 0.98}
-    assert module._search(grids, {"foreground": 0.98}, score, 0)["foreground"] < 0.5
-    assert module._search(grids, {"foreground": 0.9}, score, 0, tolerance=1 / 64)["foreground"] < 0.5
+    assert search(grids, {"foreground": 0.98}, score, 0)["foreground"] < 0.5
+    assert search(grids, {"foreground": 0.9}, score, 0, tolerance=1 / 64)["foreground"] < 0.5
 
 
 def test_scores_within_one_cell_are_a_plateau() -> None:
     scores = {0.4: 0.89, 0.5: 0.95, 0.6: 0.955, 0.7: 0.96, 0.8: 0.9}
-    search = module._search
     grids = {"prob": tuple(scores)}
     assert search(grids, {}, lambda values: scores[values["prob"]], 0, tolerance=1 / 64)["prob"] == 0.6
     assert search(grids, {}, lambda values: scores[values["prob"]], 0)["prob"] == 0.7

@@ -123,10 +123,25 @@ def test_threshold_curves_show_the_envelope_and_the_choice():
         curve(prob, "best at this value").get_xydata(), [[0.3, 0.2], [0.5, 0.9], [0.7, 0.4]]
     )
     np.testing.assert_allclose(curve(foreground, "best at this value").get_ydata(), [0.9, 0.6, 0.1])
-    assert curve(prob, "chosen: 0.5").get_xdata()[0] == 0.5
-    assert curve(foreground, "chosen: 0.2").get_xdata()[0] == 0.2
+    assert curve(prob, "chosen together: 0.900").get_xydata().tolist() == [[0.5, 0.9]]
+    assert curve(foreground, "chosen together: 0.900").get_xydata().tolist() == [[0.2, 0.9]]
     assert len(curve(prob, "tried").get_xdata()) == 5
     assert prob.get_ylabel() == "F1, mean over IoU 0.5"
+
+
+def test_the_choice_stands_at_the_score_that_it_reaches_not_on_the_envelope():
+    """A plateau's middle was taken on both axes: each value has a better score, with another value of the other."""
+    table = pd.DataFrame(
+        {"prob": [0.4, 0.5, 0.5, 0.6], "foreground": [0.5, 0.5, 0.6, 0.6], "score": [0.95, 0.94, 0.96, 0.96]}
+    )
+    figure = threshold_curve(table, Thresholds(0.5, None, 0.5, 0.94, "f1", (0.5,), table))
+    for axes, value in zip(figure.axes, (0.5, 0.5), strict=True):
+        assert curve(axes, "chosen together: 0.940").get_xydata().tolist() == [[value, 0.94]]
+        (dashed,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+        assert dashed.get_xydata()[-1].tolist() == [value, 0.94]
+    by_mapping = threshold_curve(table, {"prob": 0.5, "foreground": 0.5})
+    assert curve(by_mapping.axes[0], "chosen together: 0.940").get_xydata().tolist() == [[0.5, 0.94]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "chosen together: 0.940"
 
 
 def test_threshold_curves_of_a_mapping_a_single_value_and_nothing():

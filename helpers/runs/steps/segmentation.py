@@ -72,7 +72,7 @@ def open_segmenter(p: Segment | OptimizeThresholds, voxel_size: tuple[float, ...
             "slice_wise": p.slice_wise,
         }
     else:
-        settings["candidate_floor"] = thresholds.PROB_THRESHOLDS[0]
+        settings["candidate_floor"] = thresholds.LIMITS["prob"][0]
     tissue = isinstance(p, Segment) and p.use_tissue_model
     return VollSegSegmenter.open(
         stardist_dir=p.path("models", "stardist") if "stardist" in networks else None,

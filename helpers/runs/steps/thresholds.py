@@ -19,6 +19,7 @@ from helpers.runs.steps.dataset import find_pairs
 from helpers.runs.steps.segmentation import thresholds_path
 from helpers.segmentation import thresholds
 from helpers.segmentation.segmenter import VollSegSegmenter
+from helpers.segmentation.threshold_remarks import remarks
 from helpers.segmentation.thresholds import Thresholds
 
 
@@ -109,5 +110,6 @@ def save(found: dict[str, Thresholds], p: OptimizeThresholds) -> None:
 
 
 def results(found: dict[str, Thresholds]) -> dict[str, Any]:
-    """Return what ``done.json`` keeps."""
-    return {method: {**best.values, "score": best.score} for method, best in found.items()}
+    """Return what ``done.json`` keeps; ``warnings`` are sentences."""
+    kept = {method: {**best.values, "score": best.score, "highest": best.highest} for method, best in found.items()}
+    return {**kept, "warnings": remarks(found)}
