@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--profile", metavar="P", help="run on a cluster: a folder with Snakemake's config.yaml, or 'slurm'"
     )
     status = commands.add_parser("status", help="say of each step whether it is done, and if not, why")
+    status.add_argument(
+        "--verify", action="store_true", help="read all results, and say which files are damaged or changed"
+    )
     report = commands.add_parser("report", help="write the HTML report of an experiment again")
     for command in (run, status, report):
         command.add_argument("experiment", metavar="EXPERIMENT.yaml")
@@ -49,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in getattr(error, "errors", [error]):
             print(f"error: {line}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read what is said here, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -67,24 +75,27 @@ def _new(given: argparse.Namespace) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     from helpers.runs.batch import run_experiment
+    from helpers.runs.endings import Ended, ending_in_order
     from helpers.runs.plan import open_experiment
     from helpers.runs.report import finish
 
     started = time.monotonic()
     experiment, _ = open_experiment(given.experiment, run_dir=given.run_dir)
     try:
-        failed = run_experiment(
-            experiment,
-            only=given.only,
-            start=given.start,
-            dry_run=given.dry_run,
-            cores=given.cores,
-            profile=given.profile,
-            say=_say,
-        )
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
+        with ending_in_order():
+            failed = run_experiment(
+                experiment,
+                only=given.only,
+                start=given.start,
+                dry_run=given.dry_run,
+                cores=given.cores,
+                profile=given.profile,
+                say=_say,
+            )
+    except Ended as ended:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print("interrupted: the same command goes on from here", file=sys.stderr)
+        return ended.status
     if given.dry_run:
         return 0
     print(finish(experiment))
@@ -99,7 +110,7 @@ def _status(given: argparse.Namespace) -> int:
     from helpers.runs.plan import open_experiment
 
     experiment, jobs = open_experiment(given.experiment, run_dir=given.run_dir)
-    for name, state in state_of(jobs, experiment.run_dir / ".batch"):
+    for name, state in state_of(jobs, experiment.run_dir / ".batch", verify=given.verify):
         print(f"{name}: {state}")
     return 0
 

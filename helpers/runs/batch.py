@@ -8,6 +8,7 @@ keep the others from finishing.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from helpers.data.experiment import Experiment
+from helpers.runs.endings import end_children, stop_where_nobody_reads
 from helpers.runs.execute import require_notebooks
 from helpers.runs.follow import Follower, progress_text
 from helpers.runs.graph import Node, arguments, selected, to_run, write_graph
-from helpers.runs.lock import alone_in, end_children, is_at_work, read
+from helpers.runs.lock import alone_in, is_at_work, read
+from helpers.runs.outputs import COMMAND
 from helpers.runs.plan import Job, missing_inputs, plan
 from helpers.runs.prepare import prepare
 from helpers.runs.run import why_not_done
@@ -83,7 +86,8 @@ def run_experiment(
             return []
         cores = cores if profile else cores or os.cpu_count() or 1
         write_graph(batch, nodes, cores)
-        return _run(batch, nodes, arguments(batch, cores, profile), say)
+        again = ["python", "-m", "helpers", "run", str(experiment.path), "--run-dir", str(experiment.run_dir)]
+        return _run(batch, nodes, arguments(batch, cores, profile), shlex.join(again), say)
 
 
 def _tell_plan(jobs: list[Job], say: Callable[[str], None]) -> None:
@@ -96,7 +100,9 @@ def _tell_plan(jobs: list[Job], say: Callable[[str], None]) -> None:
         say(f"{label}: {lines[label]}")
 
 
-def _run(batch: Path, nodes: dict[str, Node], command: list[str], say: Callable[[str], None]) -> list[str]:
+def _run(
+    batch: Path, nodes: dict[str, Node], command: list[str], again: str, say: Callable[[str], None]
+) -> list[str]:
     """Let Snakemake run the graph, say what happens, and return the names of what failed."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -113,13 +119,14 @@ def _run(batch: Path, nodes: dict[str, Node], command: list[str], say: Callable[
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, COMMAND: again},
             start_new_session=True,
         )
         try:
             while scheduler.poll() is None:
                 time.sleep(_LOOK)
                 follower.look()
+                stop_where_nobody_reads()
         finally:
             end_children(scheduler.pid)
             scheduler.kill()
@@ -155,7 +162,7 @@ def _last_words(log: Path) -> str:
     return f"{' '.join(lines[-2:])} ({log})"
 
 
-def state_of(jobs: Iterable[Job], batch: Path) -> list[tuple[str, str]]:
+def state_of(jobs: Iterable[Job], batch: Path, *, verify: bool = False) -> list[tuple[str, str]]:
     """Return (job, what is to be said of it) for each job: done, running, failed, or why it must run.
 
     Parameters
@@ -164,11 +171,13 @@ def state_of(jobs: Iterable[Job], batch: Path) -> list[tuple[str, str]]:
         What `plan` returned.
     batch : Path
         ``<run_dir>/.batch``.
+    verify : bool
+        Read all that steps have made, and compare checksums.
     """
-    return [(job.name, _state(job, batch)) for job in jobs]
+    return [(job.name, _state(job, batch, verify)) for job in jobs]
 
 
-def _state(job: Job, batch: Path) -> str:
+def _state(job: Job, batch: Path, verify: bool) -> str:
     running, failed = (
         [batch / name / f"{job.key}.json", *sorted((batch / name).glob(f"{job.key}.frames-*.json"))]
         for name in ("running", "failed")
@@ -176,7 +185,7 @@ def _state(job: Job, batch: Path) -> str:
     for mark in running:
         if is_at_work(mark):
             return f"running: {progress_text(mark.with_suffix('.progress')) or 'starting'}"
-    why = why_not_done(job.parameters)
+    why = why_not_done(job.parameters, verify=verify)
     if why is None:
         return "done"
     for mark in failed:

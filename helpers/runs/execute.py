@@ -29,7 +29,9 @@ def require_notebooks() -> None:
     """
     if not NOTEBOOKS.is_dir():
         raise InputError(
-            "notebooks", NOTEBOOKS, "missing: clone the repository and install it with pip install --editable ."
+            "notebooks",
+            NOTEBOOKS,
+            "missing: clone the repository and install it with pip install --editable .",
         )
 
 
@@ -102,7 +104,7 @@ def _first_line(name: str, value: str) -> str:
 def _kernel_manager(log: Path, own: Path) -> type:
     """Return a kernel manager that talks over files, not ports, and keeps the kernel's own messages in `log`.
 
-    Ports collide where many kernels start at once; TensorFlow's messages would fill the terminal.
+    The kernel ends with this process. Ports collide where many kernels start at once; TensorFlow's messages would fill the terminal.
     """
     from jupyter_client.manager import AsyncKernelManager
     from traitlets import default
@@ -117,6 +119,14 @@ def _kernel_manager(log: Path, own: Path) -> type:
             return "127.0.0.1" if self.transport == "tcp" else str(own / "kernel")
 
         async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
+            if (start := "ipykernel_launcher") in kernel_cmd:
+                place = kernel_cmd.index(start)
+                kernel_cmd = [
+                    *kernel_cmd[:place],
+                    "helpers.runs.kernel",
+                    str(os.getpid()),
+                    *kernel_cmd[place + 1 :],
+                ]
             with log.open("wb") as stream:
                 await super()._async_launch_kernel(kernel_cmd, **{**kw, "stderr": stream})
 

@@ -32,6 +32,8 @@ _MEMORY, _LITTLE_MEMORY = 6000, 2000
 _MEASUREMENTS = ("07", "08", "09", "10", "11", "12", "13")
 #: Sums over a batch depend on how threads share it: with any --cores trainings start as many, and give the same network.
 _TRAININGS = ("02", "03")
+#: What Snakemake may keep where all machines of a run see it.
+_SHARED = ("persistence", "input-output", "software-deployment", "sources", "storage-local-copies")
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ def to_run(jobs: Sequence[Job]) -> tuple[dict[str, Node], list[str]]:
     """
     nodes: dict[str, Node] = {}
     done = []
+    whys = _whys(jobs)
     for number, job in enumerate(jobs, start=1):
         label = f"[{number}/{len(jobs)}] {job.name}"
         needs = tuple(key for key, node in nodes.items() if job.reads(node.job) and not node.job.frames)
-        why = why_not_done(job.parameters)
+        why = whys[job.key]
         if why is None and not needs:
             done.append(label)
             continue
@@ -83,6 +86,16 @@ def to_run(jobs: Sequence[Job]) -> tuple[dict[str, Node], list[str]]:
             needs += (part.key,)
         nodes[job.key] = Node(job, label, why, needs)
     return nodes, done
+
+
+def _whys(jobs: Sequence[Job]) -> dict[str, str | None]:
+    """Return why each job must run, or None; what a job will read is read whole first, and made again if damaged."""
+    whys = {job.key: why_not_done(job.parameters) for job in jobs}
+    # From the last to the first: what is found damaged is made again from what must be whole in its turn.
+    for job in reversed(jobs):
+        if whys[job.key] is None and any(whys[other.key] and other.reads(job) for other in jobs):
+            whys[job.key] = why_not_done(job.parameters, verify=True)
+    return whys
 
 
 def _parts(job: Job) -> list[Job]:
@@ -160,6 +173,8 @@ def arguments(batch: Path, cores: int | None, profile: str | None) -> list[str]:
         If the profile is neither ours nor a folder with a ``config.yaml``.
     """
     given = ["--snakefile", str(SNAKEFILE), "--directory", str(batch)]
+    # All but source-cache, which would be a folder in the home folder.
+    given += ["--shared-fs-usage", *_SHARED]
     given += ["--nolock", "--keep-going", "--scheduler", "greedy", "--rerun-triggers", "mtime"]
     if profile:
         return [*given, "--profile", str(_profile(profile))]

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import InputError
+from helpers.runs import outputs
+from helpers.runs.endings import end_with_scheduler
 from helpers.runs.execute import NotebookError, execute_notebook
 from helpers.runs.lock import at_work, read
 from helpers.runs.parameters import STEPS, Segment, SegmentCellpose
@@ -36,6 +38,8 @@ _THREADS = (
 def main(name: str) -> int:
     """Run one job of the batch in the current folder and return its exit status."""
     batch = Path.cwd()
+    end_with_scheduler()
+    os.environ.setdefault("MPLCONFIGDIR", str(batch / "matplotlib"))  # else it writes into the home folder
     spec = read(batch / "jobs" / f"{name}.json")
     if spec is None:
         raise InputError("job", name, f"{batch / 'jobs'} has no such job")
@@ -43,7 +47,7 @@ def main(name: str) -> int:
     ended.parent.mkdir(parents=True, exist_ok=True)
     frames = tuple(spec["frames"]) if spec["frames"] else None
     job = Job(spec["step"], STEPS[spec["step"]].checked(spec["parameters"]), spec["movie_id"], frames=frames)
-    why = why_not_done(job.parameters)
+    why = why_not_done(job.parameters, verify=True)
     if why is None:
         write_json(ended, {"skipped": True})
         return 0
@@ -69,9 +73,11 @@ def _execute(job: Job, progress: Path) -> None:
     done, replaced, notebook = (
         job.folder / name for name in ("done.json", "replaced.json", "notebook.ipynb")
     )
+    p = job.parameters
+    if before := read_done(job.folder):
+        outputs.set_aside(p, before["outputs"])
     if done.exists():
         os.replace(done, replaced)
-    p = job.parameters
     try:
         try:
             execute_notebook(job.step, p, notebook, progress=progress)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
@@ -12,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from helpers.errors import InputError
+from helpers.runs.endings import lives, this_process
 from helpers.runs.run import write_json
 
 #: Seconds between two signs of life, and without one for how long who works on another machine counts as dead.
@@ -64,8 +63,7 @@ def alone_in(run_dir: Path) -> Iterator[Path]:
 def at_work(path: Path, **what: Any) -> Iterator[None]:
     """Say in a file which process works on what, with a sign of life every few seconds; remove it at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    me = {"pid": os.getpid(), "created": psutil.Process().create_time(), "host": socket.gethostname()}
-    write_json(path, {**me, "started": time.time(), **what})
+    write_json(path, {**this_process(), "started": time.time(), **what})
     ended = threading.Event()
 
     def live() -> None:
@@ -90,11 +88,7 @@ def is_at_work(path: Path) -> bool:
         with contextlib.suppress(OSError):
             return time.time() - path.stat().st_mtime < _SILENCE
         return False
-    try:
-        process = psutil.Process(who["pid"])
-        return abs(process.create_time() - who["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return lives(who)
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -103,31 +97,6 @@ def read(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
-
-
-def end_with(pid: int) -> None:
-    """End this process and its children as soon as another process has ended, however it was ended."""
-    created = psutil.Process(pid).create_time()
-
-    def watch() -> None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            other = psutil.Process(pid)
-            while other.create_time() == created and other.status() != psutil.STATUS_ZOMBIE:
-                time.sleep(0.3)
-        end_children()
-        os._exit(137)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def end_children(pid: int | None = None) -> None:
-    """End all processes that a process has started, and theirs."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        children = psutil.Process(pid).children(recursive=True)
-        for child in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs(children, timeout=10)
 
 
 def _wait_for_a_killed_run(run_dir: Path, batch: Path) -> None:

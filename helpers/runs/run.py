@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import InputError
+from helpers.runs import outputs
 from helpers.runs.parameters import Parameters
 
 #: Files up to this size are hashed whole; of larger ones, evenly spaced samples.
@@ -61,7 +62,8 @@ class Run:
         Raises
         ------
         InputError
-            If the run folder cannot be written, or an input is missing; the message names the parameter or file.
+            If the run folder cannot be written, or an input is missing or not as an earlier step wrote it; the
+            message names the parameter or file.
         """
         folder = step_folder(parameters)
         try:
@@ -80,6 +82,7 @@ class Run:
                 raise InputError(
                     _owner(parameters, path), str(path), "there is no such file or folder" + _hint(path)
                 )
+        outputs.check_inputs(parameters)
         return cls(parameters, folder)
 
     @property
@@ -107,6 +110,7 @@ class Run:
             "device": device(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.started)),
             "duration_s": round(time.time() - self.started, 2),
+            "outputs": outputs.record(self.parameters),
         }
         write_json(self.folder / "done.json", done)
         return done
@@ -120,29 +124,49 @@ def step_folder(parameters: Parameters) -> Path:
 
 
 def read_done(folder: Path) -> dict[str, Any] | None:
-    """Return the content of ``done.json``, or None where a step has not ended."""
+    """Return the content of ``done.json``, or None where a step has not ended, or the file is damaged."""
     try:
-        return json.loads((folder / "done.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    return done if _is_done(done) else None
 
 
-def why_not_done(parameters: Parameters) -> str | None:
+def _is_done(done: Any) -> bool:
+    """Whether what was read is what `Run.finish` writes."""
+    if not isinstance(done, dict):
+        return False
+    done.setdefault("outputs", {})  # of versions that noted none
+    kinds = {"parameters": dict, "inputs": dict, "packages": dict, "outputs": dict, "results": dict}
+    if not all(isinstance(done.get(name), kind) for name, kind in kinds.items()):
+        return False
+    if not isinstance(done.get("duration_s"), (int, float)) or not isinstance(done.get("started"), str):
+        return False
+    return all(
+        known is None or (isinstance(known, list) and list(map(type, known)) == [int, int, str])
+        for known in done["outputs"].values()
+    )
+
+
+def why_not_done(parameters: Parameters, *, verify: bool = False) -> str | None:
     """Say why a step must run, or return None where its results stand.
 
     Parameters
     ----------
     parameters : Parameters
         The parameters it would run with.
+    verify : bool
+        Read all that it has made, and compare checksums; by default only see that it is there and was not written to.
 
     Returns
     -------
     str or None
         Such as ``"n_epochs changed from 10 to 20"``.
     """
-    done = read_done(step_folder(parameters))
+    folder = step_folder(parameters)
+    done = read_done(folder)
     if done is None:
-        return "not run yet"
+        return f"{folder / 'done.json'} is damaged" if (folder / "done.json").exists() else "not run yet"
     for name, value in parameters.plain().items():
         if name == "overwrite":
             continue
@@ -152,6 +176,8 @@ def why_not_done(parameters: Parameters) -> str | None:
     for name, version in versions(parameters.step).items():
         if done["packages"].get(name) != version:
             return f"{name} changed from {done['packages'].get(name)} to {version}"
+    for difference in outputs.differences(parameters.run_dir, done["outputs"], verify=verify):
+        return str(difference)
     before, now = done["inputs"], hashes(parameters)
     for path in sorted(set(before) | set(now)):
         if before.get(path) != now.get(path):

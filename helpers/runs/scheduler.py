@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from helpers.runs.lock import at_work, end_with
+from helpers.runs.endings import end_with_parent, name_scheduler
+from helpers.runs.lock import at_work
 
 
 def main(arguments: list[str]) -> None:
     """Run Snakemake with a command line, as long as the process that is named first lives."""
+    end_with_parent(int(arguments[0]))
+    name_scheduler()
     from snakemake.cli import main as snakemake
 
-    end_with(int(arguments[0]))
     batch = Path(arguments[1 + arguments[1:].index("--directory") + 1])
     with at_work(batch / "scheduler.json"):
         snakemake(arguments[1:])

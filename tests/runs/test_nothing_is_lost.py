@@ -7,7 +7,6 @@ cores.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -18,13 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import yaml
+from run_content import assert_equal, content
 
 from helpers.__main__ import main
-from helpers.data.label_movies import LabelMovie
 from helpers.runs.lock import read
 
 KILLS = int(os.environ.get("VOLLTRACK_KILLS", "0"))
@@ -114,52 +111,6 @@ def _epochs(run_dir: Path) -> dict[str, list[str]]:
     return {name: lines for name, lines in histories.items() if lines}
 
 
-def _content(run_dir: Path) -> dict[str, object]:
-    """Return what a run has made, without dates and durations."""
-    found: dict[str, object] = {}
-    for path in sorted(run_dir.rglob("*")):
-        name = str(path.relative_to(run_dir))
-        if name.startswith((".batch", "data", "steps")) or path.name.startswith("."):
-            continue
-        if path.name.endswith(".zarr") and name.startswith("movies"):
-            found[name] = np.stack(list(LabelMovie.open(path).frames()))
-        elif path.suffix == ".npz" and path.parent.name == "dataset":
-            with np.load(path, allow_pickle=False) as arrays:
-                found |= {f"{name}:{key}": arrays[key] for key in arrays.files}
-        elif path.suffix == ".h5":
-            found |= {f"{name}:{key}": value for key, value in _weights(path)}
-        elif path.suffix == ".csv" and "frames" not in name:
-            table = pd.read_csv(path)
-            found[name] = table.drop(columns=[c for c in table if "second" in c and not c.endswith("_s")])
-    for path in sorted(run_dir.glob("steps/*/done.json")):
-        done = json.loads(path.read_text())
-        found[f"{path.parent.name}:inputs"] = sorted(p.replace(str(run_dir), "") for p in done["inputs"])
-    return found
-
-
-def _weights(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the weights in the order of the layers, whose own names count what a process has built before."""
-    import h5py
-
-    with h5py.File(path) as file:
-        for number, layer in enumerate(file.attrs["layer_names"]):
-            for name in file[layer].attrs["weight_names"]:
-                yield f"{number}:{str(name).rsplit('/')[-1]}", np.asarray(file[layer][name])
-
-
-def _assert_equal(a: dict[str, object], b: dict[str, object]) -> None:
-    assert sorted(a) == sorted(b)
-    for name, value in a.items():
-        other = b[name]
-        if isinstance(value, np.ndarray):
-            np.testing.assert_array_equal(value, other, err_msg=name)
-        elif isinstance(value, pd.DataFrame):
-            assert isinstance(other, pd.DataFrame)
-            pd.testing.assert_frame_equal(value, other, obj=name)
-        else:
-            assert value == other, name
-
-
 def _survive(path: Path, folder: Path, kills: list[str], seed: int) -> None:
     """Run once undisturbed and once with kills; compare the results, and that nothing finished was done again."""
     calm, killed = folder / "calm", folder / "killed"
@@ -179,7 +130,7 @@ def _survive(path: Path, folder: Path, kills: list[str], seed: int) -> None:
         )
     subprocess.run(_command(path, killed), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert count >= len(kills) / 2, "most kills met a run that was still at work"
-    _assert_equal(_content(calm), _content(killed))
+    assert_equal(content(calm), content(killed))
 
 
 def test_kills_at_random_moments_change_nothing(experiment_of: Callable[..., Path], tmp_path: Path) -> None:
@@ -228,4 +179,4 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     filler.unlink()
     assert main(["run", str(path), "--run-dir", str(run_dir)]) == 0
     assert main(["run", str(path), "--run-dir", str(tmp_path / "calm")]) == 0
-    _assert_equal(_content(tmp_path / "calm"), _content(run_dir))
+    assert_equal(content(tmp_path / "calm"), content(run_dir))

@@ -83,6 +83,10 @@ class AnalyzeBoundaryDistance(TrackedMovie):
         own = self.movie_path("labels.zarr")
         return self.labels or (own if self.tracks is None and own.exists() else None)
 
+    def outputs(self) -> list[Path]:
+        """Return the tables of distances, and the animation."""
+        return [self.analysis_path("boundary_*.csv"), self.analysis_path(f"boundary.{self.animation}")]
+
 
 class AnalyzeIntensitySpectrum(TrackedMovie):
     """Which cells brighten and dim in a rhythm, and how fast."""
@@ -135,6 +139,10 @@ class AnalyzeIntensitySpectrum(TrackedMovie):
         """Return the label movie."""
         return self.labels or self.movie_path("labels.zarr")
 
+    def outputs(self) -> list[Path]:
+        """Return the tables of rhythms."""
+        return [self.analysis_path("spectrum_*.csv")]
+
 
 class AnalyzeMigration(TrackedMovie):
     """How cells move, grow and divide."""
@@ -167,6 +175,10 @@ class AnalyzeMigration(TrackedMovie):
         """Return the tracks, the regions, and the distances of notebook 10 where they are there."""
         distances = self.analysis_path("boundary_objects.csv")
         return [*super().inputs(), *([distances] if distances.is_file() else [])]
+
+    def outputs(self) -> list[Path]:
+        """Return the tables of motion."""
+        return [self.analysis_path("migration_*.csv")]
 
 
 class CompareConditions(Parameters):
@@ -201,3 +213,7 @@ class CompareConditions(Parameters):
         for movie in self.conditions:
             found += sorted(self.path("movies", movie, "analysis").glob("*_tracklets.csv"))
         return found
+
+    def outputs(self) -> list[Path]:
+        """Return the comparisons."""
+        return [self.path("cohort", "*")]

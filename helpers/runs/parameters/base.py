@@ -134,6 +134,10 @@ class Parameters(BaseModel):
         """Return the files and folders this step reads; a change in one of them makes the step run again."""
         return []
 
+    def outputs(self) -> list[Path]:
+        """Return the files and folders this step leaves, their names with * where it is not known which they are."""
+        return []
+
     def path(self, *parts: str) -> Path:
         """Return a path below the run folder."""
         return self.run_dir.joinpath(*parts)

@@ -139,3 +139,11 @@ class SegmentCellpose(OneMovie):
         own = [p for p in (self.movie, self.tissue_mask) if p]
         file = Path(self.weights())
         return own + ([file] if not self.model or file.is_file() else [])
+
+    def outputs(self) -> list[Path]:
+        """Return the labels, the table of cells and their surfaces."""
+        suffix = f"_{self.method}" if self.beside_05 else ""
+        names = [f"labels{suffix}.zarr", f"objects{suffix}.csv"]
+        names += [f"labels{suffix}.ome.tif"] if self.save_tiff else []
+        meshes = [] if self.export_meshes == "none" else ["objects.meshes"]
+        return [self.movie_path(name) for name in names + meshes]

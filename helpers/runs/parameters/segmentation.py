@@ -107,6 +107,12 @@ class Segment(OneMovie):
         given = None not in (self.prob_thresh, self.nms_thresh, self.foreground_thresh)
         return own + weights + ([] if given else [self.path("thresholds.json")])
 
+    def outputs(self) -> list[Path]:
+        """Return the labels of each method, and the table of cells."""
+        compared = [f"labels_{method}.zarr" for method in ("vollseg", "stardist", "unet")]
+        names = ["labels.zarr", "objects.csv", *(compared if self.compare_methods else [])]
+        return [self.movie_path(name) for name in [*names, *(["labels.ome.tif"] if self.save_tiff else [])]]
+
 
 class EvaluateSegmentation(OneMovie):
     """Labels are compared with the truth."""
@@ -130,3 +136,7 @@ class EvaluateSegmentation(OneMovie):
         """Return the truth and all label movies of this movie."""
         folder = self.movie_path()
         return [p for p in (self.truth, self.raw) if p] + sorted(folder.glob("labels*.zarr"))
+
+    def outputs(self) -> list[Path]:
+        """Return the tables of scores."""
+        return [self.movie_path("scores", "*.csv")]

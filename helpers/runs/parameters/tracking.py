@@ -130,6 +130,10 @@ class Track(OneMovie):
             if p
         ]
 
+    def outputs(self) -> list[Path]:
+        """Return the tracks in each format."""
+        return [self.movie_path(name) for name in ("tracks.*", "btrackmate.csv", "ctc")]
+
 
 class EvaluateTracking(OneMovie):
     """Tracks are compared with the truth."""

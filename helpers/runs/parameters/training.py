@@ -117,6 +117,10 @@ class CreateDataset(Pairs):
         denoiser = [self.path("models", "denoiser", "weights_best.h5")] if self.augment_denoised else []
         return super().inputs() + denoiser
 
+    def outputs(self) -> list[Path]:
+        """Return the training set, and its description."""
+        return [self.path("dataset", name) for name in ("training.npz", "dataset.json")]
+
 
 class _Training(Parameters):
     """What the training of any network needs."""
@@ -144,6 +148,11 @@ class _Training(Parameters):
     overwrite: bool = Field(
         False, description="Start again in a model folder that holds a network trained with other parameters"
     )
+
+    def model_files(self, name: str) -> list[Path]:
+        """Return the files of a trained network that others read."""
+        files = ("config.json", "training.json", "weights_best.h5", "cellpose_model")
+        return [self.path("models", name, file) for file in files]
 
 
 class TrainDenoiser(_Training):
@@ -184,6 +193,10 @@ class TrainDenoiser(_Training):
     def inputs(self) -> list[Path]:
         """Return the raw files."""
         return list(self.raw_paths)
+
+    def outputs(self) -> list[Path]:
+        """Return the files of the network."""
+        return self.model_files("denoiser")
 
 
 class TrainSegmentation(_Training):
@@ -277,6 +290,17 @@ class TrainSegmentation(_Training):
             own.append(self.tissue_dir)
         return own
 
+    def outputs(self) -> list[Path]:
+        """Return the files of each network, and the training set that `create_npz` makes."""
+        trained = {
+            "unet": self.train_unet,
+            "stardist": self.train_stardist,
+            "tissue": self.train_tissue,
+            "cellpose": self.train_cellpose,
+        }
+        made = [path for name, wanted in trained.items() if wanted for path in self.model_files(name)]
+        return made + ([self.path("dataset", "training.npz")] if self.create_npz else [])
+
 
 class OptimizeThresholds(Pairs):
     """Find the thresholds that make the labels finally written best."""
@@ -305,3 +329,7 @@ class OptimizeThresholds(Pairs):
         """Return the pairs, or the training set that names them, and the models."""
         pairs = super().inputs() or [self.path("dataset", "dataset.json")]
         return pairs + [self.path("models", name, "weights_best.h5") for name in ("unet", "stardist")]
+
+    def outputs(self) -> list[Path]:
+        """Return the thresholds of each method."""
+        return [self.path("thresholds*.json")]

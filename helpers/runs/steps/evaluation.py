@@ -15,7 +15,6 @@ from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateSegmentation
 from helpers.segmentation.scores import MovieScores
 
-
 #: How methods stand in tables and figures; others follow.
 _ORDER = {"vollseg": 0, "stardist": 1, "unet": 2, "cellpose": 3}
 

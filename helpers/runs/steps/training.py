@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from helpers.data.augment import Augmentation
-from helpers.errors import InputError
 from helpers.models import cellpose_training
 from helpers.models.cellpose_training import CellposeTrainingSettings
 from helpers.models.stardist import StarDistSettings
