@@ -38,15 +38,14 @@ import zarr
 
 from helpers.data.atomic import atomic_path, writing_to
 from helpers.data.checks import check_labels
-from helpers.data.ome_zarr import create_frame_array, frame_chunks, multiscales_attributes
+from helpers.data.label_header import MARK, restore_header, write_header
+from helpers.data.ome_zarr import create_frame_array, frame_chunks
 from helpers.data.readers import open_source
-from helpers.data.source import Source, VoxelSize, check_frame_interval, check_voxel_size, stem
+from helpers.data.source import Source, VoxelSize, check_frame_interval, check_voxel_size, read_stack, stem
 from helpers.data.tiff import write_ome_tiff
 from helpers.errors import InputError
 
 _NARROW, _WIDE = "0", "1"
-#: Attribute that says that the chunk files tell which frames are finished.
-_MARK = "volltrack"
 
 
 @dataclass(frozen=True)
@@ -120,14 +119,15 @@ class LabelMovie:
         kind = np.dtype(dtype)
         if kind not in (np.uint16, np.uint32):
             raise InputError("dtype", kind.name, "labels are stored as uint16 or uint32")
+        name = stem(path)
         if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
             first = _NARROW if kind == np.uint16 else _WIDE
-            attributes = multiscales_attributes("TZYX", size, interval, name=stem(path), array=first)
-            attributes[_MARK] = {"kind": "labels"}
             # Where another process is first, its movie stays and is opened below.
             with atomic_path(path, replace=overwrite) as temporary:
-                zarr.create_group(str(temporary), zarr_format=2, attributes=attributes)
-                create_frame_array(temporary / first, shape, kind)
+                write_header(temporary, name, shape, size, interval, first)
+        elif path.is_dir():
+            array = _WIDE if (path / _WIDE).is_dir() else _NARROW
+            restore_header(path, array, lambda to: write_header(to, name, shape, size, interval, array))
         movie = cls.open(path)
         same = movie._source is None and movie.shape == shape and _close(movie.voxel_size, size)
         if not same or not _close(movie.frame_interval, interval):
@@ -177,7 +177,7 @@ class LabelMovie:
         if voxel_size is not None:
             size = check_voxel_size(voxel_size, planar=planar)
         interval = source.frame_interval if frame_interval is None else check_frame_interval(frame_interval)
-        ours = dataset is None and axes is None and _MARK in _attributes(path)
+        ours = dataset is None and axes is None and MARK in _attributes(path)
         opened = {
             "voxel_size": voxel_size,
             "frame_interval": frame_interval,
@@ -229,7 +229,7 @@ class LabelMovie:
         """
         self._check_frame(t)
         if self._source is not None:
-            return check_labels(self._source.stack(t, 0), f"{self.path}, frame {t}")
+            return check_labels(read_stack(self._source, t, 0, self.path), f"{self.path}, frame {t}")
         for _ in range(2):
             # A second look, for the array may be widened and removed between the two steps.
             holder = self._holder(t)
@@ -239,9 +239,20 @@ class LabelMovie:
                 labels = _array(self.path / holder)[t]
             except FileNotFoundError:
                 continue
+            except Exception as error:  # what a damaged chunk makes of its decoder is no one kind of error
+                raise InputError(
+                    str(self._files(holder, t)[0].parents[2]),
+                    f"{type(error).__name__}: {error}",
+                    f"frame {t} is damaged; delete it, and segment the movie again: only this frame is made",
+                ) from error
             if self._is_done(holder, t):
                 return np.asarray(labels).astype(np.int32)
         raise InputError("frame", t, f"is not written yet in {self.path}; run the segmentation to its end")
+
+    def files(self, t: int) -> list[Path]:
+        """Return the files that hold a frame; none where it is not written yet, or another program wrote the movie."""
+        holder = None if self._source is not None else self._holder(t)
+        return [] if holder is None else self._files(holder, t)
 
     def write_frame(self, t: int, labels: np.ndarray) -> None:
         """Write the labels of one frame, wholly or not at all.
@@ -334,10 +345,13 @@ class LabelMovie:
         """Name of the array that .zattrs calls the image."""
         return _attributes(self.path)["multiscales"][0]["datasets"][0]["path"]
 
-    def _is_done(self, array: str, t: int) -> bool:
-        frame = self.path / array / str(t)
+    def _files(self, array: str, t: int) -> list[Path]:
         depth = frame_chunks(self.shape)[1]
-        return all((frame / str(k) / "0" / "0").exists() for k in range(-(-self.shape[1] // depth)))
+        chunks = range(-(-self.shape[1] // depth))
+        return [self.path / array / str(t) / str(k) / "0" / "0" for k in chunks]
+
+    def _is_done(self, array: str, t: int) -> bool:
+        return all(file.exists() for file in self._files(array, t))
 
     def _holder(self, t: int) -> str | None:
         """Name of the array that holds a frame wholly; the wide one first, for it is newer."""
@@ -391,10 +405,16 @@ def _close(a: Any, b: Any) -> bool:
 
 
 def _attributes(path: Path) -> dict[str, Any]:
+    file = path / ".zattrs"
     try:
-        return json.loads((path / ".zattrs").read_text())
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except (ValueError, RecursionError) as error:
+        found = error
+    if isinstance(found, dict):
+        return found
+    raise InputError(str(file), str(found), "is damaged; run the step that wrote it again, which restores it")
 
 
 def _array(path: Path, *, writable: bool = False) -> Any:

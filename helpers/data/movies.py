@@ -16,7 +16,15 @@ from helpers.data.atomic import atomic_path
 from helpers.data.label_movies import LabelMovie
 from helpers.data.ome_zarr import create_frame_array, multiscales_attributes
 from helpers.data.readers import open_source
-from helpers.data.source import AXES, Source, VoxelSize, check_frame_interval, check_voxel_size, stem
+from helpers.data.source import (
+    AXES,
+    Source,
+    VoxelSize,
+    check_frame_interval,
+    check_voxel_size,
+    read_stack,
+    stem,
+)
 from helpers.data.tiff import write_ome_tiff
 from helpers.errors import InputError
 
@@ -143,12 +151,7 @@ class Movie:
         for name, value, count in (("frame", t, self.n_frames), ("channel", channel, self.n_channels)):
             if not 0 <= value < count:
                 raise InputError(name, value, f"{self.path} has {count}: 0 to {count - 1}")
-        try:
-            return self._source.stack(t, channel)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                str(self.path), str(error), f"frame {t} cannot be read: truncated or damaged"
-            ) from error
+        return read_stack(self._source, t, channel, self.path)
 
     def frames(self, channel: int = 0) -> Iterator[np.ndarray]:
         """Iterate over the stacks of a channel, one in memory at a time."""

@@ -52,8 +52,17 @@ def open_source(
     Raises
     ------
     InputError
-        Nothing there, or not readable; names the file.
+        Nothing there, not readable, or no numbers in it; names the file.
     """
+    source = _open(path, dataset, axes)
+    if source.dtype.kind not in "biuf":
+        raise InputError(
+            str(path), source.dtype.name, "must hold integers or real numbers; export the image as such"
+        )
+    return source
+
+
+def _open(path: str | os.PathLike[str], dataset: str | int | None, axes: str | None) -> Source:
     here = Path(path)
     if not here.exists():
         if glob.has_magic(str(path)):
@@ -63,6 +72,8 @@ def open_source(
         if is_zarr(here):
             return open_ome_zarr(here, dataset=dataset, axes=axes)
         return _open_stacks(here.iterdir(), str(path), dataset, axes)
+    if not here.is_file():
+        raise InputError(str(path), "a pipe or device", "cannot be opened as an image; give a file")
     suffix = here.suffix.lower()
     if suffix in _TIFF:
         return open_tiff(here, dataset=dataset, axes=axes)

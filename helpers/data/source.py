@@ -83,6 +83,26 @@ class Source:
         return np.array(stack, dtype=self.dtype, order="C")
 
 
+def read_stack(source: Source, t: int, channel: int, path: object) -> np.ndarray:
+    """Read one stack, shape (Z, Y, X), of a file that may turn out to be damaged.
+
+    Raises
+    ------
+    InputError
+        Naming the file and the frame; decoders raise errors of many kinds.
+    """
+    try:
+        return source.stack(t, channel)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            str(path),
+            f"{type(error).__name__}: {error}",
+            f"frame {t} cannot be read: truncated or damaged; get the file again, or leave it out",
+        ) from error
+
+
 def resolve_axes(found: str, shape: Sequence[int], axes: str | None, path: object) -> str:
     """Give every dimension of a file one of the letters T, C, Z, Y, X.
 

@@ -26,6 +26,7 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.progress import progress
+from helpers.runs import finished_frames
 from helpers.runs.parameters import Segment, SegmentCellpose
 from helpers.runs.run import identity, write_json
 from helpers.segmentation.segmenter import METHODS, Segmentation, Segmenter
@@ -127,8 +128,11 @@ def segment_frames(
         movies = _open(movie, p)
     mask = _TissueMask(p, movie)
     folder = _frames_folder(p)
-    finished = _finished(folder, movies)
-    missing = [t for t in frames if t not in finished]
+    states = finished_frames.states(folder, frames, movies)
+    for t in (t for t in frames if states[t] == "changed"):
+        print(f"frame {t}: its labels were changed since they were written; they stay, and are measured anew")
+        _measure_anew(folder, movies, t, movie.frame(t, p.channel), movie.require_voxel_size())
+    missing = [t for t in frames if states[t] == "missing"]
     if not missing:
         return movies
     segmenter = open_segmenter()
@@ -185,7 +189,7 @@ def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
         for method in sorted({p.method, *compared}, key=lambda method: method != p.method)
     }
     if marker.is_file():
-        before = json.loads(marker.read_text())
+        before = _made_before(marker)
         if before.get("step", Segment.step) != p.step:
             raise InputError(
                 "movie_id",
@@ -210,14 +214,19 @@ def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
     }
 
 
-def _finished(frames: Path, movies: dict[str, LabelMovie]) -> set[int]:
-    """Return the frames that have their table and the labels of every method; the disk is looked through once."""
-    tables = {int(path.stem) for path in frames.glob("*.csv") if path.stem.isdigit()}
-    return tables.intersection(*(labels.done_frames() for labels in movies.values()))
-
-
-def _table(frames: Path, t: int) -> Path:
-    return frames / f"{t:05d}.csv"
+def _made_before(marker: Path) -> dict[str, Any]:
+    try:
+        before = json.loads(marker.read_text(encoding="utf-8"))
+        if isinstance(before, dict) and isinstance(before.get("sha256"), str):
+            return before
+        reason = "is not what notebook 05 or 06 writes"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)
+    raise InputError(
+        str(marker),
+        reason,
+        f"delete it and the labels in {marker.parent}: they are made again from the start",
+    )
 
 
 def _read_ahead(
@@ -247,20 +256,23 @@ def _write(
     table = measure(main, frame, voxel_size=voxel_size, frame=t)
     if result.cells is not None:
         table = table.merge(result.cells, on="label", how="left")
-    write_json(
-        frames / f"{t:05d}.json",
-        {"frame": t, **result.seconds, "measure_and_write": time.perf_counter() - started},
-    )
-    part = _table(frames, t).with_suffix(".part")
-    table.to_csv(part, index=False)
-    part.replace(_table(frames, t))
+    seconds = {**result.seconds, "measure_and_write": time.perf_counter() - started}
+    finished_frames.finish(frames, t, movies, result.labels, table, seconds)
+
+
+def _measure_anew(
+    frames: Path, movies: dict[str, LabelMovie], t: int, frame: np.ndarray, voxel_size: tuple[float, ...]
+) -> None:
+    """Measure labels that were changed by hand; of its cells keep what only the segmenter knew."""
+    labels = {method: movie.frame(t) for method, movie in movies.items()}
+    measured = measure(labels[next(iter(movies))], frame, voxel_size=voxel_size, frame=t)
+    table = measured.merge(finished_frames.own_columns(frames, t, measured), on="label", how="left")
+    finished_frames.finish(frames, t, movies, labels, table, finished_frames.seconds_of(frames, t))
 
 
 def _finish(folder: Path, labels: LabelMovie, p: Segment | SegmentCellpose, wall_s: float) -> SegmentedMovie:
     frames = _frames_folder(p)
-    tables = [pd.read_csv(_table(frames, t)) for t in range(labels.n_frames)]
-    filled = [table for table in tables if len(table)] or tables[:1]
-    objects = pd.concat(filled, ignore_index=True)
+    objects, seconds = finished_frames.read_tables(frames, labels.n_frames)
     objects["id"] = np.arange(len(objects))
     path = _named(p, "objects.csv")
     part = path.with_name(f"{path.name}.part")
@@ -268,8 +280,7 @@ def _finish(folder: Path, labels: LabelMovie, p: Segment | SegmentCellpose, wall
     part.replace(path)
     if p.save_tiff:
         labels.export_tiff(_named(p, "labels.ome.tif"))
-    seconds = [json.loads((frames / f"{t:05d}.json").read_text()) for t in range(labels.n_frames)]
-    return SegmentedMovie(folder, labels, objects, pd.DataFrame(seconds).fillna(0.0), wall_s)
+    return SegmentedMovie(folder, labels, objects, seconds, wall_s)
 
 
 class _TissueMask:

@@ -66,7 +66,7 @@ def test_a_truncated_done_is_no_done(parameters: CreateDataset) -> None:
     Run.start(parameters).finish()
     path = run.step_folder(parameters) / "done.json"
     path.write_text(path.read_text()[:40])
-    assert why_not_done(parameters) == "not run yet"
+    assert why_not_done(parameters) == f"{path} is damaged"
 
 
 def test_steps_on_movies_have_a_folder_each(tmp_path: Path) -> None:
