@@ -261,14 +261,18 @@ def _present(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.array([len(found[int(label)]) > 0 for label in wanted], bool)
 
 
+class NothingToDo(InputError):
+    """An edit that would change nothing."""
+
+
 def finished(changes: Changes, what: str, values: Iterable[object] = ()) -> Changes:
     """Return changes that are some.
 
     Raises
     ------
-    InputError
+    NothingToDo
         Nothing would change.
     """
     if not changes:
-        raise InputError(what, ", ".join(map(str, values)), "something that changes; it is so already")
+        raise NothingToDo(what, ", ".join(map(str, values)), "something that changes; it is so already")
     return changes

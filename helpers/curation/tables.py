@@ -56,7 +56,7 @@ def _links(state: State) -> pd.DataFrame:
     before = state.automatic.tracks.links
     now = state.graph.links()
     pairs = list(zip(before["source"].tolist(), before["target"].tolist(), strict=True))
-    kept = before[[pair in now for pair in pairs]]
+    kept = before[np.array([pair in now for pair in pairs], bool)]
     new = sorted(now - set(pairs))
     if not new:
         return kept
