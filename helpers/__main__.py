@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers new|run|status|report|check|help``."""
+"""The command line: ``python -m helpers new|run|status|report|replay|check|help``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (run, status, report):
         command.add_argument("experiment", metavar="EXPERIMENT.yaml")
         command.add_argument("--run-dir", help="folder of the results, instead of the file's")
+    replay = commands.add_parser(
+        "replay", help="make the curated labels and tracks of a run again, from its logs of edits"
+    )
+    replay.add_argument("run_dir", metavar="RUN", help="the run folder, such as runs/demo")
+    replay.add_argument("--movie", metavar="ID", help="one movie of the run, instead of all that have a log")
+    replay.add_argument("--merge", metavar="LOG", help="add the edits of a second person's edits.jsonl")
     commands.add_parser("check", help="say what is installed, which devices are there and what is missing")
     steps = commands.add_parser("help", help="print the parameters of a step")
     steps.add_argument("step", nargs="?", help="such as 05 or 05_segment; all steps where left out")
@@ -124,6 +130,14 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
+def _replay(given: argparse.Namespace) -> int:
+    from helpers.runs.curation import replay
+
+    for line in replay(given.run_dir, given.movie, given.merge):
+        print(line)
+    return 0
+
+
 def _check(_: argparse.Namespace) -> int:
     from helpers.runs.check import check
 
@@ -152,7 +166,15 @@ def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-_COMMANDS = {"new": _new, "run": _run, "status": _status, "report": _report, "check": _check, "help": _help}
+_COMMANDS = {
+    "new": _new,
+    "run": _run,
+    "status": _status,
+    "report": _report,
+    "replay": _replay,
+    "check": _check,
+    "help": _help,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

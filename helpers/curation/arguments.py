@@ -77,7 +77,7 @@ def _value(value: Any, labels: CuratedLabels) -> Any:
 
 def find_again(plain: Mapping[str, Any], labels: CuratedLabels) -> Cell | None:
     """Return the cell that overlaps an outline by more than half of both (IoU), or None."""
-    frame, label = plain["cell"]
+    frame, _ = plain["cell"]
     flat, index = labels.frame(frame).reshape(-1), voxels_index(plain["outline"])
     if len(index) == 0 or index[-1] >= len(flat):
         return None

@@ -71,7 +71,9 @@ class Automatic:
         """
         size = self.tracks.voxel_size or self.labels.voxel_size
         if size is None:
-            raise InputError("voxel_size_um", None, "neither tracks nor labels say it; give it to notebook 08")
+            raise InputError(
+                "voxel_size_um", None, "neither tracks nor labels say it; give it to notebook 08"
+            )
         return size
 
     def about(self) -> dict[str, Any]:

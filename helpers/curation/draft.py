@@ -6,7 +6,7 @@ object and links along; a label that appears becomes an object; what was found c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ from helpers.curation.changes import CellChange, Changes, Link, Mark
 from helpers.curation.state import State
 from helpers.curation.voxels import Renaming, VoxelChange
 from helpers.errors import InputError
-
 
 #: Frames that a draft holds at a time.
 _OPEN_FRAMES = 4
@@ -118,9 +117,9 @@ class Draft:
             raise InputError("stroke", f"{len(stroke.index)} voxels", f"voxels inside frame {stroke.frame}")
         return stroke
 
-    def rename(self, t: int, before: Sequence[int], after: Sequence[int]) -> None:
+    def rename(self, t: int, before: np.ndarray, after: np.ndarray) -> None:
         """Give labels of a frame, which nothing else changes, other numbers, one to one."""
-        self._renamings[t] = Renaming.of(t, np.asarray(before, np.int64), np.asarray(after, np.int64))
+        self._renamings[t] = Renaming.of(t, before.astype(np.int64), after.astype(np.int64))
 
     # ---- objects and links ---------------------------------------------------------------------------
 

@@ -128,7 +128,12 @@ def _write(result: Curated, state: State, raw: Movie | None, key: str, before: d
     known, there = before.get("frames", {}), labels.done_frames()
     wrong = set(before.get("writing", ()))
     todo = [t for t in frames if known.get(t) != frames[t] or int(t) not in there or int(t) in wrong]
-    content = {**before, "key": None, "writing": [int(t) for t in todo], "voxel_size_um": automatic.voxel_size}
+    content = {
+        **before,
+        "key": None,
+        "writing": [int(t) for t in todo],
+        "voxel_size_um": automatic.voxel_size,
+    }
     _write_json(result.labels.parent / "state.json", content)
     changed = set(state.labels.changed_frames)
     checksums = {t: c for t, c in before.get("checksums", {}).items() if t not in todo}

@@ -39,7 +39,9 @@ def lock_for(folder: Path, author: str) -> BaseFileLock:
             lock.acquire(timeout=0)
         except Timeout:
             raise InputError(
-                str(folder), _described(who), "one person edits a movie at a time: wait, or ask them to close it"
+                str(folder),
+                _described(who),
+                "one person edits a movie at a time: wait, or ask them to close it",
             ) from None
         me = {"author": author, "pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         who.write_text(json.dumps(me))

@@ -150,7 +150,9 @@ def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return content
 
 
-def header(movie: dict[str, Any], automatic: dict[str, Any], highest_label: int, **more: Any) -> dict[str, Any]:
+def header(
+    movie: dict[str, Any], automatic: dict[str, Any], highest_label: int, **more: Any
+) -> dict[str, Any]:
     """Return the first line of a log."""
     return {
         "log": _KIND,

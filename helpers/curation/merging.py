@@ -107,7 +107,11 @@ def merge_log(curation: Curation, path: str | Path) -> Merged:
         if _what(edit) in known:
             same += 1
             continue
-        why = "changes what we have changed, or depends on such an edit" if touched.meets(ours_touched) else None
+        why = (
+            "changes what we have changed, or depends on such an edit"
+            if touched.meets(ours_touched)
+            else None
+        )
         if why is None:
             try:
                 arguments = from_plain(edit.arguments, curation.state.labels)
@@ -144,10 +148,14 @@ def _touched_by(state: State, edits: list[Edit]) -> list[_Touched]:
             keys = [(part.frame, int(label)) for label in part.labels()]
             touched.ids |= {graph.id_at.get(key, key) for key in keys if key in graph.id_at}
         for part in changes.renamings:
-            touched.ids |= {graph.id_at.get((part.frame, int(b)), (part.frame, int(b))) for b in part.pairs()[0]}
+            touched.ids |= {
+                graph.id_at.get((part.frame, int(b)), (part.frame, int(b))) for b in part.pairs()[0]
+            }
         touched.ids |= {i for c in changes.cells for i in (c.before, c.after) if i is not None}
         touched.ids |= {i for link in (*changes.unlinked, *changes.linked) for i in link}
-        touched.ids |= {i for mark in (*changes.marked, *changes.unmarked) if mark[0] != "frame" for i in mark[1:]}
+        touched.ids |= {
+            i for mark in (*changes.marked, *changes.unmarked) if mark[0] != "frame" for i in mark[1:]
+        }
         # Ids that arose after the fork mean other objects in the other log.
         ours = {(id(edits), i) if isinstance(i, int) and i >= fork else i for i in touched.ids}
         found.append(_Touched(ours, touched.voxels))

@@ -84,7 +84,9 @@ def rebase(folder: str | Path) -> Replayed:
     highest = state.highest_label
     logs.write_log(
         folder / LOG,
-        logs.header(automatic.about(), automatic.fingerprint, highest, not_replayed=missed, former=former.name),
+        logs.header(
+            automatic.about(), automatic.fingerprint, highest, not_replayed=missed, former=former.name
+        ),
         new,
     )
     table = pd.DataFrame(missed, columns=_MISSED)
@@ -93,7 +95,9 @@ def rebase(folder: str | Path) -> Replayed:
     return Replayed(len({edit.origin for edit in new}), table, former)
 
 
-def _repeat(automatic: Automatic, content: LogContent, missed: list[dict[str, Any]]) -> tuple[State, list[Edit]]:
+def _repeat(
+    automatic: Automatic, content: LogContent, missed: list[dict[str, Any]]
+) -> tuple[State, list[Edit]]:
     state = State(automatic, highest_label=automatic.highest_label())
     new: list[Edit] = []
     for edit in active(content.edits)[0]:

@@ -89,7 +89,12 @@ class Curation:
         return self.repeat(operation, arguments, self.author)
 
     def repeat(
-        self, operation: str, arguments: dict[str, Any], author: str, time: str | None = None, origin: str | None = None
+        self,
+        operation: str,
+        arguments: dict[str, Any],
+        author: str,
+        time: str | None = None,
+        origin: str | None = None,
     ) -> Edit:
         """Do an edit that someone has made before, under their name."""
         changes = changes_of(self.state, operation, arguments)
@@ -196,5 +201,5 @@ def check_movie(path: Path, content: LogContent, automatic: Automatic) -> None:
     if theirs != ours:
         differing = {name: value for name, value in theirs.items() if value != ours.get(name)}
         raise InputError(
-            str(path), differing, f"the log of this movie: {({name: ours[name] for name in differing})}"
+            str(path), differing, f"the log of this movie: { ({name: ours[name] for name in differing}) }"
         )

@@ -32,7 +32,7 @@ def curated_tracks(state: State, raw: Movie | None = None) -> Tracks:
     before = automatic.tracks.objects
     kept = before[before["id"].isin(list(graph.cell_of))].set_index("id", drop=False)
     cells = pd.DataFrame.from_dict(graph.cell_of, orient="index", columns=["frame", "label"])
-    kept["label"] = cells["label"].reindex(kept.index).to_numpy(kept["label"].dtype)
+    kept["label"] = cells["label"].reindex(kept.index).astype(before["label"].dtype)
     new = [i for i in sorted(graph.cell_of) if i not in kept.index]
     measured = _measured(state, raw, set(new))
     changed = [i for i in kept.index if i in measured.index]
@@ -48,7 +48,10 @@ def curated_tracks(state: State, raw: Movie | None = None) -> Tracks:
             if objects[column].dtype != before[column].dtype and not objects[column].isna().any():
                 objects[column] = objects[column].astype(before[column].dtype)
     return Tracks(
-        objects.reset_index(drop=True), _links(state), automatic.tracks.voxel_size, automatic.tracks.frame_interval
+        objects.reset_index(drop=True),
+        _links(state),
+        automatic.tracks.voxel_size,
+        automatic.tracks.frame_interval,
     )
 
 

@@ -104,6 +104,7 @@ class Run:
             "results": _plain(results or {}),
             "parameters": self.parameters.plain(),
             "inputs": hashes(self.parameters),
+            "provenance": self.parameters.provenance(),
             "packages": versions(self.parameters.step),
             "git_commit": _git_commit(),
             "seed": getattr(self.parameters, "seed", None),

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.boundary import HullBoundary, RoiBoundary, is_planar
+from helpers.curation.files import bring_up_to_date, is_curated
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.errors import InputError
@@ -35,7 +36,8 @@ class TrackedRun:
     folder : Path
         ``<run>/movies/<name>``.
     tracks : Tracks
-        With the measures of notebooks 10 and 12 among the columns of their objects, as far as these ran.
+        With all corrections, where someone curated them, and with the measures of notebooks 10 and 12 among the
+        columns of their objects, as far as these ran.
     voxel_size : tuple of float
         (z, y, x) in µm.
     movie : Movie or None
@@ -129,10 +131,13 @@ def read_run(run_folder: str | Path, movie: str | None = None) -> TrackedRun:
     if name not in tracked:
         raise InputError("movie", name, f"one of {', '.join(tracked)}")
     own = folder / "movies" / name
-    tracks = _with_measures(table.read(own / "tracks.csv"), own / "analysis")
     named = _named_files(folder, name)
     raw = Movie.open(path) if (path := named.get("raw")) is not None else None
-    labels = LabelMovie.open(own / "labels.zarr") if (own / "labels.zarr").exists() else None
+    result = own
+    if is_curated(own):
+        result = bring_up_to_date(own, raw).tracks.parent
+    tracks = _with_measures(table.read(result / "tracks.csv"), own / "analysis")
+    labels = LabelMovie.open(result / "labels.zarr") if (result / "labels.zarr").exists() else None
     # The tracks know the size that a person gave where a file says none, or a wrong one.
     sizes = [source.voxel_size for source in (tracks, labels, raw) if source is not None]
     size = next((size for size in sizes if size is not None), None)

@@ -38,7 +38,7 @@ def boxes(depth: int) -> np.ndarray:
         labels[t, :, 2 + 2 * t : 10 + 2 * t, 2:12] = 1
         if t != 2:
             labels[t, depth // 2, 4 + t : 12 + t, 20:30] = 2
-        labels[t, :, 26:36, 4:14 if t < 2 else 9] = 3
+        labels[t, :, 26:36, 4 : 14 if t < 2 else 9] = 3
         if t > 1:
             labels[t, :, 26:36, 10:15] = 4
     labels[2, :, 30:34, 30:34] = 5
@@ -46,7 +46,9 @@ def boxes(depth: int) -> np.ndarray:
     return labels
 
 
-def write_cells(folder: Path, depth: int = 1, labels: np.ndarray | None = None, links: Iterable[tuple[Key, Key]] = LINKS) -> Path:
+def write_cells(
+    folder: Path, depth: int = 1, labels: np.ndarray | None = None, links: Iterable[tuple[Key, Key]] = LINKS
+) -> Path:
     """Write labels and tracks as a run holds them; return the folder."""
     labels = boxes(depth) if labels is None else labels
     movie = LabelMovie.create(folder / "labels.zarr", labels.shape, voxel_size=VOXEL, frame_interval=60.0)

@@ -32,7 +32,9 @@ def test_voxels_survive_as_text(index: list[int]) -> None:
 def test_a_change_leads_there_and_back(seed: int) -> None:
     rng = np.random.default_rng(seed)
     before = rng.integers(0, 3, (2, 5, 6)).astype(np.int32)
-    after = np.where(rng.random(before.shape) < 0.3, rng.integers(0, 70_000, before.shape), before).astype(np.int32)
+    after = np.where(rng.random(before.shape) < 0.3, rng.integers(0, 70_000, before.shape), before).astype(
+        np.int32
+    )
     change = VoxelChange.between(0, before, after)
     if change is None:
         assert np.array_equal(before, after)
@@ -115,7 +117,9 @@ def test_damage_before_the_last_line_is_named(flat: Path) -> None:
     path.write_text("\n".join([lines[0], lines[1][:50], lines[2], ""]))
     with pytest.raises(InputError, match=r"edits.jsonl, line 2 = .*restore it from a copy"):
         Curation(flat)
-    path.write_text("\n".join([lines[0], lines[2].replace('"operation":"remove"', '"operation":"undo","of":"x"'), ""]))
+    path.write_text(
+        "\n".join([lines[0], lines[2].replace('"operation":"remove"', '"operation":"undo","of":"x"'), ""])
+    )
     with pytest.raises(InputError, match="whose turn it is"):
         Curation(flat)
     path.write_text("{}\n")
@@ -150,7 +154,7 @@ def test_another_segmentation_is_refused_with_the_way_on(flat: Path) -> None:
     Curation(flat).close()
     labels = LabelMovie.open(flat / "labels.zarr")
     labels.write_frame(2, labels.frame(2) * 2)
-    with pytest.raises(InputError, match="labels of frames 2 differ.*python -m helpers replay"):
+    with pytest.raises(InputError, match=r"labels of frames 2 differ.*python -m helpers replay"):
         Curation(flat)
     (flat / "tracks.csv").write_text((flat / "tracks.csv").read_text() + "\n")
     with pytest.raises(InputError, match="labels of frames 2 and tracks differ"):
@@ -241,7 +245,9 @@ def test_killed_twenty_times_nothing_that_was_seen_is_lost(flat: Path, tmp_path:
         assert np.array_equal(curation.state.labels.frame(0), boxes(1)[0])
 
 
-OPERATIONS = st.lists(st.tuples(st.sampled_from("plcmsdfruUR"), st.integers(0, 2**32 - 1)), min_size=1, max_size=12)
+OPERATIONS = st.lists(
+    st.tuples(st.sampled_from("plcmsdfruUR"), st.integers(0, 2**32 - 1)), min_size=1, max_size=12
+)
 
 
 def _random_edit(curation: Curation, kind: str, rng: np.random.Generator) -> None:

@@ -195,7 +195,11 @@ def test_split_by_seeds_of_one_plane_in_2d_points(opened, flat) -> None:
 
 @pytest.mark.parametrize(
     ("seeds", "message"),
-    [([(0, 5, 5)], "two seeds"), ([(0, 5, 5), (0, 5, 5)], "each voxel once"), ([(0, 5, 5), (0, 0, 0)], "a voxel of")],
+    [
+        ([(0, 5, 5)], "two seeds"),
+        ([(0, 5, 5), (0, 5, 5)], "each voxel once"),
+        ([(0, 5, 5), (0, 0, 0)], "a voxel of"),
+    ],
 )
 def test_split_by_seeds_refuses(curation: Curation, seeds: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -274,7 +278,7 @@ def test_clicks_on_background_are_refused(curation: Curation) -> None:
     with pytest.raises(InputError, match=r"^frame = 9: 0 to 3"):
         curation.cell_at(9, (z, 4, 4))
     for operation, name in (("remove", "cell"), ("fill_holes", "cell"), ("separate", "cell")):
-        with pytest.raises(InputError, match="not there|click"):
+        with pytest.raises(InputError, match=r"not there|click"):
             curation.do(operation, **{name: Cell(0, 0)})
     with pytest.raises(InputError, match=r"a voxel of cell 1 in frame 0"):
         curation.do("remove", cell=Cell(0, 1, at=(z, 20, 20)))

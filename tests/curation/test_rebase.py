@@ -118,7 +118,9 @@ def test_a_confirmed_frame_stays(flat: Path) -> None:
     frame = state.labels.frame(2)
     for label in range(1, 6):
         mask = boxes(1)[2] == label
-        assert not mask.any() or len(np.unique(frame[mask])) == 1 and (frame == frame[mask][0]).sum() == mask.sum()
+        assert not mask.any() or (
+            len(np.unique(frame[mask])) == 1 and (frame == frame[mask][0]).sum() == mask.sum()
+        )
     assert ("frame", 2) in state.graph.marks
 
 

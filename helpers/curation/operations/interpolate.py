@@ -25,10 +25,14 @@ def interpolate(draft: Draft, first: Cell, last: Cell) -> None:
         No frame is missing between them; either goes on, or comes from, elsewhere; other cells lie where it is expected.
     """
     if last.frame - first.frame < 2:
-        raise InputError("first, last", (first.frame, last.frame), "two frames with at least one between them")
+        raise InputError(
+            "first, last", (first.frame, last.frame), "two frames with at least one between them"
+        )
     source, target = draft.id_of(first), draft.id_of(last)
     if draft.targets(source) - {target} or draft.sources(target) - {source}:
-        raise InputError("first, last", f"{first}, {last}", "the ends of a gap; unlink what lies between first")
+        raise InputError(
+            "first, last", f"{first}, {last}", "the ends of a gap; unlink what lies between first"
+        )
     masks = [_padded(draft, cell) for cell in (first, last)]
     draft.unlink(source, target)
     label = first.label

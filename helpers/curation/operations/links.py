@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from helpers.curation.cells import Cell
 from helpers.curation.draft import Draft
@@ -65,8 +66,10 @@ def unlink(draft: Draft, first: Cell, last: Cell) -> None:
         raise InputError("first, last", str(first), "two cells of one track")
     path = draft.graph.path(draft.known_id(first), draft.known_id(last))
     if path is None:
-        raise InputError("first, last", f"{first}, {last}", "two cells of one track, the second after the first")
-    for source, target in zip(path, path[1:], strict=False):
+        raise InputError(
+            "first, last", f"{first}, {last}", "two cells of one track, the second after the first"
+        )
+    for source, target in pairwise(path):
         draft.unlink(source, target)
 
 
@@ -121,4 +124,3 @@ def delete_tracks(draft: Draft, cells: Sequence[Cell]) -> None:
         raise InputError("cells", "none", "a cell of each track to delete")
     for i in sorted({j for cell in cells for j in draft.graph.track_of(draft.known_id(cell))}):
         draft.drop(i)
-

@@ -47,7 +47,9 @@ def follow(draft: Draft, cell: Cell, min_overlap: float = 0.7) -> None:
         now = following
     if n_links == 0:
         raise InputError(
-            str(cell), "nothing to link", f"a cell that overlaps by more than {min_overlap:g} with a next one that is free"
+            str(cell),
+            "nothing to link",
+            f"a cell that overlaps by more than {min_overlap:g} with a next one that is free",
         )
 
 

@@ -41,6 +41,5 @@ def clicked_piece(draft: Draft, cell: Cell) -> np.ndarray:
 def flat_index(mask: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> np.ndarray:
     """Return the flat index, in a frame of the `shape`, of the voxels of a mask within a box, ascending."""
     at = np.nonzero(mask)
-    return np.ravel_multi_index(
-        tuple(a + part.start for a, part in zip(at, box, strict=True)), shape
-    )
+    where = tuple(a + part.start for a, part in zip(at, box, strict=True))
+    return np.asarray(np.ravel_multi_index(where, shape))

@@ -67,4 +67,3 @@ def _tracklet_numbers(draft: Draft) -> dict[int, int]:
             number[i] = next_number
             next_number += 1
     return number
-

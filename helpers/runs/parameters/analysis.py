@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,7 +19,7 @@ class TrackedMovie(OneMovie):
 
     tracks: OptionalPath = Field(
         None,
-        description="Tracks: a CSV, TrackMate XML, GEFF, folder of the Cell Tracking Challenge or BTrackMate CSV; empty takes those of notebook 08",
+        description="Tracks: a CSV, TrackMate XML, GEFF, folder of the Cell Tracking Challenge or BTrackMate CSV; empty takes those of notebook 08, with all corrections",
     )
     raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
     voxel_size_um: VoxelSize = Field(
@@ -28,9 +29,17 @@ class TrackedMovie(OneMovie):
         None, description="Seconds between two frames; None reads it from the tracks"
     )
 
+    def is_curated(self) -> bool:
+        """Whether the tracks are those of this run, and someone has corrected them."""
+        return self.tracks is None and self.movie_path("edits.jsonl").is_file()
+
     def tracks_path(self) -> Path:
-        """Return the tracks."""
-        return self.tracks or self.movie_path("tracks.csv")
+        """Return the tracks; curated ones where there are any."""
+        return self.tracks or self.movie_path("curated" if self.is_curated() else "", "tracks.csv")
+
+    def own_labels(self) -> Path:
+        """Return the label movie of this run; the curated one where there is any."""
+        return self.movie_path("curated" if self.is_curated() else "", "labels.zarr")
 
     def analysis_path(self, *parts: str) -> Path:
         """Return a path below the folder of this movie's analyses."""
@@ -39,7 +48,17 @@ class TrackedMovie(OneMovie):
     def inputs(self) -> list[Path]:
         """Return the tracks, and what they are compared with and shown on."""
         named = ("raw", "truth_tracks", "tissue_mask", "roi", "labels", "intensity_movie", "region_labels")
-        return [self.tracks_path(), *(p for name in named if (p := getattr(self, name, None)))]
+        # Curated tracks follow from these two.
+        own = [self.tracks or self.movie_path("tracks.csv")]
+        own += [self.movie_path("edits.jsonl")] if self.is_curated() else []
+        return [*own, *(p for name in named if (p := getattr(self, name, None)))]
+
+    def provenance(self) -> dict[str, Any]:
+        """Say whether the tracks are automatic, curated (with how many edits, and whose), or named."""
+        if not self.is_curated():
+            return {"tracks": "named" if self.tracks else "automatic"}
+        state = json.loads(self.movie_path("curated", "state.json").read_text())
+        return {"tracks": "curated", **{name: state[name] for name in ("edits", "authors", "last_edit")}}
 
 
 class AnalyzeBoundaryDistance(TrackedMovie):
@@ -80,7 +99,7 @@ class AnalyzeBoundaryDistance(TrackedMovie):
 
     def labels_path(self) -> Path | None:
         """Return the label movie, or None where there is none."""
-        own = self.movie_path("labels.zarr")
+        own = self.own_labels()
         return self.labels or (own if self.tracks is None and own.exists() else None)
 
     def outputs(self) -> list[Path]:
@@ -137,7 +156,7 @@ class AnalyzeIntensitySpectrum(TrackedMovie):
 
     def labels_path(self) -> Path:
         """Return the label movie."""
-        return self.labels or self.movie_path("labels.zarr")
+        return self.labels or self.own_labels()
 
     def outputs(self) -> list[Path]:
         """Return the tables of rhythms."""

@@ -138,6 +138,10 @@ class Parameters(BaseModel):
         """Return the files and folders this step leaves, their names with * where it is not known which they are."""
         return []
 
+    def provenance(self) -> dict[str, Any]:
+        """Return what ``done.json`` says of where the step's data come from, beyond its inputs' hashes."""
+        return {}
+
     def path(self, *parts: str) -> Path:
         """Return a path below the run folder."""
         return self.run_dir.joinpath(*parts)

@@ -9,6 +9,7 @@ from helpers.data.atomic import atomic_path
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.errors import InputError
+from helpers.runs.curation import curated
 from helpers.runs.parameters.analysis import TrackedMovie
 from helpers.tracking.formats import ctc, geff, table, trackmate
 from helpers.tracking.tracks import Tracks
@@ -21,8 +22,11 @@ def open_tracks(p: TrackedMovie) -> Tracks:
     Raises
     ------
     InputError
-        If there are none, or their format is not known.
+        If there are none, or their format is not known; if edits were made on another result.
     """
+    if p.is_curated():
+        found = curated(p.movie_path())
+        print(f"Curated tracks: {found.edits} edits by {', '.join(found.authors) or 'nobody'}.")
     path = p.tracks_path()
     if not path.exists():
         raise InputError("tracks", str(path), "there are no such tracks; run notebook 08, or name your own")
@@ -50,7 +54,7 @@ def background(p: TrackedMovie, tracks: Tracks) -> np.ndarray:
     """Return what to draw cells on: the first frame of the raw movie, of its labels, or black."""
     if p.raw:
         return Movie.open(p.raw).frame(0)
-    labels = p.movie_path("labels.zarr")
+    labels = p.own_labels()
     if p.tracks is None and labels.exists():
         return (LabelMovie.open(labels).frame(0) > 0).astype(np.float32)
     size = np.array(tracks.voxel_size or (1.0, 1.0, 1.0))[1:]
