@@ -148,20 +148,20 @@ def _write(result: Curated, state: State, raw: Movie | None, key: str, before: d
 
 def _link(source: LabelMovie, target: LabelMovie, t: int) -> bool:
     """Let a frame be the automatic one's own file; say whether that was possible."""
-    files = source.frame_files(t)
+    files = source.files(t)
     if len(files) != 1 or source.dtype != target.dtype or source.frame(t).shape != target.shape[1:]:
         return False
-    goal = target.path / files[0]
+    goal = target.path / files[0].relative_to(source.path)
     goal.parent.mkdir(parents=True, exist_ok=True)
-    if goal.exists() and goal.samefile(source.path / files[0]):
+    if goal.exists() and goal.samefile(files[0]):
         return True
     temporary = goal.with_name(f".{goal.name}.{os.getpid()}.part")
     with suppress(FileNotFoundError):
         temporary.unlink()
     try:
-        os.link(source.path / files[0], temporary)
+        os.link(files[0], temporary)
     except OSError:  # another disk, or one without links
-        shutil.copyfile(source.path / files[0], temporary)
+        shutil.copyfile(files[0], temporary)
     os.replace(temporary, goal)
     return True
 

@@ -219,13 +219,6 @@ class LabelMovie:
             return set(range(self.n_frames))
         return {t for t in range(self.n_frames) if self._holder(t) is not None}
 
-    def frame_files(self, t: int) -> list[Path]:
-        """Return the files that hold a finished frame, relative to `path`; none for labels of another program."""
-        holder = None if self._source is not None else self._holder(t)
-        if holder is None:
-            return []
-        return sorted(f.relative_to(self.path) for f in (self.path / holder / str(t)).glob("*/0/0"))
-
     def frame(self, t: int) -> np.ndarray:
         """Read the labels of one frame: int32, shape (Z, Y, X).
 
