@@ -29,9 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
     run.add_argument(
         "--cores",
-        type=_cores,
+        type=_number,
         metavar="N",
         help="cores to share out among jobs; by default all. Trainings use all, for the same network",
+    )
+    run.add_argument(
+        "--gpus",
+        type=_number,
+        metavar="N",
+        help="GPUs to share out among jobs that run networks, one each; by default all",
     )
     run.add_argument(
         "--profile", metavar="P", help="run on a cluster: a folder with Snakemake's config.yaml, or 'slurm'"
@@ -95,6 +101,7 @@ def _run(given: argparse.Namespace) -> int:
                 start=given.start,
                 dry_run=given.dry_run,
                 cores=given.cores,
+                gpus=given.gpus,
                 profile=given.profile,
                 say=_say,
             )
@@ -156,7 +163,7 @@ def _help(given: argparse.Namespace) -> int:
     return 0
 
 
-def _cores(text: str) -> int:
+def _number(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, at least 1")
     return int(text)

@@ -31,6 +31,8 @@ def free_memory() -> int:
 
     if tf.config.list_physical_devices("GPU"):
         query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
+        query += [f"--id={first}"] if first else []
         try:
             shown = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
             return int(shown.split()[0]) * 2**20

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from helpers.data.experiment import Experiment
+from helpers.errors import InputError
 from helpers.runs.endings import end_children, stop_where_nobody_reads
 from helpers.runs.execute import require_notebooks
 from helpers.runs.follow import Follower, progress_text
+from helpers.runs.gpus import gpus_to_use
 from helpers.runs.graph import Node, arguments, selected, to_run, write_graph
 from helpers.runs.lock import alone_in, is_at_work, read
 from helpers.runs.outputs import COMMAND
@@ -40,6 +42,7 @@ def run_experiment(
     start: str | None = None,
     dry_run: bool = False,
     cores: int | None = None,
+    gpus: int | None = None,
     profile: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[str]:
@@ -55,6 +58,8 @@ def run_experiment(
         Say what would run, and why; run nothing.
     cores : int, optional
         Cores of this machine to use; by default all.
+    gpus : int, optional
+        GPUs of this machine to use, one for each job that runs networks; by default all.
     profile : str, optional
         A Snakemake profile: a folder with a ``config.yaml``, or the name of one of ours (``slurm``).
     say : callable
@@ -68,9 +73,11 @@ def run_experiment(
     Raises
     ------
     InputError
-        If the experiment is wrong, a file it names is missing, another run works in the run folder, or the package was
-        installed without its notebooks.
+        If the experiment is wrong, a file it names is missing, another run works in the run folder, the package was
+        installed without its notebooks, or there are fewer GPUs.
     """
+    if profile and gpus is not None:
+        raise InputError("gpus", gpus, "leave it out with --profile, which says what a job asks the cluster for")
     require_notebooks()
     jobs = selected(plan(experiment), only, start)
     if dry_run:
@@ -85,9 +92,10 @@ def run_experiment(
         if not nodes:
             return []
         cores = cores if profile else cores or os.cpu_count() or 1
-        write_graph(batch, nodes, cores)
+        devices = () if profile else gpus_to_use(gpus)
+        write_graph(batch, nodes, cores, devices)
         again = ["python", "-m", "helpers", "run", str(experiment.path), "--run-dir", str(experiment.run_dir)]
-        return _run(batch, nodes, arguments(batch, cores, profile), shlex.join(again), say)
+        return _run(batch, nodes, arguments(batch, cores, profile, len(devices)), shlex.join(again), say)
 
 
 def _tell_plan(jobs: list[Job], say: Callable[[str], None]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -113,7 +112,9 @@ def _parts(job: Job) -> list[Job]:
     return [replace(job, frames=frames) for frames in ranges] if len(ranges) > 1 else []
 
 
-def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None) -> None:
+def write_graph(
+    batch: Path, nodes: dict[str, Node], cores: int | None, gpus: Sequence[str] = ()
+) -> None:
     """Write ``graph.json`` and the jobs, and remove what an earlier run left of them.
 
     Parameters
@@ -124,6 +125,8 @@ def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None) -> None:
         What `to_run` returned.
     cores : int, optional
         Cores of this machine that may be used; None on a cluster, whose profile says it.
+    gpus : sequence of str
+        GPUs of this machine, of which each job that runs networks takes one.
     """
     for name in ("jobs", "running", "ended", ".snakemake"):
         shutil.rmtree(batch / name, ignore_errors=True)
@@ -134,10 +137,11 @@ def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None) -> None:
     jobs = {}
     for key, node in nodes.items():
         (batch / "failed" / f"{key}.json").unlink(missing_ok=True)
-        threads = _threads(node, nodes, cores)
+        threads = _threads(node, nodes, cores, len(gpus))
         limit = node.job.step[:2] not in _TRAININGS and (cores is None or threads < (os.cpu_count() or 1))
         rule = rules[node.job.step]
-        write_json(batch / "jobs" / f"{key}.json", specification(node.job, rule, threads, limit))
+        own = gpus if node.job.step[:2] in _NETWORKS else ()
+        write_json(batch / "jobs" / f"{key}.json", specification(node.job, rule, threads, limit, own))
         jobs[key] = {"rule": rule, "needs": node.needs, "threads": threads}
     needed = {step: _MEMORY if step[:2] in _NETWORKS else _LITTLE_MEMORY for step in rules}
     graph = {
@@ -154,17 +158,19 @@ def _rule(step: str) -> str:
     return step[3:]
 
 
-def _threads(node: Node, nodes: dict[str, Node], cores: int | None) -> int:
+def _threads(node: Node, nodes: dict[str, Node], cores: int | None, n_gpus: int) -> int:
     """Share the cores out: movies and what is measured side by side, all cores for what serves all movies."""
     if node.job.step[:2] in _MEASUREMENTS:
         return 1
     if cores is None:
         return 4 if node.job.step[:2] in _NETWORKS else 1
     beside = sum(other.job.step == node.job.step for other in nodes.values())
+    if n_gpus and node.job.step[:2] in _NETWORKS:
+        beside = min(beside, n_gpus)
     return max(1, cores // beside)
 
 
-def arguments(batch: Path, cores: int | None, profile: str | None) -> list[str]:
+def arguments(batch: Path, cores: int | None, profile: str | None, n_gpus: int = 0) -> list[str]:
     """Return the command line for Snakemake.
 
     Raises
@@ -178,7 +184,7 @@ def arguments(batch: Path, cores: int | None, profile: str | None) -> list[str]:
     given += ["--nolock", "--keep-going", "--scheduler", "greedy", "--rerun-triggers", "mtime"]
     if profile:
         return [*given, "--profile", str(_profile(profile))]
-    limits = [f"mem_mb={psutil.virtual_memory().total // 2**20}"] + (["gpu=1"] if _has_gpu() else [])
+    limits = [f"mem_mb={psutil.virtual_memory().total // 2**20}"] + ([f"gpu={n_gpus}"] if n_gpus else [])
     return [*given, "--cores", str(cores), "--resources", *limits]
 
 
@@ -188,13 +194,6 @@ def _profile(name: str) -> Path:
             return folder.absolute()
     ours = ", ".join(sorted(path.name for path in PROFILES.iterdir() if path.is_dir()))
     raise InputError("profile", name, f"name a folder that holds a config.yaml, or one of ours: {ours}")
-
-
-def _has_gpu() -> bool:
-    try:
-        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=20).stdout.startswith(b"GPU")
-    except (OSError, subprocess.SubprocessError):
-        return False
 
 
 def selected(jobs: list[Job], only: str | None, start: str | None) -> list[Job]:

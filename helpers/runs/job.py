@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from helpers.errors import InputError
 from helpers.runs import outputs
 from helpers.runs.endings import end_with_scheduler
 from helpers.runs.execute import NotebookError, execute_notebook
+from helpers.runs.gpus import gpu_of_its_own
 from helpers.runs.lock import at_work, read
 from helpers.runs.parameters import STEPS, Segment, SegmentCellpose
 from helpers.runs.plan import Job
@@ -53,17 +55,20 @@ def main(name: str) -> int:
         return 0
     os.environ.update(dict.fromkeys(_THREADS, str(spec["threads"])) if spec["limit_threads"] else {})
     os.chdir(spec["folder"])
-    started = time.time()
+    started, gpu = time.time(), None
     try:
-        with at_work(batch / "running" / f"{name}.json", why=why):
+        with (
+            gpu_of_its_own(spec["gpus"], batch) as gpu,
+            at_work(batch / "running" / f"{name}.json", why=why, gpu=gpu),
+        ):
             (_segment_part if job.frames else _execute)(job, batch / "running" / f"{name}.progress")
     except Exception as error:
         known = isinstance(error, (NotebookError, InputError))
         message = str(error) if known else f"{type(error).__name__}: {error}"
         (batch / "failed").mkdir(exist_ok=True)
-        write_json(batch / "failed" / f"{name}.json", {"message": message, "why": why})
+        write_json(batch / "failed" / f"{name}.json", {"message": message, "why": why, "gpu": gpu})
         return 1
-    write_json(ended, {"seconds": time.time() - started, "why": why})
+    write_json(ended, {"seconds": time.time() - started, "why": why, "gpu": gpu})
     return 0
 
 
@@ -110,7 +115,9 @@ def _segment_part(job: Job, progress: Path) -> None:
     segment_frames(movie, lambda: step.open_segmenter(p, size), p, range(*job.frames))  # type: ignore[arg-type]
 
 
-def specification(job: Job, rule: str, threads: int, limit_threads: bool) -> dict[str, Any]:
+def specification(
+    job: Job, rule: str, threads: int, limit_threads: bool, gpus: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what `main` reads of a job."""
     return {
         "step": job.step,
@@ -120,6 +127,7 @@ def specification(job: Job, rule: str, threads: int, limit_threads: bool) -> dic
         "parameters": job.parameters.plain(),
         "threads": threads,
         "limit_threads": limit_threads,
+        "gpus": list(gpus),
         "folder": os.getcwd(),
     }
 

@@ -402,10 +402,11 @@ class VollSegSegmenter:
     def _star_labels(
         self, outputs: Outputs, prob: float | None, nms: float | None
     ) -> list[NDArray[np.int32]]:
-        """Instances of every plane; they are kept, since the methods and a search share them."""
+        """Instances of every plane; the last are kept, since a search varies the foreground for the same ones."""
         own = self.star_model.thresholds
         key = (_given(prob, self.prob_thresh, own.prob), _given(nms, self.nms_thresh, own.nms))
         if key not in outputs._instances:
+            outputs._instances.clear()  # a search tries dozens, each as large as the frame
             with _timed(outputs.seconds, "nms"):
                 outputs._instances[key] = [
                     stardist.instances(self.star_model, star, prob_thresh=key[0], nms_thresh=key[1])[0]
