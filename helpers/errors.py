@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class InputError(ValueError):
@@ -26,7 +34,10 @@ class InputError(ValueError):
         shown = repr(value)
         if len(shown) > 200:
             shown = shown[:200] + "…"
-        super().__init__(f"{name} = {shown}: {expected}")
+        said = (
+            expected if len(expected) < 4000 else expected[:4000] + "…"
+        )  # a library may quote the whole file
+        super().__init__(f"{name} = {shown}: {said}")
 
     def __reduce__(self):
         return type(self), (self.name, self.value, self.expected)
@@ -86,8 +97,61 @@ class Mistakes:
             raise InputErrors(self.found)
 
 
+@contextmanager
+def reading(path: object, what: str, remedy: str = "get or export it again") -> Iterator[None]:
+    """Turn whatever a damaged file makes of its reader into an `InputError` that names it.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    what : str
+        What it should be, such as ``"a TrackMate XML file"``.
+    remedy : str
+        What to do about it.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # a decoder of damaged bytes may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(
+            str(path), reason, f"cannot be read as {what}: it is damaged or of another kind; {remedy}"
+        ) from error
+
+
+def reads(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function that reads the file or folder that is its first argument; see `reading`."""
+
+    def decorate(read: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(read)
+        def reader(*args: P.args, **kwargs: P.kwargs) -> R:
+            with reading(args[0] if args else kwargs.get("path"), what):
+                return read(*args, **kwargs)
+
+        return reader
+
+    return decorate
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping.
+
+    Raises
+    ------
+    InputError
+        Naming the file and, as an instruction, the remedy.
+    """
+    with reading(path, "JSON", remedy):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"a mapping, not {type(content).__name__}")
+        return content
+
+
 def nearest(name: object, valid: Iterable[str]) -> str:
     """Answer a wrong name with the nearest right one, or with all of them."""
     known = list(valid)
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(str(name)[:100], known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from helpers.data.marks import Marks
-from helpers.errors import InputError, Mistakes, nearest
+from helpers.errors import InputError, Mistakes, nearest, reading
 
 #: Keys of an experiment file and what they are for.
 KEYS = {
@@ -152,7 +152,10 @@ def read_experiment(
         elif not isinstance(value, str) or not value:
             found.add(marks.where("pairs", key), value, "name a folder")
         pairs[key] = str(data_dir / str(value))
-    movies, table = _movies(path, content, data_dir, marks, found)
+    with reading(
+        path.parent / str(content.get("movies")), "the table of movies", "save it as 'CSV UTF-8' again"
+    ):
+        movies, table = _movies(path, content, data_dir, marks, found)
     experiment = Experiment(
         name=name,
         path=path.absolute(),
@@ -263,6 +266,8 @@ def _movies(
         return [], nothing
     try:
         text = table.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise UnicodeDecodeError("utf-8", b"\0", text.index("\0"), text.index("\0") + 1, "a zero byte")
     except UnicodeDecodeError as error:
         mistakes.add(table.name, f"byte {error.start}", "is not text in UTF-8; save the table as 'CSV UTF-8'")
         return [], nothing
@@ -313,10 +318,10 @@ def _movie(row: dict[str, str], data_dir: Path, where: str, mistakes: Mistakes) 
 
 def _value(text: str) -> Any:
     """Read a CSV cell as YAML does, but keep what only looks like a number (007) as text."""
-    if text.isdigit() and text != str(int(text)):
+    if text.isdigit() and (len(text) > 400 or text != str(int(text))):
         return text
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
     return value if isinstance(value, (bool, int, float, list, dict)) else text

@@ -9,6 +9,10 @@ import yaml
 
 from helpers.errors import InputError, Mistakes
 
+#: Bytes of the largest file, and the most values in it with all anchors in place: a thousand times what is usual.
+_LARGEST_FILE = 1_000_000
+_MOST_VALUES = 100_000
+
 
 class Marks:
     """The places of a YAML file's keys.
@@ -34,10 +38,19 @@ class Marks:
         self._places: dict[tuple[str, ...], yaml.Mark] = {}
         self._twice: list[tuple[str, ...]] = []
         try:
+            if path.stat().st_size > _LARGEST_FILE:
+                raise InputError(
+                    path.name, f"{path.stat().st_size} bytes", f"give a file of at most {_LARGEST_FILE}"
+                )
             text = path.read_text(encoding="utf-8-sig")
-            self.content: Any = yaml.safe_load(text)
             root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            _check_size(root, path.name)
+            self.content: Any = yaml.safe_load(text)
+        except InputError:
+            raise
+        except (
+            Exception
+        ) as error:  # YAML's own, and what dates, numbers and nesting beyond Python's make of it
             mark = getattr(error, "problem_mark", None)
             reason = getattr(error, "problem", None) or str(error)
             raise InputError(f"{path.name}{_at(mark)}", "not valid YAML", reason.replace("\n", " ")) from None
@@ -63,6 +76,28 @@ class Marks:
         """Note each key that stands twice: YAML itself would take the last."""
         for place in self._twice:
             mistakes.add(self.where(*place), place[-1], "stands twice; keep one of them")
+
+
+def _check_size(root: yaml.Node | None, name: str) -> None:
+    """Refuse what is small as text and large, or without an end, once each anchor is put in place."""
+    sizes: dict[int, int] = {}
+    within: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        if id(node) in within:
+            raise InputError(f"{name}{_at(node.start_mark)}", "an anchor that contains itself", "take it out")
+        if id(node) not in sizes:
+            within.add(id(node))
+            parts = [node.value] if isinstance(node, yaml.SequenceNode) else []
+            parts += zip(*node.value, strict=True) if isinstance(node, yaml.MappingNode) else []
+            sizes[id(node)] = 1 + sum(size(one) for part in parts for one in part)
+            within.remove(id(node))
+        return sizes[id(node)]
+
+    if root is not None and size(root) > _MOST_VALUES:
+        raise InputError(
+            name, f"{size(root)} values", f"an experiment has at most {_MOST_VALUES}; mind its anchors"
+        )
 
 
 def _at(mark: yaml.Mark | None) -> str:

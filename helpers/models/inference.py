@@ -277,6 +277,12 @@ def load_csbdeep(kind: type, folder: Path, n_dim: int | None) -> Any:
             model = kind(None, name=folder.name, basedir=str(folder.parent))
     except Exception as error:
         raise InputError("model folder", str(folder), f"a {kind.__name__} model ({error})") from error
+    if not all(np.isfinite(weights).all() for weights in model.keras_model.get_weights()):
+        raise InputError(
+            "model folder",
+            str(folder),
+            "a network whose weights are numbers: some are NaN or infinite; train it again",
+        )
     if n_dim is not None and model.config.n_dim != n_dim:
         raise InputError("model folder", str(folder), f"a {n_dim}D model: this one is {model.config.n_dim}D")
     return model

@@ -17,6 +17,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import pandas as pd
 from helpers.data.atomic import writing_to
 from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
-from helpers.errors import InputError
+from helpers.errors import InputError, read_json, reading
 from helpers.models.settings import TrainingSettings
 
 _OWN_FILES = (
@@ -39,6 +40,10 @@ _OWN_FILES = (
     "checkpoint.npz",
     "thresholds.json",
 )
+#: The weights with the lowest validation loss: of csbdeep's networks, and of Cellpose.
+_BEST = ("weights_best.h5", "cellpose_model")
+#: What to do where a file of a training is damaged.
+_ANEW = "overwrite=True trains anew"
 #: Settings that may differ when a training goes on: they say how long, not what.
 _MAY_CHANGE = ("epochs", "max_minutes", "patience")
 
@@ -127,19 +132,21 @@ def open_folder(
     Returns
     -------
     TrainingState
-        ``epoch`` 0 for a new training.
+        ``epoch`` 0 for a new training, and for one whose best weights are lost.
 
     Raises
     ------
     InputError
-        If the folder holds something else and `overwrite` is False.
+        If the folder holds something else, or a damaged record or checkpoint, and `overwrite` is False.
     """
     wanted = json.loads(json.dumps({"network": network, "settings": asdict(settings), "data": data}))
     record = folder / "training.json"
     for part in folder.glob(".*.part"):  # what a killed training left
         part.unlink(missing_ok=True)
     if overwrite or not folder.exists() or not any(folder.iterdir()):
-        found = _read_json(record) if record.exists() else None
+        found = None
+        with suppress(InputError):  # a damaged record is none
+            found = _read_record(folder) if record.exists() else None
         if found is None or found["state"]["status"] != "running" or _difference(found, wanted):
             _clear(folder)
             return TrainingState(learning_rate=settings.learning_rate)
@@ -149,7 +156,7 @@ def open_folder(
             str(folder),
             "empty or new (it holds other files); overwrite=True replaces the model in it",
         )
-    found = _read_json(record)
+    found = _read_record(folder)
     different = _difference(found, wanted)
     if different:
         raise InputError(
@@ -160,12 +167,15 @@ def open_folder(
     state = TrainingState(**found["state"])
     checkpoint = folder / "checkpoint.npz"
     if checkpoint.exists():
-        with np.load(checkpoint) as file:
+        with reading(checkpoint, "the checkpoint of a training", _ANEW), np.load(checkpoint) as file:
             state = TrainingState(**json.loads(str(file["state"])))
     elif state.epoch:
         raise InputError(
             "model folder", str(folder), "one with checkpoint.npz in it; overwrite=True trains anew"
         )
+    if state.best_epoch and not any((folder / name).exists() for name in _BEST):
+        _clear(folder)  # the best weights are lost, and only a training brings them back
+        return TrainingState(learning_rate=settings.learning_rate)
     if state.epoch < settings.epochs and state.status == "finished":
         state.status = "running"  # more epochs are asked for than last time
     if state.status == "out of time" and not out_of_time(state, settings):
@@ -175,11 +185,15 @@ def open_folder(
     return state
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(str(path), str(error), "a readable JSON file; overwrite=True trains anew") from None
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Return what ``training.json`` says."""
+    path = folder / "training.json"
+    found = read_json(path, _ANEW)
+    with reading(path, "the record of a training", _ANEW):
+        TrainingState(**found["state"])
+        if not all(isinstance(found[part], dict) for part in ("settings", "data")) or "network" not in found:
+            raise ValueError("it lacks network, settings or data")
+    return found
 
 
 def _clear(folder: Path) -> None:
@@ -223,7 +237,7 @@ def save_checkpoint(net: Any, path: Path, state: TrainingState) -> None:
 
 def restore_checkpoint(net: Any, path: Path) -> None:
     net.optimizer.build(net.trainable_variables)
-    with np.load(path) as file:
+    with reading(path, "the checkpoint of this network", _ANEW), np.load(path) as file:
         for prefix, variables in (("w", net.variables), ("o", net.optimizer.variables)):
             for i, variable in enumerate(variables):
                 variable.assign(file[f"{prefix}{i}"])
@@ -235,10 +249,10 @@ def settings_of(folder: Path, kind: type[TrainingSettings]) -> dict[str, Any]:
     if not record.exists():
         return {}
     names = {f.name for f in fields(kind)}
-    return {k: v for k, v in _read_json(record)["settings"].items() if k in names}
+    return {k: v for k, v in _read_record(Path(folder))["settings"].items() if k in names}
 
 
 def training_set_of(folder: Path) -> dict[str, Any]:
     """Return how the training set of a model was made, such as its percentiles; empty for a foreign model."""
     record = Path(folder) / "training.json"
-    return _read_json(record)["data"].get("training_set", {}) if record.exists() else {}
+    return _read_record(Path(folder))["data"].get("training_set", {}) if record.exists() else {}

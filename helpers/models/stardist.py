@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
-from helpers.errors import InputError
+from helpers.errors import InputError, read_json
 from helpers.models import inference, model_folder, training
 from helpers.models.devices import prepare_tensorflow, quiet
 from helpers.models.model_folder import TrainingState
@@ -275,14 +275,11 @@ def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
     InputError
         Naming the folder: if it, its configuration or its weights are missing, or its dimensions differ.
     """
-    import json
-
     folder = Path(folder)
     inference.check_model_folder(folder)
-    try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("n_dim")
-    except ValueError as error:
-        raise InputError(str(folder / "config.json"), str(error), "a readable JSON file") from None
+    found = read_json(folder / "config.json", "copy it from a backup, or train the network again").get(
+        "n_dim"
+    )
     if found not in (2, 3):
         raise InputError("model folder", str(folder), "a StarDist model of 2 or 3 dimensions")
     prepare_tensorflow()

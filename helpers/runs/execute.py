@@ -74,8 +74,8 @@ def execute_notebook(
         os.environ.update(env)
         try:
             papermill.execute_notebook(
-                str(NOTEBOOKS / f"{step}.ipynb"),
-                str(output),
+                _verbatim(NOTEBOOKS / f"{step}.ipynb"),
+                _verbatim(output),
                 parameters=parameters.plain(),
                 kernel_name="python3",
                 kernel_manager_class=_kernel_manager(log, Path(own)),
@@ -95,6 +95,11 @@ def execute_notebook(
                     os.environ.pop(key, None)
                 else:
                     os.environ[key] = value
+
+
+def _verbatim(path: Path) -> str:
+    """Return a path as papermill takes it, which would fill in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _first_line(name: str, value: str) -> str:

@@ -118,7 +118,7 @@ def _keys(folder: Path) -> set[str]:
 def progress_text(state: Path) -> str:
     """Return how far a job is, in words: ``"Segment: frame 3 of 10, about 2 min 05 s left"``."""
     now = read(state)
-    if now is None:
+    if now is None or not {"desc", "unit", "n", "elapsed_s"} <= now.keys():
         return ""
     text = f"{now['desc']}: {now['unit']} {now['n']:g}"
     if now.get("total"):

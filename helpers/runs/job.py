@@ -63,13 +63,22 @@ def main(name: str) -> int:
         ):
             (_segment_part if job.frames else _execute)(job, batch / "running" / f"{name}.progress")
     except Exception as error:
-        known = isinstance(error, (NotebookError, InputError))
-        message = str(error) if known else f"{type(error).__name__}: {error}"
+        message = _in_words(error, job)
         (batch / "failed").mkdir(exist_ok=True)
         write_json(batch / "failed" / f"{name}.json", {"message": message, "why": why, "gpu": gpu})
         return 1
     write_json(ended, {"seconds": time.time() - started, "why": why, "gpu": gpu})
     return 0
+
+
+def _in_words(error: Exception, job: Job) -> str:
+    """Return an error as one line that names a file: where it names none itself, what the job reads first."""
+    known = isinstance(error, (NotebookError, InputError))
+    message = str(error) if known else f"{type(error).__name__}: {error}"
+    read = job.parameters.inputs()
+    if not read or any(str(path) in message or str(path.parent) in message for path in read):
+        return message
+    return f"{message} (while reading {read[0]})"
 
 
 def _execute(job: Job, progress: Path) -> None:

@@ -17,6 +17,8 @@ from helpers.errors import InputError
 from helpers.runs.endings import lives, this_process
 from helpers.runs.run import write_json
 
+#: What tells a process from every other.
+_WHO = {"pid": int, "created": (int, float), "host": str}
 #: Seconds between two signs of life, and without one for how long who works on another machine counts as dead.
 _SIGN_OF_LIFE = 5.0
 _SILENCE = 60.0
@@ -82,7 +84,7 @@ def at_work(path: Path, **what: Any) -> Iterator[None]:
 def is_at_work(path: Path) -> bool:
     """Whether the process that a file of `at_work` names still lives."""
     who = read(path)
-    if who is None:
+    if who is None or not all(isinstance(who.get(name), kind) for name, kind in _WHO.items()):
         return False
     if who["host"] != socket.gethostname():
         with contextlib.suppress(OSError):
@@ -92,11 +94,12 @@ def is_at_work(path: Path) -> bool:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Read a JSON file that may be gone, or None."""
+    """Read a JSON file that holds a mapping; None where it is gone, or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def _wait_for_a_killed_run(run_dir: Path, batch: Path) -> None:
@@ -109,7 +112,7 @@ def _wait_for_a_killed_run(run_dir: Path, batch: Path) -> None:
 
 
 def _in_use(run_dir: Path, who: dict[str, Any] | None) -> InputError:
-    by = f"process {who['pid']} on {who['host']}" if who else "another process"
+    by = f"process {who['pid']} on {who['host']}" if who and _WHO.keys() <= who.keys() else "another process"
     return InputError(
         "run_dir",
         str(run_dir),

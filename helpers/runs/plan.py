@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.data.experiment import COLUMNS, Experiment, read_experiment
+from helpers.data.experiment import COLUMNS, PATH_COLUMNS, Experiment, read_experiment
+from helpers.data.source import is_zarr
 from helpers.errors import InputError, Mistakes, nearest
 from helpers.runs.parameters import STEPS, Parameters
 from helpers.runs.run import step_folder
@@ -128,6 +129,7 @@ def plan(experiment: Experiment, *, mistakes: Mistakes | None = None) -> list[Jo
     if not experiment.steps:
         found.add(str(experiment.path), "no steps", f"name the notebooks to run: {', '.join(STEPS)}")
     _check_columns(experiment, found)
+    _check_run_dir(experiment, found)
     jobs = []
     for step, cls in STEPS.items():
         if step not in experiment.steps:
@@ -159,6 +161,26 @@ def _in_order(jobs: list[Job]) -> list[Job]:
     """Put the denoiser before the training set that wants its copies; all else is in order by its number."""
     early = [job for job in jobs if any(other.reads(job) for other in jobs if other.step < job.step)]
     return early + [job for job in jobs if job not in early]
+
+
+def _check_run_dir(experiment: Experiment, mistakes: Mistakes) -> None:
+    """Refuse to write where a folder of stacks is read: what a step makes would be taken for a frame."""
+    named = [("pairs", path) for path in experiment.pairs.values()]
+    named += [
+        ("movies", movie[column])
+        for movie in experiment.movies
+        for column in PATH_COLUMNS
+        if movie.get(column)
+    ]
+    for where, path in named:
+        folder = Path(str(path)).absolute()
+        inside = folder == experiment.run_dir or folder in experiment.run_dir.parents
+        if inside and folder.is_dir() and not is_zarr(folder):
+            mistakes.add(
+                experiment.where("run_dir"),
+                str(experiment.run_dir),
+                f"lies in {folder}, which is read ({where}): give another run_dir",
+            )
 
 
 def _check_columns(experiment: Experiment, mistakes: Mistakes) -> None:

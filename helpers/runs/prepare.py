@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from helpers.data.experiment import Experiment
 from helpers.errors import InputError
+from helpers.runs.lock import read
 from helpers.runs.run import write_json
 
 
@@ -25,7 +25,7 @@ def prepare(experiment: Experiment, *, say: Callable[[str], None] = print) -> No
     """
     for name, settings in experiment.prepare.items():
         marker = experiment.data_dir / f".{name}.json"
-        if marker.is_file() and json.loads(marker.read_text()) == settings:
+        if read(marker) == settings:
             continue
         say(f"preparing the data: {name}")
         experiment.data_dir.mkdir(parents=True, exist_ok=True)

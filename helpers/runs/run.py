@@ -221,6 +221,8 @@ def content_hash(path: Path) -> str:
     whole to learn that nothing has changed.
     """
     digest = hashlib.sha256()
+    if not (path.is_dir() or path.is_file()):
+        raise InputError(str(path), "a pipe or device", "cannot be read as an input; give a file or folder")
     if path.is_dir():
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
             digest.update(f"{file.relative_to(path)}\0{content_hash(file)}\0".encode())

@@ -9,7 +9,6 @@ While the networks work on one frame, the next is read and the last is measured 
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from filelock import FileLock
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
-from helpers.errors import InputError
+from helpers.errors import InputError, read_json
 from helpers.progress import progress
 from helpers.runs import finished_frames
 from helpers.runs.parameters import Segment, SegmentCellpose
@@ -215,18 +214,11 @@ def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
 
 
 def _made_before(marker: Path) -> dict[str, Any]:
-    try:
-        before = json.loads(marker.read_text(encoding="utf-8"))
-        if isinstance(before, dict) and isinstance(before.get("sha256"), str):
-            return before
-        reason = "is not what notebook 05 or 06 writes"
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error)
-    raise InputError(
-        str(marker),
-        reason,
-        f"delete it and the labels in {marker.parent}: they are made again from the start",
-    )
+    remedy = f"delete it and the labels in {marker.parent}: they are made again from the start"
+    before = read_json(marker, remedy)
+    if not isinstance(before.get("sha256"), str):
+        raise InputError(str(marker), before, f"is not what notebook 05 or 06 writes; {remedy}")
+    return before
 
 
 def _read_ahead(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
-from helpers.errors import InputError
+from helpers.errors import InputError, reads
 from helpers.progress import progress
 from helpers.segmentation.matching import check_thresholds, match_counts
 from helpers.segmentation.threshold_search import plateau_middle, search
@@ -29,6 +29,8 @@ NMS_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 FOREGROUND_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 Measure = Literal["f1", "accuracy"]
+#: What a file of thresholds may hold.
+_WRITTEN = {"prob", "nms", "foreground", "score", "measure", "iou_thresholds", "tried"}
 
 #: How far beyond its grid an axis is searched where the best value lies at the end.
 LIMITS: Mapping[str, tuple[float, float]] = {
@@ -273,6 +275,7 @@ def save(thresholds: Thresholds, path: str | Path) -> Path:
     return path
 
 
+@reads("thresholds, as notebook 04 or StarDist writes them")
 def load(path: str | Path) -> Thresholds:
     """Read what `save` wrote.
 
@@ -297,10 +300,13 @@ def load(path: str | Path) -> Thresholds:
             str(path), "no such file", "thresholds written by the notebook 04_optimize_thresholds"
         )
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
+        unknown = sorted(set(content) - _WRITTEN)
         found = {name: content.get(name) for name in ("prob", "nms", "foreground")}
     except (ValueError, AttributeError) as error:
         raise InputError(str(path), str(error), "a JSON file with prob, nms and foreground") from error
+    if unknown:
+        raise InputError(str(path), unknown, f"no such thresholds; known are {', '.join(sorted(_WRITTEN))}")
     for name, value in found.items():
         if value is not None:
             _check_grid(f"{name} in {path}", (value,))

@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 from helpers.errors import InputError, InputErrors, nearest
@@ -35,6 +44,8 @@ VoxelSize = Annotated[
 ]
 #: Two (y, x) or three (z, y, x) whole numbers.
 PatchSize = Annotated[tuple[int, ...], Field(min_length=2, max_length=3), AfterValidator(_positive)]
+#: Tiles or grid: two (y, x) or three (z, y, x) whole numbers, at least 1.
+Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)]
 #: A number between 0 and 1, or None for the value that notebook 04 found.
 OptionalFraction = Annotated[float, Field(ge=0, le=1)] | None
 
@@ -42,7 +53,7 @@ OptionalFraction = Annotated[float, Field(ge=0, le=1)] | None
 class Parameters(BaseModel):
     """Base of the parameter classes: one class a notebook, one field a variable of its first cell."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     #: The notebook's name without its ending, such as ``"01_create_dataset"``.
     step: ClassVar[str]
@@ -57,6 +68,15 @@ class Parameters(BaseModel):
         Path("runs/my_experiment"),
         description="Folder of the run: every step reads and writes below it",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse YAML's ``yes`` and ``off`` where a number, a path or a text is meant: pydantic would read 1 and 0."""
+        field = cls.model_fields[str(info.field_name)]
+        if _holds_truth(value) and not _may_be_true(field.annotation):
+            raise ValueError("should not be true or false; write text such as 'no' in quotes")
+        return value
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any]) -> Self:
@@ -149,6 +169,17 @@ class Parameters(BaseModel):
     def plain(self) -> dict[str, Any]:
         """Return the parameters as plain values for YAML and JSON."""
         return self.model_dump(mode="json")
+
+
+def _holds_truth(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_truth, value))
+    return isinstance(value, bool) or (isinstance(value, dict) and any(map(_holds_truth, value.values())))
+
+
+def _may_be_true(annotation: Any) -> bool:
+    parts = typing.get_args(annotation)
+    return annotation in (bool, Any) or any(map(_may_be_true, parts))
 
 
 def options(annotation: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from helpers.runs.parameters.base import OptionalPath, OptionalText, VoxelSize
+from helpers.runs.parameters.base import Counts, OptionalPath, OptionalText, VoxelSize
 from helpers.runs.parameters.segmentation import FRAMES_PER_JOB, OneMovie
 
 #: Positions [first, last + 1] along one axis.
@@ -74,7 +74,7 @@ class SegmentCellpose(OneMovie):
         0.0, ge=0, description="3D mode: smooth the flows by a Gaussian of so many voxels; 0: off"
     )
     use_gpu: bool = Field(True, description="Compute on a GPU where there is one")
-    n_tiles: list[Annotated[int, Field(ge=1)]] | None = Field(
+    n_tiles: Counts | None = Field(
         None, description="3D mode: tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
     )
     smooth_labels: float = Field(

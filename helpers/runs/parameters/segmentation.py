@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from helpers.runs.parameters.base import OptionalFraction, OptionalPath, OptionalText, Parameters, VoxelSize
+from helpers.runs.parameters.base import (
+    Counts,
+    OptionalFraction,
+    OptionalPath,
+    OptionalText,
+    Parameters,
+    VoxelSize,
+)
 
 #: Option of an experiment for the steps that segment.
 FRAMES_PER_JOB = {
@@ -80,7 +87,7 @@ class Segment(OneMovie):
     slice_wise: bool = Field(
         False, description="Segment every z-slice with 2D networks and join the slices by overlap"
     )
-    n_tiles: list[int] | None = Field(
+    n_tiles: Counts | None = Field(
         None, description="Tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
     )
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")

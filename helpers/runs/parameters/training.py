@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from helpers.errors import InputError
-from helpers.runs.parameters.base import OptionalPath, OptionalText, Parameters, PatchSize, VoxelSize
+from helpers.runs.parameters.base import Counts, OptionalPath, OptionalText, Parameters, PatchSize, VoxelSize
 
 #: What `TrainSegmentation.cellpose` may hold, and what stands for what it leaves out.
 CELLPOSE_TRAINING: dict[str, Any] = {
@@ -19,6 +19,7 @@ CELLPOSE_TRAINING: dict[str, Any] = {
     "in_gui": True,
 }
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Length = Annotated[float, Field(gt=0)]
 Minutes = Annotated[float, Field(gt=0)] | None
 
 
@@ -229,10 +230,10 @@ class TrainSegmentation(_Training):
     )
     steps_per_epoch: int | None = Field(None, ge=1, description="Steps per epoch; None uses every patch once")
     rays: int = Field(192, ge=8, le=512, description="Rays of StarDist: more resolve the shape better")
-    grid: list[int] | None = Field(
+    grid: Counts | None = Field(
         None, description="StarDist predicts on every n-th voxel [z, y, x]; None chooses by cell size"
     )
-    anisotropy: list[float] | None = Field(
+    anisotropy: Annotated[list[Length], Field(min_length=2, max_length=3)] | None = Field(
         None,
         description="Relative cell extents [z, y, x] for StarDist's rays; None measures them on the labels",
     )
@@ -321,7 +322,7 @@ class OptimizeThresholds(Pairs):
     use_probability: bool = Field(
         True, description="Flood StarDist's probability map; False floods its distance map"
     )
-    n_tiles: list[int] | None = Field(
+    n_tiles: Counts | None = Field(
         None, description="Tiles [z, y, x] for prediction; None chooses them to fit"
     )
 

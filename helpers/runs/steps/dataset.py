@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from helpers.data.patches import create_training_set
 from helpers.data.source import stem
 from helpers.data.stacks import StackPair
 from helpers.data.training_set import TrainingSet
-from helpers.errors import InputError
+from helpers.errors import InputError, read_json
 from helpers.runs.parameters import CreateDataset
 from helpers.runs.parameters.training import Pairs
 from helpers.runs.run import identity, write_json
@@ -53,7 +52,7 @@ def make(p: CreateDataset, pairs: Sequence[StackPair], name: str = "training.npz
     marker = path.with_suffix(".made_from.json")
     made_from = identity(p)
     if path.is_file() and marker.is_file():
-        if json.loads(marker.read_text())["sha256"] == made_from["sha256"]:
+        if read_json(marker, "delete it and the training set beside it").get("sha256") == made_from["sha256"]:
             return TrainingSet.open(path)
         if not p.overwrite:
             raise InputError(
@@ -108,7 +107,11 @@ def _denoise(p: CreateDataset) -> Callable[[np.ndarray], np.ndarray]:
 def foreground(training_set: TrainingSet) -> str:
     """Say what the U-Net will learn at the borders between cells, and why."""
     width = training_set.settings.get("boundary_width", 0.0)
-    what = f"{width:g} µm on each side of a border between cells" if width else "whole cells, touching ones joined"
+    what = (
+        f"{width:g} µm on each side of a border between cells"
+        if width
+        else "whole cells, touching ones joined"
+    )
     why = training_set.settings.get("boundary_width_why", "as boundary_width_um says")
     return f"The U-Net's mask: {'without ' if width else ''}{what}.\nWhy: {why}."
 

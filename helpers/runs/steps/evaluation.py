@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
-from helpers.errors import InputError
+from helpers.errors import InputError, read_json
 from helpers.runs.parameters import EvaluateSegmentation
 from helpers.segmentation.scores import MovieScores
 
@@ -32,7 +31,9 @@ def truth_and_labels(p: EvaluateSegmentation) -> tuple[LabelMovie, dict[str, Lab
     truth = LabelMovie.open(p.truth, dataset=p.truth_key)
     folder = p.movie_path()
     marker = folder / "segmentation.json"
-    made = json.loads(marker.read_text()) if marker.is_file() else {}
+    made = (
+        read_json(marker, "delete it and the labels beside it, and segment again") if marker.is_file() else {}
+    )
     main = made.get("method") or made.get("parameters", {}).get("method", "vollseg")
     found = {main: folder / "labels.zarr"}
     found |= {path.stem.removeprefix("labels_"): path for path in sorted(folder.glob("labels_*.zarr"))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from helpers.data.stacks import open_stacks
-from helpers.errors import InputError
+from helpers.errors import InputError, read_json
 from helpers.models import stardist
 from helpers.progress import progress
 from helpers.runs.parameters import CreateDataset, OptimizeThresholds
@@ -49,7 +48,8 @@ def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
                 "raw_dir", None, "name folders of stacks and labels, or run notebook 01 in this run first"
             )
         source = CreateDataset.checked(done["parameters"])
-        names = set(json.loads(p.path("dataset", "dataset.json").read_text())["validation_stacks"])
+        described = p.path("dataset", "dataset.json")
+        names = set(read_json(described, "run notebook 01 again").get("validation_stacks") or ())
         if not names:
             raise InputError(
                 "raw_dir",
@@ -111,5 +111,8 @@ def save(found: dict[str, Thresholds], p: OptimizeThresholds) -> None:
 
 def results(found: dict[str, Thresholds]) -> dict[str, Any]:
     """Return what ``done.json`` keeps; ``warnings`` are sentences."""
-    kept = {method: {**best.values, "score": best.score, "highest": best.highest} for method, best in found.items()}
+    kept = {
+        method: {**best.values, "score": best.score, "highest": best.highest}
+        for method, best in found.items()
+    }
     return {**kept, "warnings": remarks(found)}

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
-from helpers.errors import InputError
+from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import existing
 from helpers.tracking.tracks import Tracks
 
@@ -24,6 +24,7 @@ COLUMNS = ("T", "X", "Y", "Z", "Label", "Perimeter", "Volume", "Intensity", "Ext
 _INTEGERS = ("T", "X", "Y", "Z", "Label", "Intensity")
 
 
+@reads("a BTrackMate CSV")
 def read(path: str | Path, *, voxel_size: Sequence[float], frame_interval: float | None = None) -> Tracks:
     """Read the detections of a BTrackMate CSV as Tracks without links.
 

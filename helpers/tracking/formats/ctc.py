@@ -23,7 +23,7 @@ import tifffile
 from skimage.measure import regionprops_table
 
 from helpers.data.atomic import atomic_path
-from helpers.errors import InputError
+from helpers.errors import InputError, reads
 from helpers.progress import progress
 from helpers.tracking.formats.storage import existing, frames_of
 from helpers.tracking.tracks import Tracks
@@ -148,6 +148,7 @@ def tracklets(tracks: Tracks) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     return labels, table.iloc[1:].reset_index(drop=True), links[~kept].reset_index(drop=True)
 
 
+@reads("a folder of the Cell Tracking Challenge")
 def read(folder: str | Path, *, voxel_size: Sequence[float], frame_interval: float | None = None) -> Tracks:
     """Read a result or a reference of the Cell Tracking Challenge.
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
-from helpers.errors import InputError
+from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
 from helpers.tracking.formats.trackmate_units import micrometres, seconds
 from helpers.tracking.formats.trackmate_xml import CONTOUR
@@ -114,6 +114,7 @@ def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None)
         )
 
 
+@reads("a GEFF")
 def read(
     path: str | Path, *, voxel_size: Sequence[float] | None = None, frame_interval: float | None = None
 ) -> Tracks:

@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
-from helpers.errors import InputError
+from helpers.errors import InputError, read_json, reading, reads
 from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
 from helpers.tracking.tracks import Tracks
 
 _SOURCES = "sources"
 
 
+@reads("a table of tracks")
 def read(
     path: str | Path, *, voxel_size: Sequence[float] | None = None, frame_interval: float | None = None
 ) -> Tracks:
@@ -137,12 +138,15 @@ def _is_number(kind: str) -> bool:
 def _about(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            "path", str(path), f"JSON as written beside the table ({error}), or no such file"
-        ) from error
+    remedy = "delete it: the table is read without it"
+    about = read_json(path, remedy)
+    with reading(path, "JSON as written beside the table", remedy):
+        for described in (about.get("file"), about.get("objects")):
+            if described is not None:
+                dict(described["dtypes"]), dict(described["missing"]), list(described["arrays"])
+        if not isinstance(about.get("links", {}), dict):
+            raise ValueError("links is no mapping")
+    return about
 
 
 def _write_json(about: dict[str, Any], path: Path) -> None:

@@ -45,11 +45,7 @@ class Columns:
 
     def _numbers(self, key: str, texts: list[str | None]) -> np.ndarray:
         if key in self.naming:
-            try:
-                return np.array([int(text) for text in texts], np.int64)  # type: ignore[arg-type]
-            except (TypeError, ValueError):
-                wrong = next(text for text in texts if not re.fullmatch(r"\s*[+-]?\d+\s*", text or ""))
-                raise InputError(f"{self.element} {key}", wrong, "TrackMate needs an integer here") from None
+            return np.array([_integer(f"{self.element} {key}", text) for text in texts], np.int64)
         try:
             values = np.array([float(text) for text in texts])  # type: ignore[arg-type]
         except (TypeError, ValueError):
@@ -180,9 +176,12 @@ def _check_root(path: Path, root: ET.Element) -> None:
 
 def _integer(name: str, text: str | None) -> int:
     try:
-        return int(text or "")
-    except ValueError:
-        raise InputError(name, text, "TrackMate needs an integer here") from None
+        value = int(text or "")
+    except ValueError:  # of too many digits, too
+        value = None
+    if value is None or abs(value) >= 2**63:
+        raise InputError(name, text, "TrackMate needs an integer here, of at most 63 bits")
+    return value
 
 
 def _take_feature(found: ParsedFile, element: ET.Element) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from helpers.errors import InputError
+from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import existing, with_dtypes
 from helpers.tracking.formats.trackmate_parse import ParsedFile, parse
 from helpers.tracking.formats.trackmate_units import Scale, micrometres, seconds
@@ -18,6 +18,7 @@ from helpers.tracking.formats.trackmate_xml import CONTOUR, POSITIONS, SHOWN, di
 from helpers.tracking.tracks import Tracks
 
 
+@reads("a TrackMate XML file")
 def read_file(
     path: str | Path, *, voxel_size=None, frame_interval: float | None = None, contours: bool = True
 ) -> Tracks:
