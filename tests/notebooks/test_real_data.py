@@ -1,7 +1,6 @@
 """Short versions of the experiments on real data: less training, and lower scores to reach, than in the README.
 
-What they must reach is what they reached over seeds, less three standard deviations. To measure it again, after a change
-that is meant to change scores:  python tests/notebooks/test_real_data.py embryo_few 5
+How much such a version's scores vary over seeds, to set a bound by:  python tests/notebooks/test_real_data.py embryo_few 5
 """
 
 from __future__ import annotations
