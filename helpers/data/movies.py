@@ -157,6 +157,11 @@ class Movie:
         """Iterate over the stacks of a channel, one in memory at a time."""
         return (self.frame(t, channel) for t in range(self.n_frames))
 
+    def require_intensities(self) -> None:
+        """Raise `InputError` where the file holds truth values: a mask, which networks make nothing of."""
+        if self.dtype.kind == "b":
+            raise InputError(str(self.path), "bool", "is a mask, not an image; name the raw movie")
+
     def require_voxel_size(self) -> VoxelSize:
         """Return the voxel size (z, y, x) in µm, or raise `InputError` where it is unknown."""
         if self.voxel_size is not None:

@@ -107,8 +107,8 @@ class TrainingSet:
                 f"{path}: axes", axes, f"SCZYX or SCYX, agreeing with the shape {members['X'].shape} of X"
             )
         try:
-            settings = json.loads(str(small("settings", "{}")))
-        except ValueError as error:
+            settings = dict(json.loads(str(small("settings", "{}"))))
+        except (ValueError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path}: settings", "not JSON", f"a file written by this suite ({error})"
             ) from None

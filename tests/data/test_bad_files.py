@@ -16,6 +16,8 @@ import zarr
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
+from helpers.runs.parameters import Segment, TrainDenoiser
+from helpers.runs.steps import denoising, segmentation
 
 MOVIE = np.random.default_rng(0).integers(0, 999, (3, 4, 16, 16)).astype(np.uint16)
 
@@ -155,6 +157,16 @@ def test_a_bad_label_movie_is_refused_by_name(what: str, tmp_path: Path) -> None
     with pytest.raises(InputError) as refusal:
         LabelMovie.open(path).frame(1)
     assert str(tmp_path) in str(refusal.value)
+
+
+def test_a_mask_is_no_movie_to_segment(tmp_path: Path) -> None:
+    path = _h5(MOVIE > 500)(tmp_path)
+    for open_movie in (
+        segmentation.open_movie,
+        lambda p: denoising.open_movies([p.movie], TrainDenoiser(raw_paths=[path])),
+    ):
+        with pytest.raises(InputError, match=r"movie\.h5.*a mask, not an image"):
+            open_movie(Segment(movie=path, voxel_size_um=(1, 1, 1)))
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff" * 99, None], ids=["empty", "noise", "cut"])

@@ -39,7 +39,10 @@ def open_movies(paths: Sequence[Path], p: TrainDenoiser) -> list[Movie]:
         for match in sorted(matches, key=natural_key):
             folder = match.is_dir() and not is_image(match)
             found += sorted(filter(is_image, match.iterdir()), key=natural_key) if folder else [match]
-    return [Movie.open(path, voxel_size=p.voxel_size_um, dataset=p.dataset_key) for path in found]
+    movies = [Movie.open(path, voxel_size=p.voxel_size_um, dataset=p.dataset_key) for path in found]
+    for movie in movies:
+        movie.require_intensities()
+    return movies
 
 
 class Frames(Sequence[np.ndarray]):

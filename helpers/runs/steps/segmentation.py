@@ -29,6 +29,7 @@ def open_movie(p: Segment | SegmentCellpose) -> Movie:
     movie = Movie.open(
         p.movie, voxel_size=p.voxel_size_um, frame_interval=p.frame_interval_s, dataset=p.dataset_key
     )
+    movie.require_intensities()
     if p.channel >= movie.n_channels:
         raise InputError(
             "channel", p.channel, f"{movie.name} has {movie.n_channels} channels, counted from 0"
