@@ -4,7 +4,8 @@ A benchmark file ``bench_<subject>.py`` gives one function ``cases()`` that yiel
 
     {subject, case, ours_s, peer, peer_s, ratio, ours_peak_mb, peer_peak_mb, equal}
 
-and may add columns of its own, such as scores (``quality``: a dict). `compare` makes one entry. Both sides
+and may add columns of its own: scores (``quality``: name to ours and the peer's), or seconds of the parts of the work
+(``parts``, likewise; None where a side has no such part). `compare` makes one entry. Both sides
 run in processes of their own: a side is named ``"file.py:function"`` (a file beside this one); the function
 gets the input arrays and the settings as keywords, and returns an array, a dict of arrays, or None. What a
 peer needs is installed in ``.venv-peers`` from ``peers.txt`` by ``make benchmark``.
@@ -188,6 +189,7 @@ def markdown_table(entries: list[dict[str, Any]]) -> str:
         "|---|---|---:|---|---:|---:|---:|---:|---|",
     ]
     lines += ["| " + " | ".join(number(e.get(column)) for column in COLUMNS) + " |" for e in entries]
+    lines += _parts_table(entries, number)
     judged = [e for e in entries if e.get("quality")]
     if judged:
         lines += ["", "Quality on the same inputs (ours / peer):", ""]
@@ -200,14 +202,59 @@ def markdown_table(entries: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_readme(entries: list[dict[str, Any]], readme: Path) -> bool:
-    """Put the table between the benchmark markers of `readme`; False (and untouched) without them."""
+def _parts_table(entries: list[dict[str, Any]], number: Callable[[Any], str]) -> list[str]:
+    """Return a table with a column for each part of the work; nothing where no entry has parts."""
+    divided = [e for e in entries if e.get("parts")]
+    names = list(dict.fromkeys(name for e in divided for name in e["parts"]))
+    if not names:
+        return []
+    lines = ["", "Where the time of a frame goes, in seconds (ours / peer):", ""]
+    lines += [f"| subject | case | peer | {' | '.join(names)} |", "|---|---|---|" + "---:|" * len(names)]
+    for e in divided:
+        pairs = [e["parts"].get(name, (None, None)) for name in names]
+        shown = [" / ".join(number(None if v is None else float(v)) for v in pair) for pair in pairs]
+        lines.append(f"| {e['subject']} | {e['case']} | {e['peer']} | {' | '.join(shown)} |")
+    return lines
+
+
+def write_readme(entries: list[dict[str, Any]], readme: Path, *, keep: bool = False) -> bool:
+    """Put the table between the benchmark markers of `readme`; False (and untouched) without them.
+
+    With `keep`, rows stay that are there and are not among the entries: after a run of some benchmarks only.
+    """
     if not readme.exists():
         return False
     text = readme.read_text(encoding="utf-8")
     if _BEGIN not in text or _END not in text:
         return False
     head, _, rest = text.partition(_BEGIN)
-    _, _, tail = rest.partition(_END)
-    readme.write_text(f"{head}{_BEGIN}\n{markdown_table(entries)}\n{_END}{tail}", encoding="utf-8")
+    old, _, tail = rest.partition(_END)
+    table = markdown_table(entries)
+    if keep:
+        table = _with_old_rows(old.strip(), table)
+    readme.write_text(f"{head}{_BEGIN}\n{table}\n{_END}{tail}", encoding="utf-8")
     return True
+
+
+def _with_old_rows(old: str, new: str) -> str:
+    """Put the rows of the old tables that the new ones lack before theirs; and tables that the new text lacks after it."""
+    blocks = new.split("\n\n")
+    before = old.split("\n\n")
+    for k, block in enumerate(before):
+        header, *rows = block.splitlines()
+        if not header.startswith("|"):
+            continue
+        same = next((i for i, other in enumerate(blocks) if other.startswith(header)), None)
+        if same is None:
+            blocks += before[max(k - 1, 0) : k + 1]
+            continue
+        columns = [_cells(header).index(name) for name in ("subject", "case", "peer")]
+        top, line, *found = blocks[same].splitlines()
+        known = {tuple(_cells(row)[c] for c in columns) for row in found}
+        kept = [row for row in rows[1:] if tuple(_cells(row)[c] for c in columns) not in known]
+        blocks[same] = "\n".join([top, line, *kept, *found])
+    return "\n\n".join(blocks)
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip().strip("|").split("|")]

@@ -1,9 +1,9 @@
 """How much of notebook 05's time is not the networks': reading, normalising, fusion, measuring and writing.
 
-Runs `helpers.runs.segment_movie` with the models that the demo trained (`make demo` first; skipped, with a line, where
-they are missing), on the demo's own frames and on a frame of 22×512×512 tiled from them. The networks with
-StarDist's suppression stand in the peer's columns: seconds a frame, and `equal` is the share of the wall time that
-is neither. The parts overlap with the prediction of the next frame, so the share is of the wall time of several.
+Runs `helpers.runs.segment_movie` with the models and thresholds that the demo found (`make demo` first; skipped, with
+a line, where they are missing) on the demo's own frames. Networks and suppression have a column each; `equal` is the
+share of the wall time that is neither. The parts overlap with the prediction of the next frame, so the share is of
+the wall time of several. `bench_frame` has larger frames, and all parts.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ def cases() -> Iterator[dict[str, Any]]:
         print(f"skipped: {RUN} holds no models; make demo trains them", file=sys.stderr)
         return
     cases = (
-        ("the demo's frames, as in the demo", None, 6, True),
-        ("the demo's frames, VollSeg only", None, 6, False),
-        ("22×512×512, VollSeg only", (22, 512, 512), 3, False),
+        ("the demo's frames, as in the demo", 6, True),
+        ("the demo's frames, VollSeg only", 6, False),
     )
-    for case, shape, frames, compare in cases:
+    for case, frames, compare in cases:
         measured = measure_side(
             "bench_throughput.py:segment",
             {},
@@ -40,7 +39,6 @@ def cases() -> Iterator[dict[str, Any]]:
             warmups=0,
             timeout_s=7200,
             run=str(RUN),
-            shape=shape,
             frames=frames,
             compare=compare,
         )
@@ -49,19 +47,20 @@ def cases() -> Iterator[dict[str, Any]]:
             "notebook 05, seconds a frame",
             f"{case}, {frames} frames",
             measured,
-            "of them the networks, and suppression",
+            "–",
             measured,
             equal=f"{100 * (wall - networks - suppression) / wall:.1f} % are neither networks nor suppression",
         )
         yield made | {
             "ours_s": round(wall / frames, 3),
-            "peer_s": round((networks + suppression) / frames, 3),
+            "peer_s": None,
             "ratio": None,
             "peer_peak_mb": None,
+            "parts": {"networks": [networks / frames, None], "suppression": [suppression / frames, None]},
         }
 
 
-def segment(run: str, shape: list[int] | None, frames: int, compare: bool) -> np.ndarray:
+def segment(run: str, frames: int, compare: bool) -> np.ndarray:
     """Segment a movie and return the seconds of the wall, of the networks and of suppression."""
     from helpers.data.movies import Movie, write_movie
     from helpers.runs.parameters import Segment
@@ -71,10 +70,6 @@ def segment(run: str, shape: list[int] | None, frames: int, compare: bool) -> np
     movie = Movie.open(Path(run) / "data" / "movie" / "raw.ome.tif")
     voxel_size = movie.require_voxel_size()
     stacks = [movie.frame(t) for t in range(frames)]
-    if shape is not None:
-        # Mirrored at its borders, so that cells at a seam are cells.
-        size = [(0, max(0, n - m)) for n, m in zip(shape, stacks[0].shape, strict=True)]
-        stacks = [np.pad(s, size, mode="symmetric")[tuple(map(slice, shape))] for s in stacks]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "run").mkdir()

@@ -1,6 +1,6 @@
 """Run the benchmarks and write runs/benchmarks.json and the table in the README.
 
-``python tests/benchmarks/run.py [subject …]``: all of them, or ``bench_<subject>.py`` only.
+``python tests/benchmarks/run.py [subject …]``: all of them, or ``bench_<subject>.py`` only, and the README's other rows stay.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def main() -> int:
             traceback.print_exc()
             failed.append(subject)
     if options.output.exists():
-        _harness.write_readme(json.loads(options.output.read_text()), options.readme)
+        entries = json.loads(options.output.read_text())
+        _harness.write_readme(entries, options.readme, keep=bool(options.subjects))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
