@@ -1,13 +1,31 @@
 """VollSeg's fusion: StarDist's cells and the U-Net's foreground become one set of cells.
 
-StarDist finds most cells but approximates them; the U-Net finds their exact outline but not where one cell ends
-and the next begins. As in VollSeg (Kapoor et al., "VollSeg", 2022) seeds from both are pooled, and a watershed
-on StarDist's probability grows them inside the U-Net's foreground::
+StarDist finds most cells but draws them as star-shaped bodies; the U-Net follows their outline but does not know where
+one cell ends and the next begins. As in VollSeg (Kapoor et al., "VollSeg", 2022) both give seeds, and a
+watershed on the probability grows them inside the U-Net's foreground::
 
-    StarDist      (a) (b)          (d)        every star is a seed, by all its voxels
-    U-Net          ▓▓▓▓▓▓▓▓  ▓▓▓▓             its components without a star are seeds,
-    seeds          a   b  c   e     d         and so is what looks like a cell in what the stars leave over (c)
-    result         aaabbbcc  eeee  (d)        watershed inside ▓; beyond it a star keeps its shape
+    StarDist      (a) (b)          (d)        a star marks a cell by what it shares with one component
+    U-Net          ▓▓▓▓▓▓▓▓  ▓▓▓▓             a component without a star is a cell (e),
+    seeds          a   b  c   e     d         and so is the thick part of what the stars leave over (c)
+    result         aaabbbcc  eeee  (d)        watershed inside ▓; a star that the U-Net does not see keeps its shape
+
+What decides whether something is a cell, in this order, each rule with its number in `Rules`:
+
+1. **Seen** (`seen`): a star of which at least so much lies where the U-Net sees cells is a cell there, and grows from what
+   the two share. Others keep their whole shape: the U-Net has missed them.
+2. **Thick** (`min_depth`): foreground that no star marks holds a cell where it is at least so thick, compared with
+   the median star. Rims around stars are thinner.
+3. **Neck** (`neck`): two such places are two cells if the foreground between them narrows, or the probability
+   dips, below this part of the smaller one's.
+4. **Fragment** (`min_volume`): a new cell that is smaller than this part of the median star is none.
+5. **Border** (`max_contact`): two cells have a border between them. Where stars of this frame touch, the probability at
+   their contact is a usual part of that in their middles; a contact above that, by this part of the way to no dip at
+   all, is no border: a new region is the star's that it touches so, and of two such stars the less probable is no cell.
+
+Whose word counts where the two networks differ, `divide` says, and notebook 04 chooses it on the validation stacks. "always":
+every star is a cell and keeps its shape (rule 5 is for new regions only). "borders": the probability decides; rule 5 is for
+stars too, and a star is only a seed: its `core`, in the component that it shares most with. "never": a component is one
+cell.
 
 Unlike in the published programs a component's own voxels decide, not its box; touching cells may share a
 component; no seed erodes another, none is made up at the origin, and labels are 32 bits wide.
@@ -17,18 +35,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
+import edt
 import numpy as np
+from scipy import ndimage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from helpers.data.masks import spacing_of
 from helpers.errors import InputError
-from helpers.segmentation import left_over, seeds
-from helpers.segmentation.depth import depth_inside, depth_of_regions, depth_unit
-from helpers.segmentation.landscape import Landscape, landscape
-from helpers.segmentation.typical import Sizes, Typical, learn, sample, surroundings
+from helpers.segmentation import regions
+from helpers.segmentation.depth import depth_inside, depth_of_regions
 from helpers.segmentation.watershed import MAX_VOXELS, flood
 
 Spacing = tuple[float, float, float]
+Divide = Literal["always", "borders", "never"]
+DIVIDE: tuple[Divide, ...] = get_args(Divide)
+
+#: So many contacts between stars tell what a border looks like; with fewer it is a dip to the half.
+_ENOUGH_CONTACTS, _USUAL_CONTACT = 5, 0.5
+#: Voxels that are looked at together.
+_PART = 1 << 18
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers of the fusion; what each is worth: ``tests/benchmarks/fusion_rules.md``.
+
+    Attributes
+    ----------
+    seen : float
+        Least part of a star that lies where the U-Net sees cells.
+    min_depth : float
+        Least thickness of a new cell, in median inscribed radii of the stars.
+    neck : float
+        Part of the thickness and probability above which a narrow place divides nothing.
+    min_volume : float
+        Least volume of a new cell, in volumes of the median star.
+    max_contact : float
+        How far a contact may rise from a usual border (0) towards the probability in the cells' middles (1).
+    core : float
+        Where borders divide: part of a star's depth from which on a voxel is its seed.
+    """
+
+    seen: float = 0.3
+    min_depth: float = 0.5
+    neck: float = 0.9
+    min_volume: float = 0.2
+    max_contact: float = 1 / 3
+    core: float = 0.5
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not 0 <= getattr(self, field.name) <= 1:
+                raise InputError(field.name, getattr(self, field.name), "a fraction from 0 to 1")
 
 
 def fuse(
@@ -37,53 +98,30 @@ def fuse(
     foreground: np.ndarray,
     *,
     voxel_size: Sequence[float] | None,
-    boundary_width: float = 0.0,
-    min_size: float = 0.0,
-    min_depth: float = 0.5,
-    min_volume: float = 0.2,
-    max_pass: float = 0.5,
-    max_neck: float = 0.9,
-    split: float = 0.9,
-    core: float = 1.0,
+    territory: np.ndarray | None = None,
+    divide: Divide = "always",
+    rules: Rules | None = None,
 ) -> np.ndarray:
     """Fuse StarDist's labels with the U-Net's foreground.
-
-    Every star survives with its own label, and outside the foreground with its own shape. The foreground goes,
-    by watershed, to the star or new cell whose probability leads there. New cells are the components of the foreground
-    without a star, and regions of left-over foreground that look like a cell in all of:
-
-    - *thickness*: at least `min_depth` of the median star's inscribed radius (a rim is thin);
-    - *volume*: at least `min_volume` of the median star's;
-    - *a border of their own*: the mean probability where they touch other cells is at most `max_pass` of that
-      in their middle; or the widest contact with one of them is a neck (its radius is at most `max_neck` of
-      the region's inscribed radius); or the two together would be larger than any star. What a star failed to
-      cover of its own cell is joined to it broadly and by high probability. Where the landscape says nothing
-      (it is as high at the stars' rims as in their middles) thickness and volume decide.
 
     Parameters
     ----------
     probability : ndarray of float, (Y, X) or (Z, Y, X)
-        What is flooded from its high values: StarDist's object probability, or a distance landscape.
+        What is flooded from its high values: StarDist's object probability, a distance map, or the geometric mean
+        of both networks' probabilities.
     star_labels : ndarray of integers, same shape
         StarDist's instances, 0 is background.
     foreground : ndarray of bool (or numbers, non-zero is foreground), same shape
-        The U-Net's foreground.
+        The U-Net's foreground. Its components are what stars are compared with.
     voxel_size : sequence of float
         (z, y, x), in 2D (y, x) or (z, y, x), µm.
-    boundary_width : float
-        µm by which the U-Net was taught to carve touching cells apart, on each side. Seeds come from the
-        carved foreground; then it is grown back by this much for the cells to meet.
-    min_size : float
-        Smallest new cell, µm³ (2D: µm²). Stars are never removed.
-    min_depth, min_volume, max_pass, max_neck : float
-        See above; fractions.
-    split : float
-        Left-over foreground is divided where it narrows (or its probability dips) below this fraction of
-        its thickness (and probability) on both sides.
-    core : float
-        Stars and new cells grow from their cores: the voxels at least this fraction as deep as the deepest.
-        0: stars keep all their voxels and only what they leave over is shared out. So it is also where the
-        foreground is carved, and where the landscape tells nothing (see above).
+    territory : ndarray of bool, same shape, optional
+        Where cells may grow to beyond the foreground: gaps between eroded cells, a lower cut of the U-Net.
+    divide : {"always", "borders", "never"}
+        Which stars divide a component of the foreground: all of them; those with a border between them; none, so that
+        components are cells and stars only add what the U-Net has missed.
+    rules : Rules, optional
+        The numbers; see the head of the module.
 
     Returns
     -------
@@ -95,170 +133,225 @@ def fuse(
     InputError
         Shapes or dimensions differ, the probability holds NaN or infinity, labels are not integers ≥ 0, the
         voxel size is missing, or a parameter is out of range.
+
+    Notes
+    -----
+    Where stars divide always, every star keeps its label and its voxels inside the foreground, and one that the U-Net
+    does not see all its voxels; no two stars share a label. A component without a star is a cell, or refused as a
+    fragment. Neither the order of the labels nor what lies far away changes a cell, but through the medians.
     """
-    rules = Rules(boundary_width, min_size, min_depth, min_volume, max_pass, max_neck, split, core)
-    probability = np.asarray(probability)
-    star_labels = np.asarray(star_labels)
-    foreground = np.asarray(foreground)
-    spacing = check_inputs(probability, star_labels, foreground, voxel_size)
+    rules = rules or Rules()
+    if divide not in DIVIDE:
+        raise InputError("divide", divide, f"one of {', '.join(DIVIDE)}")
+    probability, star_labels = np.asarray(probability), np.asarray(star_labels)
+    if probability.dtype == np.float16:
+        probability = probability.astype(np.float32)  # numba knows no half precision
+    mask = np.asarray(foreground)
+    spacing = _checked(probability, star_labels, mask, voxel_size)
     shape = probability.shape
-    volume_shape = (1,) * (3 - len(shape)) + shape
-    stars, names = compact(star_labels)
-    probability, stars = probability.reshape(volume_shape), np.ascontiguousarray(stars).reshape(volume_shape)
-    mask = np.ascontiguousarray(foreground != 0 if foreground.dtype != bool else foreground)
-    mask = mask.reshape(volume_shape)
-    n_stars = len(names) - 1 if names is not None else int(stars.max(initial=0))
+    stack = (1,) * (3 - len(shape)) + shape
+    stars, names = _compact(star_labels)
+    mask = np.ascontiguousarray(mask != 0 if mask.dtype != bool else mask).reshape(stack)
+    grow = mask
+    if territory is not None:
+        grow = np.asarray(territory, bool)
+        if grow.shape != shape:
+            raise InputError("territory", grow.shape, f"the shape of probability, {shape}")
+        grow = np.ascontiguousarray(grow.reshape(stack) | mask)
+    stars = np.ascontiguousarray(stars).reshape(stack)
+    labels = _Fusion(
+        np.ascontiguousarray(probability.reshape(stack)), stars, mask, grow, spacing, divide, rules
+    )
+    return labels.run(names).reshape(shape)
 
-    labels = np.empty(volume_shape, np.int32)
-    sizes, boxes = seeds.census(stars, mask, labels, n_stars)
-    typical = None
-    if (sizes > 0).any():
-        crops = (
-            (probability[where], labels[where], int(star), open_end)
-            for star in sample(sizes)
-            for where, open_end in [surroundings(boxes[star], volume_shape)]
+
+class _Fusion:
+    """One fusion: the arrays that its steps share."""
+
+    def __init__(
+        self,
+        probability: np.ndarray,
+        stars: np.ndarray,
+        mask: np.ndarray,
+        territory: np.ndarray,
+        spacing: Spacing,
+        divide: Divide,
+        rules: Rules,
+    ) -> None:
+        self.probability, self.spacing, self.divide, self.rules = probability, spacing, divide, rules
+        self.territory, self.grows = territory, territory is not mask
+        self.labels = np.empty(stars.shape, np.int32)
+        self.flat = self.labels.reshape(-1)
+        self.n_stars = int(stars.max(initial=0))
+        self.first = self.n_stars + 1
+        ndimage.label(mask, output=self.labels)
+        self.sizes = self._mark(stars)
+
+    def run(self, names: np.ndarray | None) -> np.ndarray:
+        """Return the labels, under the stars' `names`."""
+        depth = depth_of_regions(self.labels, self.spacing)
+        middle, deepest = regions.middles(
+            self.flat, self.probability.reshape(-1), depth.reshape(-1), self.n_stars
         )
-        typical = learn(crops, float(np.median(sizes[sizes > 0])), spacing)
-    count = fuse_roles(probability, stars, mask, labels, n_stars, typical, rules, spacing)
-    if names is not None:
-        new_names = names[-1] + 1 + np.arange(count)
-        seeds.relabel(labels.reshape(-1), 0, np.concatenate([names, new_names]).astype(np.int32))
-    return labels.reshape(shape)
+        n = 0
+        if deepest.any() and self.divide != "never":
+            typical = float(np.median(middle[deepest > 0]))
+            n = self._seed(depth, float(np.median(deepest[deepest > 0])), typical)
+            probability = self.probability.reshape(-1)
+            middle, _ = regions.middles(self.flat, probability, depth.reshape(-1), self.n_stars + n)
+        if self.divide == "borders":
+            regions.reduce_to_cores(self.flat, depth.reshape(-1), deepest, self.rules.core)
+        del depth
+        flood(self.probability, self.labels, descending=True)
+        last = int(regions.label_unreached(self.flat, self.labels.shape, self.first + n))
+        middle = np.concatenate([middle, np.zeros(last - len(middle))])
+        together = regions.contacts(self.labels, self.probability)[0]
+        self._grow()
+        cell = self._cells(middle, together)
+        if not cell.all():
+            regions.empty(self.flat, ~cell)
+            flood(self.probability, self.labels, descending=True)
+        self._name(cell, names)
+        return self.labels
+
+    def _mark(self, stars: np.ndarray) -> np.ndarray:
+        """Turn the components into roles, and return the stars' sizes."""
+        arrays = stars.reshape(-1), self.flat, self.territory.reshape(-1)
+        size, inside, own, most = regions.overlaps(*arrays, self.n_stars)
+        seen = inside >= self.rules.seen * np.maximum(size, 1)
+        own[~seen] = 0
+        marks = np.ones(len(size), bool)
+        if self.divide == "never":
+            # A component is the star's that shares most with it; of equals, the first label's.
+            best = np.lexsort((np.arange(len(own)), -most, own))
+            marks[best[1:]] = own[best[1:]] != own[best[:-1]]
+            marks[own == 0] = True
+        regions.write_roles(*arrays, own, seen, marks, self.divide == "always")
+        return size
+
+    def _seed(self, depth: np.ndarray, radius: float, middle: float) -> int:
+        """Give thick foreground that no star marks seeds, and return their number (rules 2 and 3)."""
+        thinnest = max(1, round(self.rules.min_depth * radius))
+        voxels = regions.thick(self.flat, depth.reshape(-1), thinnest)
+        if not voxels.size:
+            return 0
+        # One array of heights (upper half, falling) and positions (lower half) is sorted in place: half the memory.
+        keys = np.empty(voxels.size, "<u8")
+        for part in (slice(k, k + _PART) for k in range(0, voxels.size, _PART)):
+            height = depth.reshape(-1)[voxels[part]] / np.float32(radius)
+            if middle > 0:
+                # Where the probability knows of the cell, its dips divide as narrow places do.
+                values = self.probability.reshape(-1)[voxels[part]].astype(np.float32)
+                height += np.clip(values / np.float32(middle), 0, 1)
+            keys[part] = ~height.view(np.uint32)
+            keys[part] <<= np.uint64(32)
+            keys[part] |= voxels[part].astype(np.uint64)
+        del voxels
+        keys.sort()
+        keys ^= np.uint64(0xFFFFFFFF00000000)
+        heights, voxels = keys.view("<f4")[1::2], keys.view("<i4")[::2]
+        n = int(
+            regions.find_peaks(heights, voxels, self.flat, self.labels.shape, self.first, self.rules.neck)
+        )
+        del keys, heights, voxels
+        # All that a ball of that thickness reaches inside the foreground is the new cells' (an opening).
+        kind = np.uint8 if thinnest < np.iinfo(np.uint8).max else np.uint16
+        away = depth_inside(self.labels, np.iinfo(np.int32).min, self.first - 1, self.spacing, kind)
+        regions.set_aside(self.flat, away.reshape(-1), self.first, thinnest)
+        del away
+        flood(depth, self.labels, descending=True)
+        regions.bring_back(self.flat)
+        return n
+
+    def _grow(self) -> None:
+        """Grow the cells over the gaps between them."""
+        if self.grows:
+            regions.open_territory(self.flat, self.territory.reshape(-1))
+            flood(self.probability, self.labels, descending=True)
+
+    def _cells(self, middle: np.ndarray, together: np.ndarray) -> np.ndarray:
+        """Return which labels are cells (rules 4 and 5); `together` are the pairs that touch in one component."""
+        n = len(middle)
+        cell = np.ones(n, bool)
+        if not self.sizes.any():
+            return cell
+        volume = regions.count_labels(self.flat, n - 1)
+        cell[self.first :] = volume[self.first :] >= self.rules.min_volume * np.median(
+            self.sizes[self.sizes > 0]
+        )
+        pair, faces, level = regions.contacts(self.labels, self.probability)
+        order = np.argsort(pair)
+        pair, faces, level = pair[order], faces[order], level[order]
+        low, high = pair >> 32, pair & 0xFFFFFFFF
+        between_stars = high < self.first
+        ratio = level / np.maximum(np.minimum(middle[low], middle[high]), 1e-6)
+        usual = _USUAL_CONTACT
+        if np.count_nonzero(between_stars) >= _ENOUGH_CONTACTS:
+            usual = float(np.median(np.minimum(ratio[between_stars], 1)))
+        most = usual + (1 - usual) * self.rules.max_contact + 1e-6
+        if self.divide == "borders":
+            divided = between_stars & (ratio > most) & np.isin(pair, together)
+            self._refuse_stars(cell, low[divided], high[divided], ratio[divided], middle)
+        # A new region against all stars that it touches, in components that have a star.
+        one = (low < self.first) & ~between_stars
+        own_ratio = level[one] / np.maximum(middle[low[one]], 1e-6)
+        total = np.bincount(high[one], faces[one], n)
+        mean = np.bincount(high[one], faces[one] * own_ratio, n) / np.maximum(total, 1)
+        cell[(total > 0) & (mean > most) & self._starred(together, n)] = False
+        return cell
+
+    def _refuse_stars(
+        self, cell: np.ndarray, low: np.ndarray, high: np.ndarray, ratio: np.ndarray, middle: np.ndarray
+    ) -> None:
+        """Of two stars without a border the less probable is no cell; the clearest pairs come first."""
+        weight = np.stack([middle[: self.first], self.sizes[: self.first]])
+        for k in np.lexsort((low, high, -ratio)):
+            a, b = low[k], high[k]
+            if cell[a] and cell[b]:
+                cell[a if tuple(weight[:, a]) < tuple(weight[:, b]) else b] = False
+
+    def _starred(self, together: np.ndarray, n: int) -> np.ndarray:
+        """Return which labels lie in a component that a star marks."""
+        low, high = together >> 32, together & 0xFFFFFFFF
+        joined = coo_matrix((np.ones(len(low), bool), (low, high)), (n, n))
+        n_groups, group = connected_components(joined, directed=False)
+        starred = np.zeros(n_groups, bool)
+        starred[group[: self.first]] = True
+        return starred[group]
+
+    def _name(self, cell: np.ndarray, names: np.ndarray | None) -> None:
+        """Number the new cells behind the stars, and give the stars their names."""
+        if names is None:
+            names = np.arange(self.first)
+        new = np.zeros(len(cell) - self.first, np.int64)
+        kept = cell[self.first :]
+        new[kept] = names[-1] + 1 + np.arange(np.count_nonzero(kept))
+        regions.rename(self.flat, np.concatenate([names, new]).astype(np.int32))
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The parameters of `fuse` by which left-over foreground is judged, checked."""
-
-    boundary_width: float = 0.0
-    min_size: float = 0.0
-    min_depth: float = 0.5
-    min_volume: float = 0.2
-    max_pass: float = 0.5
-    max_neck: float = 0.9
-    split: float = 0.9
-    core: float = 1.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("boundary_width", "min_size", "min_volume"):
-                if not 0 <= value < np.inf:
-                    raise InputError(field.name, value, "0 or more")
-            elif not 0 <= value <= 1:
-                raise InputError(field.name, value, "a fraction from 0 to 1")
-
-
-def share_out(
-    probability: np.ndarray,
-    stars: np.ndarray,
-    labels: np.ndarray,
-    n_stars: int,
-    typical: Typical,
-    rules: Rules,
-    spacing: Spacing,
-) -> tuple[left_over.LeftOver, np.ndarray, Landscape]:
-    """Seed the left-over foreground and flood it from there and from the stars as they are, in place.
-
-    Returns the seeds, the stars' cores (positions, raveled) and the landscape.
-    """
-    depth = depth_of_regions(labels, spacing)
-    cores = seeds.cores(labels.reshape(-1), depth.reshape(-1), rules.core, n_stars)
-    thinnest = max(1, round(rules.min_depth * typical.radius))
-    seeded = left_over.seed(probability, labels, depth, n_stars + 1, typical, thinnest, rules.split, spacing)
-    heights = landscape(probability, stars, labels, depth, n_stars + 1, typical, thinnest, spacing)
-    heights.flood(labels)
-    return seeded, cores, heights
-
-
-def fuse_roles(
-    probability: np.ndarray,
-    stars: np.ndarray,
-    foreground: np.ndarray,
-    labels: np.ndarray,
-    n_stars: int,
-    typical: Typical | None,
-    rules: Rules,
-    spacing: Spacing,
-    *,
-    sizes: Sizes | None = None,
-    cut: tuple[tuple[slice | int, ...], ...] = (),
-) -> int:
-    """Turn the roles of the voxels into the labels of cells, in place.
+def close_gaps(mask: np.ndarray, width: float, spacing: Sequence[float]) -> np.ndarray:
+    """Fill gaps up to twice `width` µm across and leave outer borders where they are (morphological closing).
 
     Parameters
     ----------
-    probability, stars, foreground : ndarray, (Z, Y, X)
-    labels : ndarray of int32, same shape
-        Roles: what `seeds.census` wrote of them.
-    n_stars : int
-        The largest label of a star.
-    typical : Typical or None
-        What a cell looks like; None if there is no star.
-    rules : Rules
-    spacing : tuple of float
-        Voxel size (z, y, x), µm.
-    sizes : Sizes, optional
-        How large cells are; from these stars when left out.
-    cut : tuple of indices
-        Planes of `labels` behind which the stack goes on.
-
-    Returns
-    -------
-    int
-        Number of new cells, whose labels follow `n_stars`.
+    mask : ndarray of bool, (Z, Y, X) or (Y, X)
+    width : float
+        µm.
+    spacing : sequence of float
+        Voxel size in µm, one per axis.
     """
-    first = n_stars + 1
-    flat = labels.reshape(-1)
-    seeded, cores, heights = left_over.LeftOver.none(), np.zeros(0, np.int32), None
-    if typical is not None:
-        seeded, cores, heights = share_out(probability, stars, labels, n_stars, typical, rules, spacing)
-        sizes = sizes or Sizes.of(seeds.count_labels(flat, n_stars)[1:])
-        if left_over.split_oversize(labels, seeded, first, typical, sizes, spacing):
-            heights.flood(labels)
-    n_seeds = len(seeded.middles)
-    count = int(seeds.label_unreached(flat, labels.shape, first + n_seeds)) - first
-    kept = np.zeros(0, bool)
-    if count:
-        kept = left_over.which_are_cells(
-            probability, labels, first, seeded, count, typical, sizes or Sizes.of(np.zeros(0)), spacing,
-            smallest=rules.min_size / float(np.prod(spacing if labels.shape[0] > 1 else spacing[1:])),
-            min_volume=rules.min_volume, max_pass=rules.max_pass, max_neck=rules.max_neck, cut=cut,
-        )  # fmt: skip
-        count = int(np.count_nonzero(kept))
-    new = np.zeros(len(kept), np.int32)
-    new[kept] = first + np.arange(count, dtype=np.int32)
-    seeds.relabel(flat, first, new)
-    if (
-        heights is not None
-        and typical is not None
-        and typical.telling
-        and rules.core
-        and not rules.boundary_width
-    ):
-        # Now that it is known what is a cell, all that meet another grow from their middles.
-        whole = first + int(np.count_nonzero(kept[:n_seeds]))
-        disputed = seeds.contested(labels, first + count)
-        disputed[whole:] = False
-        seeds.empty(flat, disputed)
-        flat[cores] = stars.reshape(-1)[cores]
-        flat[seeded.voxels] = new[seeded.seed]
-        heights.flood(labels)
-    elif heights is not None and not kept.all():
-        heights.flood(labels)
-    del heights, cores, seeded
-    if rules.boundary_width:
-        # As long a way as the carving measured it, between voxel centres.
-        outwards = depth_inside(foreground, 0, 0, spacing)
-        farthest = int(rules.boundary_width * (1 + 1e-6) / depth_unit(spacing) + 0.5)
-        seeds.open_near(flat, outwards.reshape(-1), farthest)
-        del outwards
-        flood(probability, labels, descending=True)
-    seeds.restore(flat)
-    return count
+    spacing = tuple(float(s) for s in spacing)
+    # Beyond the image nothing is known: the closing treats it as more of the same.
+    reach = [int(np.ceil(width / s)) for s in spacing]
+    padded = np.pad(mask, [(r, r) for r in reach])
+    # Of bytes, for of bool edt takes three times as long.
+    grown = edt.edt((~padded).view(np.uint8), anisotropy=spacing, parallel=0) <= width * (1 + 1e-6)
+    shrunk = edt.edt(grown.view(np.uint8), anisotropy=spacing, parallel=0) > width * (1 + 1e-6)
+    inner = tuple(slice(r, r + n) for r, n in zip(reach, mask.shape, strict=True))
+    return mask | shrunk[inner]
 
 
-def check_inputs(
+def _checked(
     probability: np.ndarray,
     star_labels: np.ndarray,
     foreground: np.ndarray,
@@ -271,7 +364,7 @@ def check_inputs(
         if array.shape != probability.shape:
             raise InputError(name, array.shape, f"the shape of probability, {probability.shape}")
     if probability.size > MAX_VOXELS:
-        raise InputError("probability", probability.shape, "fewer than 2³¹ voxels: use fuse_blockwise")
+        raise InputError("probability", probability.shape, "fewer than 2³¹ voxels")
     if probability.dtype.kind not in "fiub":
         raise InputError("probability", probability.dtype, "real numbers")
     if not np.issubdtype(star_labels.dtype, np.integer):
@@ -290,7 +383,7 @@ def check_inputs(
     return (max(spacing), *spacing) if probability.ndim == 2 else spacing  # type: ignore[return-value]
 
 
-def compact(star_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def _compact(star_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Number sparse labels 1…n so that tables over them stay small; the names are None where they are dense."""
     largest = int(star_labels.max(initial=0))
     if largest <= max(100_000, star_labels.size // 8):

@@ -30,16 +30,14 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import denoising, inference, model_folder, stardist, unet
 from helpers.models.stardist import StarPrediction
-from helpers.segmentation.cores import close_gaps, star_cores
-from helpers.segmentation.fusion import fuse
+from helpers.segmentation.fusion import DIVIDE, Divide, close_gaps, fuse
 from helpers.segmentation.stitching import stitch_slices
 from helpers.segmentation.watershed import watershed
 
 METHODS = ("vollseg", "stardist", "unet")
-#: Least volume of a new cell before a carved foreground, in volumes of the median star.
-_SPECK = 0.2
-#: Where a carved foreground ends: the middle between inside and outside.
-_OUTLINE = 0.5
+_THRESHOLDS = ("prob", "nms", "foreground", "outline")
+#: How far cells grow back, in widths of what was eroded: a high cut widens the gaps that the U-Net learned.
+_REACH = 2.0
 
 
 @dataclass(frozen=True)
@@ -120,13 +118,17 @@ class VollSegSegmenter:
         StarDist's thresholds; None: those in its folder.
     foreground_thresh : float
         The U-Net's cut.
+    divide : {"always", "borders", "never"}
+        Which stars divide a component of the U-Net's foreground (`helpers.segmentation.fusion`).
+    outline : float
+        The value of the U-Net's foreground at which cells end; a higher `foreground_thresh` only tells neighbours apart.
     thresholds : mapping, optional
-        Method → its own ``prob``, ``nms`` and ``foreground``, which win over the three above: what
+        Method → its own ``prob``, ``nms``, ``foreground``, ``divide`` and ``outline``, which win over those above: what
         `helpers.segmentation.thresholds` found best for each method.
     use_probability : bool
         Flood StarDist's probability; False: the mean length of its rays.
     boundary_width : float
-        µm by which the U-Net's training masks carved touching cells apart; its masks are grown back by it.
+        µm by which touching cells were eroded in the U-Net's training masks; cells grow back over the gaps.
     min_size_um3, max_size_um3 : float, optional
         Remove smaller and larger cells; µm³, in 2D µm².
     n_tiles : tuple of int, optional
@@ -159,7 +161,9 @@ class VollSegSegmenter:
     prob_thresh: float | None = None
     nms_thresh: float | None = None
     foreground_thresh: float = 0.5
-    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    divide: Divide = "always"
+    outline: float = 0.5
+    thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     use_probability: bool = True
     boundary_width: float = 0.0
     min_size_um3: float | None = None
@@ -189,16 +193,25 @@ class VollSegSegmenter:
             raise InputError(
                 "slice_wise", True, "2D models: these are 3D; slice_wise=False segments whole stacks"
             )
-        for name in ("prob_thresh", "nms_thresh", "foreground_thresh", "tissue_thresh", "candidate_floor"):
+        for name in (
+            "prob_thresh",
+            "nms_thresh",
+            "foreground_thresh",
+            "outline",
+            "tissue_thresh",
+            "candidate_floor",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(name, value, "between 0 and 1")
         for method, own in self.thresholds.items():
             for name, value in own.items():
-                if name not in ("prob", "nms", "foreground") or not 0 <= value <= 1:
-                    raise InputError(
-                        f"thresholds of {method}", {name: value}, "prob, nms and foreground between 0 and 1"
-                    )
+                if name != "divide" and (name not in _THRESHOLDS or not 0 <= value <= 1):
+                    expected = f"{', '.join(_THRESHOLDS)} between 0 and 1"
+                    raise InputError(f"thresholds of {method}", {name: value}, expected)
+        for way in (self.divide, *(own.get("divide", "always") for own in self.thresholds.values())):
+            if way not in DIVIDE:
+                raise InputError("divide", way, f"one of {', '.join(DIVIDE)}")
         for name in ("boundary_width", "min_size_um3", "max_size_um3"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
@@ -355,6 +368,8 @@ class VollSegSegmenter:
         prob: float | None = None,
         nms: float | None = None,
         foreground: float | None = None,
+        outline: float | None = None,
+        divide: Divide | None = None,
     ) -> NDArray[np.int32]:
         """Return the labels that are written, for any thresholds; no network runs.
 
@@ -364,8 +379,10 @@ class VollSegSegmenter:
             From `network_outputs`.
         method : {"vollseg", "stardist", "unet"}, optional
             None: the segmenter's.
-        prob, nms, foreground : float, optional
+        prob, nms, foreground, outline : float, optional
             Thresholds instead of the segmenter's own.
+        divide : {"always", "borders", "never"}, optional
+            Instead of the segmenter's own; for VollSeg only.
 
         Returns
         -------
@@ -374,16 +391,17 @@ class VollSegSegmenter:
         """
         method = method or self.method
         cut = self.foreground_thresh if foreground is None else foreground
+        outline = min(cut, self.outline if outline is None else outline)
         if method == "stardist":
             planes = self._star_labels(outputs, prob, nms)
         elif method == "unet":
             with _timed(outputs.seconds, "components"):
-                planes = [self._components(plane, cut) for plane in self._planes(outputs.foreground)]
+                planes = [self._components(plane, cut, outline) for plane in self._planes(outputs.foreground)]
         else:
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
                 planes = [
-                    self._fused(star, labels, plane, cut)
+                    self._fused(star, labels, plane, cut, outline, divide or self.divide)
                     for star, labels, plane in zip(
                         outputs.stars, stars, self._planes(outputs.foreground), strict=True
                     )
@@ -415,55 +433,43 @@ class VollSegSegmenter:
         return outputs._instances[key]
 
     def _fused(
-        self, star: StarPrediction, stars: NDArray[np.int32], foreground: NDArray[np.float32], cut: float
+        self,
+        star: StarPrediction,
+        stars: NDArray[np.int32],
+        foreground: NDArray[np.float32],
+        cut: float,
+        outline: float,
+        divide: Divide,
     ) -> NDArray[np.int32]:
-        """Fuse one image; where the foreground is carved, its gaps decide between neighbours.
-
-        The gaps shape the landscape, too: the geometric mean of both networks' probabilities is flooded. Carving
-        leaves specks where membranes meet: what no star holds must be a fifth of a star to be a cell.
-        """
-        spacing = spacing_of(self.voxel_size, stars.ndim)
-        mask = foreground > cut
+        """Fuse one image: the geometric mean of both networks' outputs is flooded, so that either can part cells."""
         landscape = star.full_probability() if self.use_probability else star.full_distance()
-        if self.boundary_width == 0:
-            return fuse(landscape, stars, mask, voxel_size=spacing)
-        landscape = np.sqrt(np.maximum(landscape * foreground, 0))
-        inside = self._inside(foreground, cut, spacing)
-        cells = watershed(-foreground, instances_from_binary(mask), inside)
-        cores, unseen = star_cores(stars, cells, mask, spacing)
-        volumes = np.bincount(stars.ravel())[1:]
-        speck = _SPECK * float(np.median(volumes[volumes > 0])) if volumes.any() else 0.0
-        # A core is half as deep as its star: new cells are as thick as `fuse` asks of them beside whole stars.
-        labels = fuse(
+        np.multiply(landscape, foreground, out=landscape)
+        np.sqrt(np.maximum(landscape, 0, out=landscape), out=landscape)
+        return fuse(
             landscape,
-            cores,
-            mask,
-            voxel_size=spacing,
-            boundary_width=self._reach,
-            min_size=speck * float(np.prod(spacing)),
-            min_depth=1.0,
+            stars,
+            foreground > cut,
+            voxel_size=self.voxel_size,
+            territory=self.territory(foreground, outline),
+            divide=divide,
         )
-        # What was no cell of its own goes to the cells around it.
-        return watershed(-landscape, labels, inside | unseen)
 
-    def _inside(
-        self, foreground: NDArray[np.float32], cut: float, spacing: tuple[float, ...]
-    ) -> NDArray[np.bool_]:
-        """Where cells are, the gaps between them closed: a high cut tells neighbours apart, a half the outer border."""
-        return close_gaps(foreground > min(cut, _OUTLINE), self._reach, spacing)
+    def territory(self, foreground: NDArray[np.float32], outline: float) -> NDArray[np.bool_]:
+        """Return where cells grow to: what lies above `outline`, and the gaps that erosion taught the U-Net to leave."""
+        mask = foreground > outline
+        if not self.boundary_width:
+            return mask
+        spacing = spacing_of(self.voxel_size, self.n_dim)
+        if mask.ndim > self.n_dim:
+            return np.stack([self.territory(plane, outline) for plane in foreground])
+        return close_gaps(mask, _REACH * self.boundary_width, spacing)
 
-    @property
-    def _reach(self) -> float:
-        """How far cells grow back (µm): a high cut widens the gaps that carving taught, to twice their width and more."""
-        return 2 * self.boundary_width
-
-    def _components(self, foreground: NDArray[np.float32], cut: float) -> NDArray[np.int32]:
-        """Components of the mask, grown back by what was carved off between them, not into the background."""
+    def _components(self, foreground: NDArray[np.float32], cut: float, outline: float) -> NDArray[np.int32]:
+        """Components of the mask, grown back by what was eroded between them, not into the background."""
         labels = instances_from_binary(foreground > cut)
         if self.boundary_width == 0:
             return labels
-        spacing = spacing_of(self.voxel_size, labels.ndim)
-        return watershed(-foreground, labels, self._inside(foreground, cut, spacing))
+        return watershed(-foreground, labels, self.territory(foreground, outline))
 
     def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """Remove cells by size and tissue, and number the others 1…n."""

@@ -44,8 +44,22 @@ def remarks(found: Mapping[str, Thresholds]) -> list[str]:
                 "cells: look at its losses in notebook 03, train it for more epochs, or give it more patches."
             )
             continue
-        said += [f"{name}: {text}" for text in (*_unsettled(best), *_at_the_end(best), *_plateau(best))]
+        said += [
+            f"{name}: {text}"
+            for text in (*_divided(best), *_unsettled(best), *_at_the_end(best), *_plateau(best))
+        ]
     return said
+
+
+def _divided(best: Thresholds) -> list[str]:
+    if not best.divided or best.divide == "always":
+        return []
+    scores = ", ".join(f"{name} {score:.3f}" for name, score in best.divided.items())
+    ways = {
+        "borders": "a cell of the U-Net is divided between StarDist's only where the probability dips between them",
+        "never": "what the U-Net sees as one cell is one, whatever StarDist says",
+    }
+    return [f"{ways[str(best.divide)]}; on the validation stacks {scores}."]
 
 
 def _unsettled(best: Thresholds) -> list[str]:

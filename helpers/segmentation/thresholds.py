@@ -28,9 +28,23 @@ PROB_THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NMS_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 FOREGROUND_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
+#: Where cells may end: values of the U-Net's foreground.
+OUTLINES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
 Measure = Literal["f1", "accuracy"]
 #: What a file of thresholds may hold.
-_WRITTEN = {"prob", "nms", "foreground", "score", "measure", "iou_thresholds", "tried"}
+_WRITTEN = {
+    "prob",
+    "nms",
+    "foreground",
+    "outline",
+    "divide",
+    "divided",
+    "score",
+    "measure",
+    "iou_thresholds",
+    "tried",
+}
 
 #: How far beyond its grid an axis is searched where the best value lies at the end.
 LIMITS: Mapping[str, tuple[float, float]] = {
@@ -51,12 +65,17 @@ class Thresholds:
     score : float
         What these reach.
     measure : str
-        ``"f1"`` or ``"accuracy"`` of objects, averaged over `iou_thresholds`, or ``"iou"``/``"f1"`` of pixels.
+        ``"f1"`` or ``"accuracy"`` of objects, averaged over `iou_thresholds`.
     iou_thresholds : tuple of float
-        Empty for a score of pixels.
     table : DataFrame
         Every set tried, in order: the thresholds, ``score``, and (for objects) ``n_true, n_predicted`` and the
         measure at each IoU threshold, as ``f1_50``.
+    outline : float, optional
+        Value of the foreground at which cells end (`optimize_outline`).
+    divide : str, optional
+        Which stars divide a component of the foreground (`helpers.segmentation.fusion`).
+    divided : mapping, optional
+        The score that each way to divide reached.
     """
 
     prob: float | None
@@ -66,6 +85,9 @@ class Thresholds:
     measure: str
     iou_thresholds: tuple[float, ...]
     table: pd.DataFrame
+    outline: float | None = None
+    divide: str | None = None
+    divided: Mapping[str, float] | None = None
 
     @property
     def highest(self) -> float:
@@ -74,9 +96,15 @@ class Thresholds:
 
     @property
     def values(self) -> dict[str, float]:
-        """The thresholds that were sought, by name: what `labels_from_outputs` was called with."""
+        """The thresholds that were searched, by name: what `labels_from_outputs` was called with."""
         found = {"prob": self.prob, "nms": self.nms, "foreground": self.foreground}
         return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The thresholds and what was chosen beside them, by name: what a segmenter is given."""
+        beside = {"outline": self.outline, "divide": self.divide}
+        return {**self.values, **{name: value for name, value in beside.items() if value is not None}}
 
 
 def optimize(
@@ -178,65 +206,49 @@ def optimize(
     )
 
 
-def optimize_foreground(
+def optimize_outline(
     foregrounds: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
+    inside: Callable[[np.ndarray, float], np.ndarray],
     *,
-    thresholds: Sequence[float] = tuple(round(0.05 * k, 2) for k in range(1, 20)),
-    measure: Literal["iou", "f1"] = "iou",
-) -> Thresholds:
-    """Find the foreground network's own cut, pixel by pixel: quick, and a start for `optimize`.
+    outlines: Sequence[float] = OUTLINES,
+) -> float:
+    """Find the value of the foreground at which cells end, voxel by voxel.
 
     Parameters
     ----------
     foregrounds : sequence of ndarray of float
-        The network's output of each validation frame; a pixel is foreground where it is > the threshold.
+        The U-Net's output of each validation frame.
     truths : sequence of ndarray
         True masks or labels (> 0 is foreground) of the same shapes.
-    thresholds : sequence of float
+    inside : callable
+        ``inside(foreground, outline) -> mask``: where the segmenter lets cells grow.
+    outlines : sequence of float
         Values in 0 … 1 to try.
-    measure : {"iou", "f1"}
-        Jaccard index or F1 (Dice) of the pixels, pooled over the frames.
 
     Returns
     -------
-    Thresholds
-        With `foreground` only; the table has ``foreground, score, iou, f1, precision, recall``.
+    float
+        The one with the largest overlap (IoU) of mask and truth, pooled over the frames; of equals, the middle.
 
     Raises
     ------
     InputError
-        For thresholds outside 0 … 1, an unknown measure, unequal lists or shapes, or no foreground in the truth.
+        For outlines outside 0 … 1, unequal or empty lists, or no foreground in the truth.
     """
-    if measure not in ("iou", "f1"):
-        raise InputError("measure", measure, '"iou" or "f1"')
-    if len(foregrounds) != len(truths) or not len(truths):
+    if len(foregrounds) != len(truths) or not any(np.any(truth) for truth in truths):
         found = f"{len(foregrounds)} foregrounds, {len(truths)} truths"
-        raise InputError("truths", found, "one truth per foreground, and at least one pair")
-    grid = _check_grid("thresholds", thresholds)
-    tp, n_predicted, n_true = np.zeros(len(grid)), np.zeros(len(grid)), 0
-    for foreground, truth in zip(foregrounds, truths, strict=True):
-        if np.shape(foreground) != np.shape(truth):
-            raise InputError(
-                "foregrounds", f"shape {np.shape(foreground)}", f"the shape of its truth, {np.shape(truth)}"
-            )
-        mask = np.asarray(truth) > 0
-        n_true += int(mask.sum())
-        for k, threshold in enumerate(grid):
-            predicted = np.asarray(foreground) > threshold
-            n_predicted[k] += predicted.sum()
-            tp[k] += (predicted & mask).sum()
-    if n_true == 0:
-        raise InputError("truths", "no foreground", "validation frames with labelled objects")
-    table = pd.DataFrame({"foreground": grid})
-    table["iou"] = tp / (n_true + n_predicted - tp)
-    table["f1"] = 2 * tp / (n_true + n_predicted)
-    table["precision"] = tp / np.maximum(n_predicted, 1)
-    table["recall"] = tp / n_true
-    table.insert(1, "score", table[measure])
-    scores = table["score"].to_numpy(float)
-    best = plateau_middle(scores)
-    return Thresholds(None, None, grid[best], float(scores[best]), measure, (), table)
+        raise InputError("truths", found, "one truth per foreground, and labelled objects in one of them")
+    grid = _check_grid("outlines", outlines)
+    scores = []
+    for outline in grid:
+        shared, either = 0, 0
+        for foreground, truth in zip(foregrounds, truths, strict=True):
+            mask, true = inside(foreground, outline), np.asarray(truth) > 0
+            shared += np.count_nonzero(mask & true)
+            either += np.count_nonzero(mask | true)
+        scores.append(shared / either)
+    return grid[plateau_middle(np.array(scores))]
 
 
 def save(thresholds: Thresholds, path: str | Path) -> Path:
@@ -264,6 +276,9 @@ def save(thresholds: Thresholds, path: str | Path) -> Path:
         "prob": thresholds.prob,
         "nms": thresholds.nms,
         "foreground": thresholds.foreground,
+        "outline": thresholds.outline,
+        "divide": thresholds.divide,
+        "divided": dict(thresholds.divided) if thresholds.divided else None,
         "score": thresholds.score,
         "measure": thresholds.measure,
         "iou_thresholds": list(thresholds.iou_thresholds),
@@ -302,7 +317,7 @@ def load(path: str | Path) -> Thresholds:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         unknown = sorted(set(content) - _WRITTEN)
-        found = {name: content.get(name) for name in ("prob", "nms", "foreground")}
+        found = {name: content.get(name) for name in ("prob", "nms", "foreground", "outline")}
     except (ValueError, AttributeError) as error:
         raise InputError(str(path), str(error), "a JSON file with prob, nms and foreground") from error
     if unknown:
@@ -316,6 +331,8 @@ def load(path: str | Path) -> Thresholds:
         measure=content.get("measure", "f1"),
         iou_thresholds=tuple(content.get("iou_thresholds", ())),
         table=pd.DataFrame(content.get("tried", [])),
+        divide=content.get("divide"),
+        divided=content.get("divided"),
     )
 
 

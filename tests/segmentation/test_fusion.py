@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 from stacks import make_stack, recovered
 
 from helpers.data.movies import Movie
 from helpers.data.samples import OVULE_TEST_FROM_Y, OVULE_VOXEL_SIZE, fetch
 from helpers.errors import InputError
-from helpers.segmentation.fusion import fuse
+from helpers.segmentation.fusion import DIVIDE, Rules, close_gaps, fuse
 
 SPACING = (2.0, 0.5, 0.5)
 
@@ -108,7 +110,12 @@ def test_published_a_component_counts_by_its_voxels_and_not_by_its_box():
     truth[:, 230:] = truth[:, :10] = 0
     stars = np.where(truth % 2 == 0, truth, 0).astype(np.int32)
     labels = fuse(_hill(truth.astype(np.int32)), stars, truth > 0, voxel_size=SPACING[1:])
-    assert np.array_equal(recovered(truth, labels, 0.99), np.unique(truth)[1:])
+    sizes = np.bincount(truth.ravel())
+    # What the image's corner leaves of a stripe is a fragment.
+    least = 0.2 * np.median(sizes[np.unique(stars)[1:]])
+    expected = [k for k in np.unique(truth)[1:] if k % 2 == 0 or sizes[k] >= least]
+    assert len(expected) == len(np.unique(truth)) - 2
+    assert np.array_equal(recovered(truth, labels, 0.99), expected)
 
 
 def test_published_a_star_at_the_corner_of_a_box_is_not_in_the_component():
@@ -133,10 +140,11 @@ def test_published_stars_outside_the_foreground_keep_their_shape():
         np.s_[1:5, 2:14, 2:14], np.s_[1:5, 20:32, 2:14], np.s_[1:5, 2:14, 20:32], shape=(6, 34, 34)
     )
     foreground = (truth == 1) | (truth == 3)
-    foreground[:, :8] &= truth[:, :8] != 3  # half of the third
-    stars = np.where(truth < 4, truth, 0)
-    labels = fuse(_hill(truth), stars, foreground, voxel_size=SPACING)
-    assert np.array_equal(labels, stars)
+    foreground[:, :8] &= truth[:, :8] != 3  # half of the third: there the U-Net knows better
+    labels = fuse(_hill(truth), truth, foreground, voxel_size=SPACING)
+    assert np.array_equal(labels, np.where((truth == 3) & ~foreground, 0, truth))
+    foreground[:, :12] &= truth[:, :12] != 3  # a sixth: it does not see the cell
+    assert np.array_equal(fuse(_hill(truth), truth, foreground, voxel_size=SPACING), truth)
 
 
 def test_published_markers_do_not_erode_each_other_on_anisotropic_voxels():
@@ -155,9 +163,9 @@ def test_published_thickness_is_measured_in_micrometres():
     boxes = np.s_[1:9, 2:14, 2:14], np.s_[9:11, 2:14, 2:14], np.s_[1:9, 2:14, 20:32]
     truth = _cells(*boxes, shape=(12, 16, 34))
     stars = np.where(truth != 2, truth, 0)
-    thick, thin = (
-        fuse(_hill(truth), stars, truth > 0, voxel_size=(z, 0.5, 0.5), core=0.0) for z in (2.0, 0.5)
-    )
+    probability = _hill(truth)
+    probability[8:10] *= 0.3  # the border between the two
+    thick, thin = (fuse(probability, stars, truth > 0, voxel_size=(z, 0.5, 0.5)) for z in (2.0, 0.5))
     assert recovered(truth, thick, 0.9).tolist() == [1, 2, 3]
     assert np.array_equal(thin, np.where(truth == 2, 1, truth))
 
@@ -201,12 +209,15 @@ def test_published_a_probability_below_one_is_flooded_as_it_is(dtype):
 
 def test_published_the_least_size_holds_in_3d_too_and_never_for_stars():
     truth = _cells(np.s_[1:3, 2:6, 2:6], np.s_[1:5, 10:20, 2:12], np.s_[1:3, 2:6, 20:24], shape=(6, 24, 28))
-    stars = np.where(truth == 3, truth, 0)
-    voxel = np.prod(SPACING)
-    for size, kept in ((0, {0, 3, 4, 5}), (32 * voxel, {0, 3, 4, 5}), (33 * voxel, {0, 3, 4}), (1e6, {0, 3})):
-        labels = fuse(_hill(truth), stars, truth > 0, voxel_size=SPACING, min_size=size)
-        assert set(np.unique(labels)) == kept, size
-        assert np.array_equal(labels == 3, truth == 3)
+    for star, kept in ((3, {0, 3, 4, 5}), (2, {0, 2})):
+        # Beside a star of 32 voxels all are cells; beside one of 400, those of 32 are fragments.
+        stars = np.where(truth == star, truth, 0)
+        labels = fuse(_hill(truth), stars, truth > 0, voxel_size=SPACING)
+        assert set(np.unique(labels)) == kept
+        assert np.array_equal(labels == star, truth == star)
+    small = np.where(truth != 2, truth, 0)
+    labels = fuse(_hill(truth), small, truth > 0, voxel_size=SPACING, rules=Rules(min_volume=1.0))
+    assert np.array_equal(np.unique(labels), [0, 1, 3, 4])
 
 
 def test_published_slivers_beside_a_star_are_no_cells():
@@ -222,31 +233,58 @@ def test_published_slivers_beside_a_star_are_no_cells():
     assert np.array_equal(labels > 0, truth > 0)
 
 
-def test_missed_neighbours_are_told_apart_by_a_dip_or_by_their_number():
+def test_missed_neighbours_are_told_apart_by_a_dip():
     truth = _row(16)
     stars = np.where((truth < 14) & (truth != 5) & (truth != 6), truth, 0)
-    hills = fuse(_hill(truth), stars, truth > 0, voxel_size=SPACING)
-    assert len(recovered(truth, hills, 0.9)) == 16
-    # Silent about all of them: two and three of the usual size.
-    silent = np.where(stars > 0, _hill(truth), 0)
-    labels = fuse(silent, stars, truth > 0, voxel_size=SPACING)
-    assert len(np.unique(labels)) == 17
-    new = np.bincount(labels.ravel())[17 - 3 :]
-    assert new[new > 0].min() > 0.4 * new.max()
+    labels = fuse(_hill(truth), stars, truth > 0, voxel_size=SPACING)
+    assert len(recovered(truth, labels, 0.9)) == 16
 
 
-def test_a_carved_foreground_grows_back_until_the_cells_meet():
+def test_an_eroded_foreground_grows_back_until_the_cells_meet():
     truth = _row(3, side=20)
-    carved = truth > 0
-    carved[:, :4] = carved[:, 20:] = False
+    eroded = truth > 0
+    eroded[:, :4] = eroded[:, 20:] = False
     for k in range(4):
-        carved[..., 20 * k : 20 * k + 4] = False
-    stars = np.where(truth == 2, truth, 0) * carved
-    labels = fuse(_hill(truth), stars, carved, voxel_size=SPACING, boundary_width=1.0)
-    inside = np.zeros_like(truth, bool)
-    inside[1:5] = True
-    assert recovered(truth, np.where(inside, labels, 0), 0.9).tolist() == [1, 2, 3]
-    assert not (labels > 0)[:, 0].any()
+        eroded[..., 20 * k : 20 * k + 4] = False
+    stars = np.where(truth == 2, truth, 0) * eroded
+    territory = close_gaps(eroded, 2.0, SPACING)
+    labels = fuse(_hill(truth), stars, eroded, voxel_size=SPACING, territory=territory)
+    between = np.where(territory, truth, 0)
+    assert recovered(between, labels, 0.9).tolist() == [1, 2, 3]
+    assert np.array_equal(labels > 0, territory)
+    assert (territory & ~eroded).any()
+
+
+def _two_in_one(dip: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability and two stars of a component that dips to `dip` in the middle, among well-divided cells."""
+    truth = _row(12)
+    probability = np.where(truth > 0, 0.9, 0).astype(np.float32)
+    for k in range(1, 12):
+        probability[1:5, 2:14, 2 + 12 * k - 1 : 2 + 12 * k + 1] = 0.9 * (dip if k == 1 else 0.2)
+    return probability, truth
+
+
+@pytest.mark.parametrize(
+    ("divide", "dip", "cells"),
+    [("always", 1.0, 12), ("borders", 1.0, 11), ("borders", 0.2, 12), ("never", 0.2, 1)],
+)
+def test_whose_word_counts_where_the_networks_differ(divide, dip, cells):
+    probability, truth = _two_in_one(dip)
+    labels = fuse(probability, truth, truth > 0, voxel_size=SPACING, divide=divide)
+    assert len(np.unique(labels)) - 1 == cells
+    assert np.array_equal(labels > 0, truth > 0)
+
+
+def test_what_a_star_left_over_of_its_own_cell_is_no_cell():
+    """There is no border between the two: the probability is as high at their contact as in their middles."""
+    truth = _row(8, side=16)
+    probability = np.where(truth > 0, 0.9, 0).astype(np.float32)
+    for k in range(1, 8):
+        probability[:, :, 2 + 16 * k - 1 : 2 + 16 * k + 1] *= 0.3
+    stars = np.where((truth > 0) & (np.indices(truth.shape)[1] < 8), truth, 0)  # half of each cell
+    labels = fuse(probability, np.where(truth == 4, 0, stars), truth > 0, voxel_size=SPACING)
+    assert recovered(truth, labels, 0.9).tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert len(np.unique(labels)) - 1 == 8
 
 
 def test_real_membranes_score_at_least_as_the_best_published_fusion(samples, monkeypatch):
@@ -259,7 +297,7 @@ def test_real_membranes_score_at_least_as_the_best_published_fusion(samples, mon
         probability, stars, foreground = (file[k] for k in ("probability", "star_labels", "foreground"))
     stack = Movie.open(fetch("plantseg/sample_ovule.h5"), dataset="label", voxel_size=OVULE_VOXEL_SIZE)
     truth = stack.frame(0)[:, :OVULE_TEST_FROM_Y]
-    labels = fuse(probability, stars, foreground, voxel_size=OVULE_VOXEL_SIZE)
+    labels = fuse(probability, stars, foreground, voxel_size=OVULE_VOXEL_SIZE, divide="borders")
     n_true, n_found = len(np.unique(truth)) - 1, len(np.unique(labels)) - 1
     for threshold, best in ((0.5, 0.600), (0.7, 0.543)):
         f1 = 2 * len(recovered(truth, labels, threshold)) / (n_true + n_found)
@@ -345,26 +383,60 @@ def test_one_small_cell_in_the_middle():
 @given(
     hnp.array_shapes(min_dims=2, max_dims=3, max_side=9),
     st.integers(0, 2**32 - 1),
-    st.sampled_from([0.0, 0.5, 1.0]),
-    st.sampled_from([0.0, 0.6]),
+    st.sampled_from(DIVIDE),
 )
-def test_whatever_comes_in_every_star_survives_and_nothing_grows_beyond(shape, seed, core, width):
+def test_whatever_comes_in_the_law_of_the_fusion_holds(shape, seed, divide):
     rng = np.random.default_rng(seed)
     stars = np.where(rng.random(shape) < 0.4, rng.integers(1, 5, shape), 0)
     foreground = rng.random(shape) < rng.choice([0.3, 0.7, 1.0])
-    probability = rng.integers(0, rng.choice([2, 5, 1000]), shape).astype(np.float32)
-    before = probability.copy(), stars.copy(), foreground.copy()
-    labels = fuse(probability, stars, foreground, voxel_size=SPACING, core=core, boundary_width=width)
-    for array, copy in zip((probability, stars, foreground), before, strict=True):
+    territory = foreground | (rng.random(shape) < 0.2)
+    # No two values alike: of equals the first in memory would be taken.
+    probability = rng.permutation(np.prod(shape)).reshape(shape).astype(np.float32)
+    before = probability.copy(), stars.copy(), foreground.copy(), territory.copy()
+    given = {"voxel_size": SPACING, "territory": territory, "divide": divide}
+    labels = fuse(probability, stars, foreground, **given)
+    for array, copy in zip((probability, stars, foreground, territory), before, strict=True):
         assert np.array_equal(array, copy)
-    assert np.isin(stars[stars > 0], labels).all()
-    outside = ~foreground & (stars > 0)
-    assert np.array_equal(labels[outside], stars[outside])
-    if not width:
-        assert not labels[~foreground & (stars == 0)].any()
-    assert np.array_equal(
-        fuse(probability, stars, foreground, voxel_size=SPACING, core=core, boundary_width=width), labels
-    )
+    assert np.array_equal(fuse(probability, stars, foreground, **given), labels)
+    assert not labels[~territory & (stars == 0)].any(), "nothing grows beyond"
+    names = np.unique(stars[stars > 0])
+    unseen = [s for s in names if territory[stars == s].mean() < Rules().seen]
+    for star in unseen:
+        assert np.array_equal(labels[stars == star], stars[stars == star]), "what the U-Net misses is kept"
+    if divide == "always":
+        assert np.array_equal(labels[(stars > 0) & foreground], stars[(stars > 0) & foreground])
+        assert np.isin(names, labels).all(), "every star survives"
+    components = ndimage.label(foreground)[0]
+    least = Rules().min_volume * np.median([np.count_nonzero(stars == s) for s in names]) if len(names) else 0
+    for component in range(1, components.max() + 1):
+        inside = components == component
+        if not (stars[inside] > 0).any() and np.count_nonzero(inside) >= least:
+            assert labels[inside].any(), "a component without a star is a cell"
+    other = rng.permutation(20)[:5] + 1
+    relabelled = fuse(probability, np.concatenate([[0], other])[stars], foreground, **given)
+    assert _same_cells(relabelled, labels), "whatever the stars are called"
+
+
+def _same_cells(a: np.ndarray, b: np.ndarray) -> bool:
+    pairs = np.unique(np.stack([a.ravel(), b.ravel()]), axis=1)
+    return all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
+
+
+def test_a_cell_far_away_changes_nothing_here():
+    stack = make_stack((16, 160, 160), 150, landscape="all", touching=0.9, spacing=SPACING)
+    arrays = stack.probability, stack.star_labels, stack.foreground
+    here = fuse(*arrays, voxel_size=SPACING)
+    wide = [np.concatenate([a, np.zeros_like(a[..., :60])], axis=2) for a in arrays]
+    # A large bright cell and a small dim one, so that the medians stay.
+    for far, values in (
+        (np.s_[1:15, 40:80, 178:215], (1.0, 1000, True)),
+        (np.s_[4:6, 120:123, 178:181], (0.05, 1001, True)),
+    ):
+        for array, value in zip(wide, values, strict=True):
+            array[far] = value
+    there = fuse(*wide, voxel_size=SPACING)
+    assert _same_cells(there[..., :160], here)
+    assert (there[..., 160:] > 0).sum() == 14 * 40 * 37 + 2 * 3 * 3
 
 
 @pytest.mark.parametrize(
@@ -388,10 +460,8 @@ def test_whatever_comes_in_every_star_survives_and_nothing_grows_beyond(shape, s
         ({"voxel_size": (0.5, 0.0)}, "voxel_size", "µm"),
         ({"voxel_size": (0.5, -1.0)}, "voxel_size", "µm"),
         ({"voxel_size": (0.5, np.nan)}, "voxel_size", "µm"),
-        ({"min_size": -1.0}, "min_size", "0 or more"),
-        ({"boundary_width": np.inf}, "boundary_width", "0 or more"),
-        ({"min_depth": 1.1}, "min_depth", "fraction"),
-        ({"core": np.nan}, "core", "fraction"),
+        ({"territory": np.zeros((4, 6), bool)}, "territory", "shape"),
+        ({"divide": "sometimes"}, "divide", "always"),
     ],
 )
 def test_bad_input_is_one_error_that_names_it(change, name, words):
@@ -405,3 +475,10 @@ def test_bad_input_is_one_error_that_names_it(change, name, words):
         fuse(**inputs)
     assert error.value.name == name
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, np.nan])
+@pytest.mark.parametrize("name", [field.name for field in fields(Rules)])
+def test_the_rules_are_fractions(name, value):
+    with pytest.raises(InputError, match=name):
+        Rules(**{name: value})

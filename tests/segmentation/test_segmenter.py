@@ -10,7 +10,7 @@ import pytest
 from helpers.data.patches import create_training_set
 from helpers.errors import InputError
 from helpers.models import denoising, stardist, unet
-from helpers.segmentation.cores import close_gaps
+from helpers.segmentation.fusion import close_gaps
 from helpers.segmentation.segmenter import Outputs, VollSegSegmenter
 
 VOXEL = (2.0, 0.5, 0.5)

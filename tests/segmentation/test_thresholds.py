@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers.errors import InputError
 from helpers.segmentation import thresholds as module
 from helpers.segmentation.threshold_search import plateau_middle, search
-from helpers.segmentation.thresholds import Thresholds, load, optimize, optimize_foreground, save
+from helpers.segmentation.thresholds import Thresholds, load, optimize, optimize_outline, save
 
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -199,20 +199,14 @@ def test_the_middle_of_the_longest_plateau_is_taken(scores, index):
     assert plateau_middle(np.array(scores, float)) == index
 
 
-def test_the_foreground_cut_is_found_pixel_by_pixel(frames):
+def test_where_cells_end_is_found_voxel_by_voxel(frames):
     foregrounds = [output["foreground"] for output in frames[0]]
     # The ghosts are foreground as well: what is sought is where the soft edge meets the true radius.
     truths = [np.maximum(truth > 0, fg > 0.3) for truth, fg in zip(frames[1], foregrounds, strict=True)]
-    result = optimize_foreground(foregrounds, truths)
-    assert result.foreground == pytest.approx(0.3) and result.prob is None
-    assert result.score > 0.99
-    row = result.table.set_index("foreground").loc[0.5]
-    tp = sum(np.sum((fg > 0.5) & truth) for fg, truth in zip(foregrounds, truths, strict=True))
-    union = sum(np.sum((fg > 0.5) | truth) for fg, truth in zip(foregrounds, truths, strict=True))
-    assert row.iou == pytest.approx(tp / union)
-    assert row.recall == pytest.approx(tp / sum(truth.sum() for truth in truths)) and row.precision == 1
-    by_f1 = optimize_foreground(foregrounds, truths, thresholds=(0.5, 0.7), measure="f1")
-    assert by_f1.score == pytest.approx(2 * row.iou / (1 + row.iou))
+    assert optimize_outline(foregrounds, truths, np.greater) == pytest.approx(0.3)
+    # Cells that grow farther than the outline end at a higher one.
+    grown = optimize_outline(foregrounds, truths, lambda fg, outline: fg > outline - 0.4)
+    assert grown == pytest.approx(0.7)
 
 
 def test_what_is_saved_is_read_back(found, tmp_path):
@@ -286,12 +280,12 @@ def test_frames_without_partner_or_objects_are_refused(frames):
         optimize(outputs, truths[:1], segment)
     with pytest.raises(InputError, match="no objects"):
         optimize(outputs, [np.zeros_like(t) for t in truths], segment)
-    with pytest.raises(InputError, match="shape"):
-        optimize_foreground([np.zeros((3, 4))], [np.ones((3, 5))])
-    with pytest.raises(InputError, match="no foreground"):
-        optimize_foreground([np.zeros((3, 4))], [np.zeros((3, 4))])
-    with pytest.raises(InputError, match="iou"):
-        optimize_foreground([np.zeros((3, 4))], [np.ones((3, 4))], measure="accuracy")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="1 foregrounds, 2 truths"):
+        optimize_outline([np.zeros((3, 4))], [np.ones((3, 4))] * 2, np.greater)
+    with pytest.raises(InputError, match="labelled objects"):
+        optimize_outline([np.zeros((3, 4))], [np.zeros((3, 4))], np.greater)
+    with pytest.raises(InputError, match="outlines"):
+        optimize_outline([np.zeros((3, 4))], [np.ones((3, 4))], np.greater, outlines=(0.5, 2.0))
 
 
 def test_a_start_is_not_left_for_less_than_one_cell() -> None:

@@ -42,13 +42,13 @@ def thresholds_path(p: Parameters, method: str):
     return p.path("thresholds.json" if method == "vollseg" else f"thresholds_{method}.json")
 
 
-def _own_thresholds(p: Segment, methods: tuple[str, ...]) -> dict[str, dict[str, float]]:
+def _own_thresholds(p: Segment, methods: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """Return each method's thresholds: those given, else what notebook 04 found for that method."""
     given = {"prob": p.prob_thresh, "nms": p.nms_thresh, "foreground": p.foreground_thresh}
     found = {}
     for method in methods:
         path = thresholds_path(p, method)
-        values = thresholds.load(path).values if path.is_file() else {}
+        values = thresholds.load(path).choices if path.is_file() else {}
         found[method] = values | {k: v for k, v in given.items() if v is not None}
     return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,16 @@ from helpers.runs.run import read_done
 from helpers.runs.steps.dataset import find_pairs
 from helpers.runs.steps.segmentation import thresholds_path
 from helpers.segmentation import thresholds
+from helpers.segmentation.fusion import DIVIDE
 from helpers.segmentation.segmenter import VollSegSegmenter
 from helpers.segmentation.threshold_remarks import remarks
 from helpers.segmentation.thresholds import Thresholds
+
+
+#: F1 from which on StarDist alone is trusted: its cells divide what the U-Net sees as one.
+_TRUSTED = 0.75
+#: Cells by which another way to divide must be better: fewer are chance.
+_CLEARLY = 2
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ def search(
 ) -> dict[str, Thresholds]:
     """Find each method's thresholds: StarDist's and the U-Net's own first, then from there all together.
 
+    VollSeg's are sought for each way in which stars may divide the U-Net's components.
+
     Returns
     -------
     dict
@@ -81,22 +91,57 @@ def search(
         for stack in progress(stacks, desc="Networks", unit="stack", total=len(stacks))
     ]
     truths = [stack.truth for stack in stacks]
+    foregrounds = [output.foreground for output in outputs if output.foreground is not None]
+    outline = thresholds.optimize_outline(foregrounds, truths, segmenter.territory) if foregrounds else None
     found: dict[str, Thresholds] = {}
     for method in reversed(segmenter.methods):
         start = {k: v for own in found.values() for k, v in own.values.items()}
-        found[method] = thresholds.optimize(
-            outputs,
-            truths,
-            partial(segmenter.labels_from_outputs, method=method),
-            prob_thresholds=None if method == "unet" else thresholds.PROB_THRESHOLDS,
-            nms_thresholds=None if method == "unet" else thresholds.NMS_THRESHOLDS,
-            foreground_thresholds=None if method == "stardist" else thresholds.FOREGROUND_THRESHOLDS,
-            iou_thresholds=p.iou_thresholds,
-            measure=p.measure,
-            start=start if method == "vollseg" else None,
-            desc=f"Thresholds of {method}",
-        )
+        tried = []
+        for divide in DIVIDE if method == "vollseg" else (None,):
+            fixed = {"outline": None if method == "stardist" else outline, "divide": divide}
+            best = thresholds.optimize(
+                outputs,
+                truths,
+                partial(segmenter.labels_from_outputs, method=method, **fixed),
+                prob_thresholds=None if method == "unet" else thresholds.PROB_THRESHOLDS,
+                nms_thresholds=None if method == "unet" else thresholds.NMS_THRESHOLDS,
+                foreground_thresholds=None if method == "stardist" else thresholds.FOREGROUND_THRESHOLDS,
+                iou_thresholds=p.iou_thresholds,
+                measure=p.measure,
+                start=start if method == "vollseg" else None,
+                refinements=1 if divide else 2,
+                desc=f"Thresholds of {method}" + (f", stars divide {divide}" if divide else ""),
+            )
+            tried.append(replace(best, **fixed))
+        found[method] = choose_division(tried, found)
     return {method: found[method] for method in segmenter.methods}
+
+
+def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds]) -> Thresholds:
+    """Choose whose word counts where the networks differ: StarDist's where it is good, else the borders between cells.
+
+    Parameters
+    ----------
+    tried : sequence of Thresholds
+        What was found for each `divide`; a single one is returned as it is.
+    others : mapping
+        Method → thresholds of StarDist and the U-Net alone, as far as they are known.
+
+    Returns
+    -------
+    Thresholds
+        "always" where StarDist alone reaches an F1 of 0.75, or is unknown, else "borders"; another one if it is better by
+        more than two cells. `divided` holds all scores.
+    """
+    if len(tried) == 1:
+        return tried[0]
+    by_way = {best.divide: best for best in tried}
+    trusted = "stardist" not in others or others["stardist"].score >= _TRUSTED
+    usual = by_way["always" if trusted else "borders"]
+    best = max(tried, key=lambda best: best.score)
+    n_cells = int(best.table["n_true"].max())
+    chosen = usual if usual.score >= best.score - _CLEARLY / n_cells else best
+    return replace(chosen, divided={str(one.divide): one.score for one in tried})
 
 
 def save(found: dict[str, Thresholds], p: OptimizeThresholds) -> None:
@@ -112,7 +157,7 @@ def save(found: dict[str, Thresholds], p: OptimizeThresholds) -> None:
 def results(found: dict[str, Thresholds]) -> dict[str, Any]:
     """Return what ``done.json`` keeps; ``warnings`` are sentences."""
     kept = {
-        method: {**best.values, "score": best.score, "highest": best.highest}
+        method: {**best.choices, "score": best.score, "highest": best.highest}
         for method, best in found.items()
     }
     return {**kept, "warnings": remarks(found)}

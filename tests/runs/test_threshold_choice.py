@@ -1,0 +1,44 @@
+"""Notebook 04: whose word counts where the networks differ."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from helpers.runs.steps.thresholds import choose_division
+from helpers.segmentation.threshold_remarks import remarks
+from helpers.segmentation.thresholds import Thresholds, load, save
+
+
+def _found(score: float, divide: str | None = None) -> Thresholds:
+    table = pd.DataFrame({"prob": [0.4, 0.5], "score": [score / 2, score], "n_true": 20, "n_predicted": 20})
+    return Thresholds(0.5, None, None, score, "f1", (0.5,), table, divide=divide)
+
+
+@pytest.mark.parametrize(
+    ("stardist", "scores", "chosen"),
+    [
+        (0.91, (0.95, 0.98, 0.80), "always"),  # 0.03 is less than two of twenty cells
+        (0.91, (0.80, 0.95, 0.70), "borders"),
+        (0.50, (0.67, 0.69, 0.00), "borders"),
+        (0.50, (0.72, 0.69, 0.00), "borders"),
+        (0.50, (0.92, 0.93, 1.00), "borders"),  # 0.07 is less than two of twenty cells
+        (0.50, (0.70, 0.80, 1.00), "never"),
+        (0.50, (0.95, 0.80, 0.70), "always"),
+        (None, (0.95, 0.98, 0.80), "always"),
+    ],
+)
+def test_stardist_divides_where_it_is_good_and_borders_where_it_is_not(stardist, scores, chosen, tmp_path):
+    tried = [_found(score, way) for score, way in zip(scores, ("always", "borders", "never"), strict=True)]
+    others = {} if stardist is None else {"stardist": _found(stardist)}
+    best = choose_division(tried, others)
+    assert best.divide == chosen
+    assert best.divided == dict(zip(("always", "borders", "never"), scores, strict=True))
+    assert best.choices == {"prob": 0.5, "divide": chosen}
+    assert load(save(best, tmp_path / "thresholds.json")).choices == best.choices
+    said = " ".join(remarks({"vollseg": best}))
+    assert (f"always {scores[0]:.3f}" in said) == (chosen != "always")
+
+
+def test_the_other_methods_have_nothing_to_divide():
+    assert choose_division([_found(0.5)], {}).divided is None
