@@ -1,0 +1,193 @@
+"""How good is a result? It is compared with the frames that a person curated, and earlier scores are kept beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.curation.faults import faults
+from helpers.curation.state import State
+from helpers.curation.tables import curated_tracks
+from helpers.data.atomic import atomic_path
+from helpers.errors import InputError
+from helpers.segmentation.matching import match_counts
+from helpers.tracking.tracks import Tracks
+
+#: File in the movie's folder that keeps all scores.
+SCORES = "curation_scores.csv"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Labels, and perhaps tracks, of whoever made them.
+
+    Attributes
+    ----------
+    name : str
+        As it stands in tables.
+    labels : label movie
+        Anything with ``shape`` and ``frame(t)``.
+    tracks : Tracks or None
+        With ``label``; objects that are not in the labels are an error.
+    """
+
+    name: str
+    labels: Any
+    tracks: Tracks | None = None
+
+
+def automatic_result(state: State) -> Result:
+    """Return the automatic result that edits were made on."""
+    return Result("automatic", state.automatic.labels, state.automatic.tracks)
+
+
+def curated_result(state: State) -> Result:
+    """Return the result with all edits in force."""
+    return Result("curated", state.labels, curated_tracks(state))
+
+
+def curated_frames(state: State) -> list[int]:
+    """Return the frames that a person found correct."""
+    return sorted(mark[1] for mark in state.graph.marks if mark[0] == "frame")
+
+
+def evaluate(
+    truth: Result, found: Result, frames: Sequence[int] | None = None, *, own: bool = False
+) -> pd.DataFrame:
+    """Score a result against curated frames, as mmv_h4tracks does.
+
+    Parameters
+    ----------
+    truth : Result
+        Curated.
+    found : Result
+        Automatic, or of another program.
+    frames : sequence of int, optional
+        Curated frames, such as ``range(3, 8)``; all where left out.
+    own : bool
+        Add the scores of notebook 09: TRA and division F1.
+
+    Returns
+    -------
+    DataFrame
+        A row for these frames, and one for all: ``result, frames, n_frames, n_true, n_found`` (cells), ``iou, dice`` (of the
+        foreground), ``ap50, f1_50`` (cells, one to one at an IoU of 0.5: TP / (TP + FP + FN), and F1); for these frames, where
+        both have tracks and two frames follow each other: ``false_positives, false_negatives, split_cells, deleted_edges,
+        added_edges, fault_value`` (`helpers.curation.faults`), and with `own` ``tra, division_f1``.
+
+    Raises
+    ------
+    InputError
+        Movies of different shape, no frames, or frames outside the movie.
+    """
+    shape = tuple(truth.labels.shape)
+    if tuple(found.labels.shape) != shape:
+        raise InputError(
+            found.name, tuple(found.labels.shape), f"labels of the shape of the curated ones, {shape}"
+        )
+    every = range(shape[0])
+    chosen = sorted(set(every if frames is None else frames))
+    if not chosen or not set(chosen) <= set(every):
+        raise InputError("frames", chosen[:10], f"frames of the movie, 0 to {shape[0] - 1}")
+    rows = [{"result": found.name, "frames": shown(chosen), **_segmentation(truth, found, chosen)}]
+    consecutive = any(b - a == 1 for a, b in pairwise(chosen))
+    if truth.tracks is not None and found.tracks is not None and consecutive:
+        count = faults(truth.labels, found.labels, chosen, truth.tracks, found.tracks)
+        rows[0] |= {**vars(count), "fault_value": count.value}
+        if own:
+            rows[0] |= _own(truth, found, chosen)
+    rows.append({"result": found.name, "frames": "all", **_segmentation(truth, found, list(every))})
+    return pd.DataFrame(rows)
+
+
+def shown(frames: Sequence[int]) -> str:
+    """Return frames in short: ``"3–7, 9"``."""
+    parts: list[list[int]] = []
+    for t in frames:
+        if parts and t == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], t]
+        else:
+            parts.append([t])
+    return ", ".join("–".join(map(str, part)) for part in parts)
+
+
+def _segmentation(truth: Result, found: Result, frames: list[int]) -> dict[str, Any]:
+    both = either = n_true = n_found = 0
+    counts = np.zeros(3)
+    for t in frames:
+        a, b = truth.labels.frame(t), found.labels.frame(t)
+        both += int(((a > 0) & (b > 0)).sum())
+        either += int(((a > 0) | (b > 0)).sum())
+        n_true += len(np.unique(a[a > 0]))
+        n_found += len(np.unique(b[b > 0]))
+        counts += match_counts(a, b, iou_thresholds=[0.5])[["tp", "fp", "fn"]].to_numpy()[0]
+    tp, fp, fn = counts
+    return {
+        "n_frames": len(frames),
+        "n_true": n_true,
+        "n_found": n_found,
+        "iou": _share(both, either),
+        "dice": _share(2 * both, both + either),
+        "ap50": _share(tp, tp + fp + fn),
+        "f1_50": _share(2 * tp, 2 * tp + fp + fn),
+    }
+
+
+def _share(part: float, whole: float) -> float:
+    """Return part / whole; where there is nothing on either side, nothing is wrong."""
+    return float(part / whole) if whole else 1.0
+
+
+def _own(truth: Result, found: Result, frames: list[int]) -> dict[str, float]:
+    """TRA and division F1 over the span of the frames."""
+    from helpers.tracking.scores import score
+
+    span = range(frames[0], frames[-1] + 1)
+    ours, theirs = _cut(found.tracks, span), _cut(truth.tracks, span)
+    if len(ours.objects) == 0 or len(theirs.objects) == 0:
+        return {"tra": float("nan"), "division_f1": float("nan")}
+    found_frames, true_frames = ((r.labels.frame(t) for t in span) for r in (found, truth))
+    values = score(ours, theirs, found_frames, true_frames)
+    return {name: values[name] for name in ("tra", "division_f1")}
+
+
+def _cut(tracks: Tracks | None, span: range) -> Tracks:
+    assert tracks is not None
+    part = tracks.subset(tracks.objects["frame"].isin(list(span)).to_numpy())
+    objects = part.objects.assign(frame=part.objects["frame"] - span.start)
+    return Tracks(objects, part.links, tracks.voxel_size, tracks.frame_interval)
+
+
+def keep_scores(folder: str | Path, scores: pd.DataFrame, edits: int) -> pd.DataFrame:
+    """Add scores to those that are kept of a movie, and return all.
+
+    Parameters
+    ----------
+    folder : path-like
+        ``<run>/movies/<id>``; the file is ``curation_scores.csv``.
+    scores : DataFrame
+        From `evaluate`.
+    edits : int
+        Edits in force when they were made.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written.
+    """
+    path = Path(folder) / SCORES
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    new = scores.assign(time=when, edits=edits)
+    new = new[["time", "edits", *scores.columns]]
+    earlier = [pd.read_csv(path)] if path.is_file() else []
+    every = pd.concat([*earlier, new], ignore_index=True)
+    with atomic_path(path) as temporary:
+        every.to_csv(temporary, index=False)
+    return every
