@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.curation.changes import Changes
-from helpers.data.atomic import writing_to
+from helpers.data.atomic import atomic_path, writing_to
 from helpers.errors import InputError
 
 _KIND = "volltrack edits"
@@ -164,16 +164,15 @@ def header(
     }
 
 
-def write_log(path: Path, first: dict[str, Any], edits: Iterable[Edit] = ()) -> None:
-    """Write a new log, wholly or not at all, in place of what is there."""
-    from helpers.data.atomic import atomic_path
-
+def write_log(path: Path, first: dict[str, Any], edits: Iterable[Edit] = ()) -> int:
+    """Write a new log, wholly or not at all, in place of what is there; return its size."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.write(json.dumps(first, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         for edit in edits:
             stream.write(edit.line().encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
+    return path.stat().st_size
 
 
 def append(path: Path, edit: Edit, size: int) -> int:

@@ -56,7 +56,7 @@ class Curation:
         try:
             content = open_log(self.folder, automatic, begin=True)
             self.state = State(automatic, content.edits, content.header["highest_label"])
-            self._size = content.size
+            self._header, self._size = content.header, content.size
         except BaseException:
             self.close()
             raise
@@ -100,7 +100,7 @@ class Curation:
         changes = changes_of(self.state, operation, arguments)
         known = {name: value for name, value in {"time": time, "origin": origin}.items() if value}
         edit = Edit(operation, to_plain(arguments, self.state.labels), author, changes, **known)
-        self._size = logs.append(self.path, edit, self._size)
+        self._append(edit)
         self.state.do(edit)
         return edit
 
@@ -115,7 +115,7 @@ class Curation:
         if not self.state.done:
             raise InputError("undo", "no edit in force", "there is nothing to undo")
         edit = self.state.done[-1]
-        self._size = logs.append(self.path, Edit(UNDO, {}, self.author, of=edit.id), self._size)
+        self._append(Edit(UNDO, {}, self.author, of=edit.id))
         self.state.undo()
         return edit
 
@@ -130,9 +130,15 @@ class Curation:
         if not self.state.undone:
             raise InputError("redo", "nothing undone since the last edit", "there is nothing to redo")
         edit = self.state.undone[-1]
-        self._size = logs.append(self.path, Edit(REDO, {}, self.author, of=edit.id), self._size)
+        self._append(Edit(REDO, {}, self.author, of=edit.id))
         self.state.redo()
         return edit
+
+    def _append(self, edit: Edit) -> None:
+        """Write a line; the first one begins the log, so that who only looks leaves none."""
+        if self._size == 0:
+            self._size = logs.write_log(self.path, self._header)
+        self._size = logs.append(self.path, edit, self._size)
 
     def cell_at(self, frame: int, at: Any) -> Cell:
         """Return the cell under a click; see `State.cell_at`."""
@@ -174,7 +180,7 @@ def open_log(folder: Path, automatic: Automatic, *, begin: bool = False) -> LogC
     folder : Path
     automatic : Automatic
     begin : bool
-        Begin a log where there is none.
+        Where there is none, return what it would begin with; its size is 0.
 
     Raises
     ------
@@ -183,7 +189,9 @@ def open_log(folder: Path, automatic: Automatic, *, begin: bool = False) -> LogC
     """
     path = folder / LOG
     if begin and not path.exists():
-        logs.write_log(path, logs.header(automatic.about(), automatic.fingerprint, automatic.highest_label()))
+        return LogContent(
+            logs.header(automatic.about(), automatic.fingerprint, automatic.highest_label()), [], 0
+        )
     content = logs.read_log(path)
     check_movie(path, content, automatic)
     if differs := difference(content.header["automatic"], automatic.fingerprint):

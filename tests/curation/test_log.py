@@ -66,6 +66,15 @@ def test_every_line_says_who_when_and_what(flat: Path) -> None:
     assert lines[1]["of"] == lines[2]["of"] == lines[0]["edit"]
 
 
+def test_who_only_looks_leaves_no_log(flat: Path) -> None:
+    with Curation(flat) as curation:
+        with pytest.raises(InputError, match="nothing to undo"):
+            curation.undo()
+        with pytest.raises(InputError, match="not there"):
+            curation.do("remove", cell=Cell(0, 99))
+    assert not (flat / "edits.jsonl").exists()
+
+
 def test_undo_and_redo_reach_across_closings(folder: Path) -> None:
     with Curation(folder) as curation:
         start = content(curation.state)
@@ -139,7 +148,8 @@ def test_an_edit_that_does_not_fit_the_labels_is_refused(flat: Path) -> None:
 
 
 def test_the_log_of_another_movie_is_refused(flat: Path, tmp_path: Path) -> None:
-    Curation(flat).close()
+    with Curation(flat) as curation:
+        curation.do("remove", cell=Cell(0, 1))
     other = write_cells(tmp_path / "other", labels=boxes(1))
     (other / "edits.jsonl").write_bytes((flat / "edits.jsonl").read_bytes())
     with pytest.raises(InputError, match=r"'name': 'movie'.*the log of this movie: {'name': 'other'}"):
@@ -151,7 +161,8 @@ def test_the_log_of_another_movie_is_refused(flat: Path, tmp_path: Path) -> None
 def test_another_segmentation_is_refused_with_the_way_on(flat: Path) -> None:
     from helpers.data.label_movies import LabelMovie
 
-    Curation(flat).close()
+    with Curation(flat) as curation:
+        curation.do("remove", cell=Cell(0, 1))
     labels = LabelMovie.open(flat / "labels.zarr")
     labels.write_frame(2, labels.frame(2) * 2)
     with pytest.raises(InputError, match=r"labels of frames 2 differ.*python -m helpers replay"):
@@ -162,7 +173,8 @@ def test_another_segmentation_is_refused_with_the_way_on(flat: Path) -> None:
 
 
 def test_a_second_person_is_told_who_edits(flat: Path) -> None:
-    with Curation(flat, author="ann"):
+    with Curation(flat, author="ann") as curation:
+        curation.do("remove", cell=Cell(0, 1))
         with pytest.raises(InputError, match=rf"ann edits it since .*process {os.getpid()} on"):
             Curation(flat, author="bob")
         read_state(flat)  # reading is free

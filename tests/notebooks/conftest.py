@@ -69,6 +69,7 @@ TINY: dict[str, Any] = {
         "11_analyze_intensity_spectrum": {"n_permutations": 99},
         "12_analyze_migration": {"min_displacement_um": 0.5},
         "13_compare_conditions": {"metrics": ["mean_speed_um_per_min", "mean_distance_um"]},
+        "14_curate": {},
     },
 }
 

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from helpers.__main__ import main
-from helpers.curation import Cell, Curation
+from helpers.curation import Cell, Curation, confirming
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 from helpers.runs.curation import raw_movie, replay
-from helpers.runs.parameters import AnalyzeBoundaryDistance, AnalyzeMigration, Track
+from helpers.runs.execute import execute_notebook
+from helpers.runs.parameters import AnalyzeBoundaryDistance, AnalyzeMigration, Curate, Track
 from helpers.runs.run import Run, why_not_done
 from helpers.runs.steps import tracking as step
 from helpers.runs.steps.tracked import open_tracks
@@ -160,3 +161,44 @@ def test_the_viewer_shows_the_curated_result(run_dir: Path) -> None:
     assert run.labels is not None and not (run.labels.frame(1) == label).any()
     objects = run.tracks.objects
     assert not ((objects["frame"] == 1) & (objects["label"] == label)).any()
+
+
+def _executed(run_dir: Path, tmp_path: Path, **parameters) -> dict:
+    """Execute notebook 14 headless, and return its ``done.json``."""
+    p = Curate.checked({"run_dir": run_dir, "movie_id": "m", **parameters})
+    execute_notebook("14_curate", p, tmp_path / "14.ipynb")
+    return json.loads((run_dir / "steps" / "14_curate-m" / "done.json").read_text())
+
+
+def test_notebook_14_lists_suspects_and_leaves_no_trace_where_nobody_edits(run_dir: Path, tmp_path: Path) -> None:
+    results = _executed(run_dir, tmp_path)["results"]
+    assert results["edits"] == 0 and "scores" not in results
+    assert not (run_dir / "movies" / "m" / "edits.jsonl").exists(), "analyses still take the automatic tracks"
+    assert len(pd.read_csv(run_dir / "movies" / "m" / "suspects.csv").columns) == 10
+
+
+def test_notebook_14_replays_and_scores(run_dir: Path, tmp_path: Path, cells: Path) -> None:
+    folder = run_dir / "movies" / "m"
+    label = edit(run_dir)
+    with Curation(folder, "bob") as curation:
+        for t in (1, 2):
+            curation.do("confirm", **confirming.frame(curation.state, t))
+    results = _executed(run_dir, tmp_path, other_labels=cells / "labels.ome.tif")["results"]
+    assert results["edits"] == 3 and results["authors"] == ["ann", "bob"]
+    assert results["operations"] == {"confirm": 2, "remove": 1}
+    automatic, every, other, _ = results["scores"]
+    assert (automatic["frames"], every["frames"], other["result"]) == ("1–2", "all", "labels.ome.tif")
+    assert automatic["false_positives"] == 1 and automatic["ap50"] < 1 == automatic["n_found"] - automatic["n_true"]
+    assert other["ap50"] == automatic["ap50"] and other["fault_value"] is None, "no tracks were named"
+    assert not (LabelMovie.open(folder / "curated" / "labels.zarr").frame(1) == label).any()
+    figures = run_dir / "steps" / "14_curate-m" / "figures"
+    assert {path.stem for path in figures.glob("*.png")} == {"most_suspicious", "scores"}
+    p = Curate.checked({"run_dir": run_dir, "movie_id": "m", "other_labels": cells / "labels.ome.tif"})
+    assert why_not_done(p) is None
+    edit(run_dir, "cem")
+    assert "edits.jsonl changed" in str(why_not_done(p))
+
+
+def test_tracks_of_another_program_want_its_labels(run_dir: Path) -> None:
+    with pytest.raises(InputError, match="name other_labels too"):
+        Curate.checked({"run_dir": run_dir, "other_tracks": "x.csv"})

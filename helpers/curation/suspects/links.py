@@ -13,6 +13,8 @@ from helpers.tracking.overlap import overlap_table
 _MEASURES = {"intensity_mean": ("mean intensity", 0.5), "elongation": ("elongation", 0.3)}
 #: A second-best partner whose overlap is less than this share of the best one's raises no doubt.
 _CLOSE = 0.4
+#: Least standard deviation of steps, in cell diameters, and of measures, in doublings, that outlines are granted.
+_FLOOR = 0.05
 #: Score of a missing frame.
 _GAP = 0.4
 
@@ -39,16 +41,15 @@ def _jumps(cells: Cells, source: np.ndarray, target: np.ndarray) -> Iterator[Sig
     steps = np.linalg.norm(cells.points[target] - cells.points[source], axis=1)
     interval = np.maximum(cells.frames[target] - cells.frames[source], 1)
     typical = float(np.median(steps / interval)) if len(steps) else 0.0
-    # Longer than usual is odd, shorter is not; a step much shorter than a cell is none.
-    far = oddness(np.maximum(steps / interval, typical)) * np.minimum(1, 2 * steps / cells.diameter)
+    # Longer than usual is odd, shorter is not.
+    far = oddness(np.maximum(steps / interval, typical), floor=_FLOOR * cells.diameter)
     for k in np.flatnonzero(far > 0.05):
         a, b = int(source[k]), int(target[k])
         reason = f"moves {steps[k]:.3g} µm; typical are {typical:.3g} µm a frame"
         yield Sign("speed", b, 0.8 * float(far[k]), reason, cells.marks_of_link(a, b), a)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log2(cells.sizes[target] / cells.sizes[source])
-    # A fifth more or less is within the outlines' own error.
-    odd = oddness(ratio, centre=0.0) * np.clip((np.abs(ratio) - 0.2) / 0.4, 0, 1)
+    odd = oddness(ratio, centre=0.0, floor=_FLOOR)
     for k in np.flatnonzero(odd > 0.05):
         a, b = int(source[k]), int(target[k])
         reason = f"is {2 ** ratio[k]:.2g} times as large as one frame before"
@@ -59,7 +60,7 @@ def _jumps(cells: Cells, source: np.ndarray, target: np.ndarray) -> Iterator[Sig
             continue
         with np.errstate(divide="ignore", invalid="ignore"):
             change = np.log2(values[target] / values[source])
-        odd = oddness(change, centre=0.0)
+        odd = oddness(change, centre=0.0, floor=_FLOOR)
         for k in np.flatnonzero(odd > 0.3):
             a, b = int(source[k]), int(target[k])
             reason = f"changes its {words} by {100 * (2 ** change[k] - 1):+.0f} %"

@@ -117,17 +117,18 @@ class Cells:
         return f"cell {int(self.tracks.objects['label'].iloc[row])} in frame {int(self.frames[row])}"
 
 
-def oddness(values: np.ndarray, *, centre: float | None = None) -> np.ndarray:
+def oddness(values: np.ndarray, *, centre: float | None = None, floor: float = 0.0) -> np.ndarray:
     """Return how odd values are among each other, from 0 to 1: by robust standard deviations (from the median's).
 
-    The median absolute deviation is the yardstick; what is not finite is not odd.
+    The median absolute deviation is the yardstick, but no less than `floor`: what outlines and pixels alone make differ.
+    What is not finite is not odd.
     """
     known = np.isfinite(values)
     if known.sum() < 3:
         return np.zeros(len(values))
     middle = float(np.median(values[known])) if centre is None else centre
     spread = 1.4826 * float(np.median(np.abs(values[known] - middle)))
-    spread = max(spread, 1e-6 * max(1.0, abs(middle)))
+    spread = max(spread, floor, 1e-6 * max(1.0, abs(middle)))
     beyond = np.abs(np.where(known, values, middle) - middle) / spread - _ODD
     return 1 - 0.25 ** (np.maximum(beyond, 0) / _SCALE)
 

@@ -48,7 +48,8 @@ def signs(cells: Cells) -> Iterator[Sign]:
 
 
 def _away_from_border(cells: Cells, row: int) -> float:
-    share = min(1.0, float(cells.border_distance[row]) / cells.diameter)
+    # A cell that touches the border has its centre half a diameter away.
+    share = float(np.clip(cells.border_distance[row] / cells.diameter - 0.5, 0, 1))
     return _AT_BORDER + (_INSIDE - _AT_BORDER) * share
 
 

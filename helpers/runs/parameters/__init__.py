@@ -12,6 +12,7 @@ from helpers.runs.parameters.analysis import (
 )
 from helpers.runs.parameters.base import Parameters
 from helpers.runs.parameters.cellpose import SegmentCellpose
+from helpers.runs.parameters.curation import Curate
 from helpers.runs.parameters.segmentation import EvaluateSegmentation, Segment
 from helpers.runs.parameters.tracking import EvaluateTracking, Track
 from helpers.runs.parameters.training import (
@@ -38,6 +39,7 @@ STEPS: dict[str, type[Parameters]] = {
         AnalyzeIntensitySpectrum,
         AnalyzeMigration,
         CompareConditions,
+        Curate,
     )
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "AnalyzeMigration",
     "CompareConditions",
     "CreateDataset",
+    "Curate",
     "EvaluateSegmentation",
     "EvaluateTracking",
     "OptimizeThresholds",

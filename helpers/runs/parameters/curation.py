@@ -1,0 +1,55 @@
+"""Parameters of the notebook in which people correct cells and tracks (14)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from helpers.runs.parameters.base import OptionalPath, OptionalText
+from helpers.runs.parameters.segmentation import OneMovie
+
+
+class Curate(OneMovie):
+    """Cells, tracks and divisions are corrected, and the result is scored against what was curated."""
+
+    step: ClassVar[str] = "14_curate"
+
+    author: OptionalText = Field(
+        None, description="Your name, as it stands beside each edit; empty takes that of the login"
+    )
+    raw: OptionalPath = Field(
+        None, description="The raw movie, shown under the outlines; empty takes the one of notebook 05 or 08"
+    )
+    show_suspects: int = Field(30, ge=1, description="Most suspicious places that are listed and drawn")
+    curated_frames: list[int] = Field(
+        [],
+        description="Frames that are curated completely, such as [3, 4, 5]; empty takes those you confirmed. Scores are computed on these",
+    )
+    other_labels: OptionalPath = Field(
+        None, description="Labels of another program, to be scored beside the automatic ones; may be empty"
+    )
+    other_tracks: OptionalPath = Field(
+        None, description="Tracks of that program, with the column label; may be empty"
+    )
+    merge_log: OptionalPath = Field(
+        None, description="Log (edits.jsonl) of a second person, whose edits are added; may be empty"
+    )
+
+    @model_validator(mode="after")
+    def _tracks_have_labels(self) -> Curate:
+        if self.other_tracks and not self.other_labels:
+            raise ValueError("other_tracks are compared by their cells: name other_labels too")
+        return self
+
+    def inputs(self) -> list[Path]:
+        """Return the automatic result, the log of edits where there is one, and what is compared."""
+        log = self.movie_path("edits.jsonl")
+        own = [self.movie_path("labels.zarr"), self.movie_path("tracks.csv"), *([log] if log.is_file() else [])]
+        named = (self.raw, self.other_labels, self.other_tracks, self.merge_log)
+        return [*own, *(path for path in named if path)]
+
+    def outputs(self) -> list[Path]:
+        """Return the list of suspects."""
+        return [self.movie_path("suspects.csv")]

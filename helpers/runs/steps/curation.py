@@ -1,0 +1,112 @@
+"""Notebook 14: cells and tracks are corrected, what is suspicious is listed, and results are scored."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from helpers.curation import evaluation
+from helpers.curation.files import bring_up_to_date
+from helpers.curation.merging import merge_log
+from helpers.curation.rebase import rebase
+from helpers.curation.session import Curation
+from helpers.curation.suspects import find_suspects
+from helpers.data.atomic import atomic_path
+from helpers.data.label_movies import LabelMovie
+from helpers.data.movies import Movie
+from helpers.errors import InputError
+from helpers.runs.curation import raw_movie
+from helpers.runs.parameters import Curate
+from helpers.runs.steps.tracking import read_tracks
+
+
+def open_curation(p: Curate) -> tuple[Curation, list[str]]:
+    """Open the movie for editing; repeat edits on a new result, and add those of a second person.
+
+    Returns
+    -------
+    curation : Curation
+        To be closed at the end.
+    lines : list of str
+        What came of it, in words.
+
+    Raises
+    ------
+    InputError
+        As `Curation`, `rebase` and `merge_log`.
+    """
+    folder, lines = p.movie_path(), []
+    if p.movie_path("edits.jsonl").is_file():
+        found = rebase(folder)
+        if found.former is not None:
+            lines.append(f"{found.repeated} edits repeated on the new result; the former log is {found.former.name}")
+        lines += [f"not repeated: {row.operation} of {row.author}: {row.why}" for row in found.missed.itertuples()]
+    curation = Curation(folder, p.author)
+    try:
+        if p.merge_log is not None:
+            merged = merge_log(curation, p.merge_log)
+            lines.append(f"{merged.added} edits of {p.merge_log} added; {merged.same} made by both")
+            lines += [f"conflict: {row.operation} of {row.author}: {row.why}" for row in merged.conflicts.itertuples()]
+    except BaseException:
+        curation.close()
+        raise
+    n = len(curation.state.done)
+    return curation, [*lines, f"{n} edits in force, {len(curation.state.undone)} can be brought back"]
+
+
+def open_raw(p: Curate) -> Movie | None:
+    """Return the raw movie: the one named, or that of an earlier step."""
+    return Movie.open(p.raw) if p.raw else raw_movie(p.movie_path())
+
+
+def list_suspects(p: Curate, curation: Curation, raw: Movie | None) -> pd.DataFrame:
+    """Rank the suspicious places, write all of them as ``suspects.csv``, and return the first ones."""
+    suspects = find_suspects(curation.state, raw)
+    with atomic_path(p.movie_path("suspects.csv")) as temporary:
+        suspects.drop(columns="confirm").to_csv(temporary, index=False)
+    return suspects.head(p.show_suspects)
+
+
+def evaluate(p: Curate, curation: Curation) -> pd.DataFrame | None:
+    """Score the automatic result, and another program's, on the curated frames; keep the scores beside earlier ones.
+
+    Returns
+    -------
+    DataFrame or None
+        All scores that are kept of this movie, the newest last; None where no frame is curated.
+
+    Raises
+    ------
+    InputError
+        Frames that the movie has not, or a result that does not fit it.
+    """
+    state = curation.state
+    frames = p.curated_frames or evaluation.curated_frames(state)
+    if not frames:
+        return None
+    truth = evaluation.curated_result(state)
+    results = [evaluation.automatic_result(state)]
+    if p.other_labels is not None:
+        labels = LabelMovie.open(p.other_labels, voxel_size=state.automatic.voxel_size)
+        tracks = read_tracks(p.other_tracks, labels) if p.other_tracks else None
+        if tracks is not None and "label" not in tracks.objects:
+            raise InputError("other_tracks", str(p.other_tracks), "add the column label: cells are compared by it")
+        results.append(evaluation.Result(p.other_labels.name, labels, tracks))
+    scores = pd.concat([evaluation.evaluate(truth, each, frames, own=True) for each in results], ignore_index=True)
+    return evaluation.keep_scores(p.movie_path(), scores, len(state.done))
+
+
+def finish(p: Curate, curation: Curation, raw: Movie | None, scores: pd.DataFrame | None) -> dict[str, Any]:
+    """Write the curated result, close, and return what ``done.json`` keeps."""
+    done = curation.state.done
+    found: dict[str, Any] = {"edits": len(done), "confirmed": len(curation.state.graph.marks)}
+    found["operations"] = pd.Series([edit.operation for edit in done], dtype=object).value_counts().to_dict()
+    curation.close()
+    if p.movie_path("edits.jsonl").is_file():
+        found["authors"] = bring_up_to_date(p.movie_path(), raw).authors
+    if scores is not None:
+        newest = scores[scores["time"] == scores["time"].iloc[-1]]
+        found["scores"] = json.loads(newest.to_json(orient="records"))
+    return found

@@ -1,0 +1,140 @@
+"""Correcting in a notebook: fields and buttons, and what they write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
+
+from curated_movies import boxes, linked, write_cells
+
+from helpers.curation import Curation
+from helpers.curation.suspects import find_suspects
+from helpers.view.curation_panel import _ACTIONS, _ROWS, CurationPanel
+from helpers.view.curation_plots import score_history, strip
+
+
+@pytest.fixture(params=[1, 3], ids=["2D", "3D"])
+def panel(request: pytest.FixtureRequest, tmp_path: Path):
+    folder = write_cells(tmp_path / "movie", labels=boxes(request.param))
+    with Curation(folder, "ann") as curation:
+        yield CurationPanel(curation, find_suspects(curation.state))
+
+
+def act(panel: CurationPanel, button: str, cells: str | None = None, points: str = "") -> str:
+    if cells is not None:
+        panel.cells.value = cells
+    panel.points.value = points
+    panel.buttons[button].click()
+    return panel.message.value
+
+
+def test_every_button_is_shown_and_says_what_it_does(panel: CurationPanel) -> None:
+    assert sorted(name for row in _ROWS for name in row) == sorted(_ACTIONS) == sorted(panel.buttons)
+    assert all(button.tooltip for button in panel.buttons.values())
+
+
+def test_the_list_is_walked_through_and_shown(panel: CurationPanel) -> None:
+    first, picture = panel.title.value, bytes(panel.image.value)
+    assert first.startswith(f"<b>1 of {len(panel.suspects)}</b>") and picture.startswith(b"\x89PNG")
+    act(panel, "next")
+    assert panel.title.value.startswith("<b>2 of") and bytes(panel.image.value) != picture
+    row = panel.suspects.iloc[1]
+    assert panel.cells.value.startswith(f"{row['frame']}:{row['label']}")
+    act(panel, "previous")
+    act(panel, "previous")
+    assert panel.title.value == first and bytes(panel.image.value) == picture
+
+
+def test_buttons_edit_and_undo(panel: CurationPanel) -> None:
+    state = panel.curation.state
+    z = state.shape[1] // 2
+    assert act(panel, "interpolate", "3:2, 1:2") == "done: interpolate (1 edits in force)"
+    assert (state.labels.frame(2) == 2).any()
+    act(panel, "merge", "2:3, 2:4")
+    assert not (state.labels.frame(2) == 4).any()
+    act(panel, "split by line", "2:3", f"{z} 0 9.5; {z} 9 9.5")
+    act(panel, "split by seeds", "0:1", f"{z} 5 3; {z} 5 10")
+    assert state.labels.frame(0)[z, 5, 3] != state.labels.frame(0)[z, 5, 10]
+    act(panel, "remove", "0:2")
+    act(panel, "unlink", "2:1, 3:1")
+    assert ((2, 1), (3, 1)) not in linked(state)
+    act(panel, "link", "2:1, 3:1")
+    act(panel, "set division", "2:1, 3:1, 3:4")
+    assert {((2, 1), (3, 1)), ((2, 1), (3, 4))} <= linked(state)
+    act(panel, "remove division", "2:1, 3:1")
+    act(panel, "swap", "3:1, 3:3")
+    n = len(state.done)
+    assert [e.operation for e in state.done][-2:] == ["remove_division", "swap"]
+    assert act(panel, "undo") == "undone: swap" and len(state.done) == n - 1
+    assert act(panel, "redo") == "done again: swap" and len(state.done) == n
+    lines = [json.loads(line) for line in panel.curation.path.read_text().splitlines()]
+    assert len(lines) == 1 + n + 2, "what is shown is in the log"
+
+
+@pytest.mark.parametrize(
+    ("button", "cells", "points", "words"),
+    [
+        ("remove", "three", "", "frame:label of each cell"),
+        ("remove", "", "", "one cell, as frame:label"),
+        ("merge", "0:1", "", "two cells, as frame:label, frame:label"),
+        ("remove", "0:99", "", "not there"),
+        ("split by line", "0:1", "a b", "z y x of each point"),
+        ("remove division", "", "", "one cell"),
+        ("redo", "0:1", "", "nothing to redo"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    panel: CurationPanel, button: str, cells: str, points: str, words: str
+) -> None:
+    assert "<b>not done:</b>" in act(panel, button, cells, points) and words in panel.message.value
+    assert not panel.curation.state.done
+
+
+def test_confirming_all_empties_the_list(panel: CurationPanel) -> None:
+    for _ in range(40):
+        if panel.suspect is None:
+            break
+        assert "confirmed" in act(panel, "confirm")
+        act(panel, "rank anew")
+    assert panel.title.value == "<b>Nothing suspicious is left.</b>"
+    assert panel.message.value == "0 suspicious places are left"
+    assert "none left" in act(panel, "confirm")
+
+
+def test_a_strip_shows_three_frames_and_two_at_the_ends() -> None:
+    class Movie:
+        shape = (4, 1, 40, 48)
+
+        def frame(self, t: int) -> np.ndarray:
+            return boxes(1)[t]
+
+    for t, n in ((0, 2), (1, 3), (3, 2)):
+        figure = strip(Movie(), Movie(), t, (0.0, 3.0, 3.5), (2.0, 0.5, 0.5), 4.0)
+        assert [axes.get_title() for axes in figure.axes].count(f"frame {t}") == 1 and len(figure.axes) == n
+        names = {text.get_text() for text in figure.axes[0].texts}
+        assert "1" in names, "cells bear their labels"
+
+
+def test_the_history_of_scores_has_a_point_each_time() -> None:
+    row = {
+        "time": "t",
+        "edits": 3,
+        "result": "automatic",
+        "frames": "2–3",
+        "iou": 0.9,
+        "dice": 0.9,
+        "ap50": 0.8,
+    }
+    scores = pd.DataFrame(
+        [{**row, "f1_50": 0.9, "fault_value": 12.0}] * 3 + [{**row, "frames": "all", "f1_50": 1.0}]
+    )
+    figure = score_history(scores)
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3] * 4
+    assert [bar.get_height() for bar in figure.axes[1].patches] == [12.0] * 3
