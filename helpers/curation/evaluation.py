@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -153,9 +153,12 @@ def _own(truth: Result, found: Result, frames: list[int]) -> dict[str, float]:
     ours, theirs = _cut(found.tracks, span), _cut(truth.tracks, span)
     if len(ours.objects) == 0 or len(theirs.objects) == 0:
         return {"tra": float("nan"), "division_f1": float("nan")}
-    found_frames, true_frames = ((r.labels.frame(t) for t in span) for r in (found, truth))
-    values = score(ours, theirs, found_frames, true_frames)
+    values = score(ours, theirs, *(_frames(each.labels, span) for each in (found, truth)))
     return {name: values[name] for name in ("tra", "division_f1")}
+
+
+def _frames(labels: Any, span: range) -> Iterator[np.ndarray]:
+    return (labels.frame(t) for t in span)
 
 
 def _cut(tracks: Tracks | None, span: range) -> Tracks:

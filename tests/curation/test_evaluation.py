@@ -109,6 +109,18 @@ def test_each_fault_counts_once_by_its_weight() -> None:
     assert first["fault_value"] == 1 + 10 + 1 + 3
 
 
+def test_tra_and_divisions_are_those_of_the_frames() -> None:
+    found = boxes(1)
+    found[3][found[3] == 4] = 0
+    links = [pair for pair in LINKS if (3, 4) not in pair and pair != ((1, 3), (2, 4))]
+    inside = evaluate(result(boxes(1)), result(found, links), frames=[0, 1, 2], own=True).iloc[0]
+    every = evaluate(result(boxes(1)), result(found, links), own=True).iloc[0]
+    assert inside["division_f1"] == every["division_f1"] == 0
+    assert every["tra"] < inside["tra"] < 1
+    later = evaluate(result(boxes(1)), result(found, links), frames=[2, 3], own=True).iloc[0]
+    assert later["tra"] < 1 and np.isnan(later["division_f1"]), "nothing divides after frame 2"
+
+
 def test_two_cells_in_one_need_a_split() -> None:
     truth, found = boxes(1), boxes(1)
     found[2][found[2] == 4] = 3
