@@ -76,6 +76,8 @@ class Follower:
             return
         self._start(key, how)
         self._tell(f"{self._labels[key]}: done in {duration(how['seconds'])}")
+        for path in how.get("kept", ()):
+            self._tell(f"{self._labels[key]}: what had been changed is kept as {path}")
         for warning in ((read_done(self._folders[key]) or {}).get("results") or {}).get("warnings", ()):
             self._tell(f"    {warning}")
 

@@ -41,7 +41,8 @@ def main(name: str) -> int:
     """Run one job of the batch in the current folder and return its exit status."""
     batch = Path.cwd()
     end_with_scheduler()
-    os.environ.setdefault("MPLCONFIGDIR", str(batch / "matplotlib"))  # else it writes into the home folder
+    for variable in ("MPLCONFIGDIR", "KERAS_HOME"):  # both would write into the home folder
+        os.environ.setdefault(variable, str(batch / "settings"))
     spec = read(batch / "jobs" / f"{name}.json")
     if spec is None:
         raise InputError("job", name, f"{batch / 'jobs'} has no such job")
@@ -61,13 +62,13 @@ def main(name: str) -> int:
             gpu_of_its_own(spec["gpus"], batch) as gpu,
             at_work(batch / "running" / f"{name}.json", why=why, gpu=gpu),
         ):
-            (_segment_part if job.frames else _execute)(job, batch / "running" / f"{name}.progress")
+            kept = (_segment_part if job.frames else _execute)(job, batch / "running" / f"{name}.progress")
     except Exception as error:
         message = _in_words(error, job)
         (batch / "failed").mkdir(exist_ok=True)
         write_json(batch / "failed" / f"{name}.json", {"message": message, "why": why, "gpu": gpu})
         return 1
-    write_json(ended, {"seconds": time.time() - started, "why": why, "gpu": gpu})
+    write_json(ended, {"seconds": time.time() - started, "why": why, "gpu": gpu, "kept": kept})
     return 0
 
 
@@ -81,15 +82,18 @@ def _in_words(error: Exception, job: Job) -> str:
     return f"{message} (while reading {read[0]})"
 
 
-def _execute(job: Job, progress: Path) -> None:
-    """Execute the notebook; what this run made before, from other parameters or inputs, gives way to the new."""
+def _execute(job: Job, progress: Path) -> list[Path]:
+    """Execute the notebook; what this run made before, from other parameters or inputs, gives way to the new.
+
+    Files that were changed since are kept; their new names are returned.
+    """
     job.folder.mkdir(parents=True, exist_ok=True)
     done, replaced, notebook = (
         job.folder / name for name in ("done.json", "replaced.json", "notebook.ipynb")
     )
     p = job.parameters
-    if before := read_done(job.folder):
-        outputs.set_aside(p, before["outputs"])
+    before = read_done(job.folder)
+    kept = outputs.set_aside(p, before["outputs"]) if before else []
     if done.exists():
         os.replace(done, replaced)
     try:
@@ -107,9 +111,10 @@ def _execute(job: Job, progress: Path) -> None:
     if read_done(job.folder) is None:
         raise NotebookError("the notebook ended without writing done.json")
     replaced.unlink(missing_ok=True)
+    return kept
 
 
-def _segment_part(job: Job, progress: Path) -> None:
+def _segment_part(job: Job, progress: Path) -> list[Path]:
     """Segment some frames of a movie, as its notebook would; the notebook comes last, and finds them finished."""
     from helpers.runs.segment_movie import segment_frames
     from helpers.runs.steps import cellpose, segmentation
@@ -122,6 +127,7 @@ def _segment_part(job: Job, progress: Path) -> None:
     movie = step.open_movie(p)  # type: ignore[arg-type]
     size = movie.require_voxel_size()
     segment_frames(movie, lambda: step.open_segmenter(p, size), p, range(*job.frames))  # type: ignore[arg-type]
+    return []
 
 
 def specification(

@@ -231,10 +231,12 @@ def test_a_run_mends_what_is_damaged(
     assert "08_track [a]: done\n" in capsys.readouterr().out
     assert main(["status", str(path), "--verify"]) == 0
     assert f"08_track [a]: {tracks} has changed" in capsys.readouterr().out
+    tracks.write_bytes(b"mine")
+    assert main(["run", str(path)]) == 0
+    assert f"what had been changed is kept as {tracks}.changed" in capsys.readouterr().out
+    assert tracks.read_bytes() == whole and Path(f"{tracks}.changed").read_bytes() == b"mine"
     tracks.unlink()
     assert main(["status", str(path)]) == 0
     assert f"08_track [a]: {tracks} is missing" in capsys.readouterr().out
-    assert main(["run", str(path)]) == 0
-    assert tracks.read_bytes() == whole
     done = json.loads((run_dir / "steps" / "08_track-a" / "done.json").read_text())
     assert "movies/a/tracks.csv" in done["outputs"]
