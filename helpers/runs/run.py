@@ -11,6 +11,7 @@ has nothing to do.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.metadata
 import json
@@ -35,6 +36,13 @@ _SAMPLES = 64
 _PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "numba", "zarr", "tifffile")
 _NETWORKS = ("tensorflow", "keras", "csbdeep", "stardist", "n2v")
 _TRACKING = ("traccuracy", "py-ctcmetrics", "geff")
+
+#: What `Run.finish` writes that others read, and what stands for it where an older version wrote nothing.
+_WRITTEN: dict[str, Any] = {
+    **{name: {} for name in ("parameters", "inputs", "packages", "outputs", "results")},
+    **{name: "" for name in ("started", "device")},
+    "duration_s": 0.0,
+}
 
 
 @dataclass
@@ -130,23 +138,20 @@ def read_done(folder: Path) -> dict[str, Any] | None:
         done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return done if _is_done(done) else None
+    return _sound(done)
 
 
-def _is_done(done: Any) -> bool:
-    """Whether what was read is what `Run.finish` writes."""
+def _sound(done: Any) -> dict[str, Any] | None:
+    """Return what was read with all that others read of it, or None where it is something else."""
     if not isinstance(done, dict):
-        return False
-    done.setdefault("outputs", {})  # of versions that noted none
-    kinds = {"parameters": dict, "inputs": dict, "packages": dict, "outputs": dict, "results": dict}
-    if not all(isinstance(done.get(name), kind) for name, kind in kinds.items()):
-        return False
-    if not isinstance(done.get("duration_s"), (int, float)) or not isinstance(done.get("started"), str):
-        return False
-    return all(
+        return None
+    done = copy.deepcopy(_WRITTEN) | done
+    kinds = {name: (int, float) if name == "duration_s" else type(value) for name, value in _WRITTEN.items()}
+    noted = all(isinstance(done[name], kind) for name, kind in kinds.items()) and all(
         known is None or (isinstance(known, list) and list(map(type, known)) == [int, int, str])
         for known in done["outputs"].values()
     )
+    return done if noted else None
 
 
 def why_not_done(parameters: Parameters, *, verify: bool = False) -> str | None:

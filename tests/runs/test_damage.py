@@ -202,7 +202,6 @@ def test_a_corrupt_record_of_the_labels_origin_is_named(p: Segment) -> None:
         "null",
         "[]",
         "3",
-        "{}",
         '{"parameters": []}',
         "[" * 100_000,
         "\x00\xff",
