@@ -78,7 +78,12 @@ def test_04_thresholds_are_kept_where_they_are_read(tiny) -> None:
     stars = json.loads((tiny.run_dir / "models" / "stardist" / "thresholds.json").read_text())
     assert stars == {name: results["stardist"][name] for name in ("prob", "nms")}
     tried = pd.DataFrame(kept["tried"])
-    assert tried.score.max() == kept["score"]
+    assert tried.score.max() == results["vollseg"]["highest"]
+    chosen = (tried[["prob", "nms", "foreground"]] == [kept[n] for n in ("prob", "nms", "foreground")]).all(
+        axis=1
+    )
+    assert tried.score[chosen].item() == kept["score"] == results["vollseg"]["score"]
+    assert all(isinstance(warning, str) for warning in results["warnings"])
     assert tried.score.nunique() > 1, "the thresholds that are tried reach the labels"
 
 

@@ -83,7 +83,7 @@ class CreateDataset(Pairs):
         99.8, gt=0, le=100, description="Raw intensities at this percentile become 1"
     )
     min_foreground: float = Field(
-        0.05, ge=0, le=1, description="Least fraction of a patch that must be cells"
+        0.01, ge=0, le=1, description="Least fraction of a patch that must be cells"
     )
     boundary_width_um: Annotated[float, Field(ge=0)] | None = Field(
         None,
