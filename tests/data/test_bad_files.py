@@ -141,7 +141,7 @@ BAD = {
 }
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_movie_is_refused_by_name(what: str, tmp_path: Path) -> None:
     path = BAD[what](tmp_path)
@@ -150,7 +150,7 @@ def test_a_bad_movie_is_refused_by_name(what: str, tmp_path: Path) -> None:
     assert str(tmp_path) in str(refusal.value)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_label_movie_is_refused_by_name(what: str, tmp_path: Path) -> None:
     path = BAD[what](tmp_path)
