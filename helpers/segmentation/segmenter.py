@@ -30,7 +30,7 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import denoising, inference, model_folder, stardist, unet
 from helpers.models.stardist import StarPrediction
-from helpers.segmentation.fusion import DIVIDE, Divide, close_gaps, fuse
+from helpers.segmentation.fusion import DIVIDE, Divide, Rules, close_gaps, fuse
 from helpers.segmentation.stitching import stitch_slices
 from helpers.segmentation.watershed import watershed
 
@@ -144,6 +144,8 @@ class VollSegSegmenter:
     candidate_floor : float, optional
         Lowest `prob_thresh` that can be tried on one set of outputs; None: `prob_thresh` itself, which takes
         least memory.
+    rules : Rules
+        The numbers of the fusion.
 
     Raises
     ------
@@ -174,6 +176,7 @@ class VollSegSegmenter:
     stitch_threshold: float = 0.25
     tissue_thresh: float = 0.5
     candidate_floor: float | None = None
+    rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -452,6 +455,7 @@ class VollSegSegmenter:
             voxel_size=self.voxel_size,
             territory=self.territory(foreground, outline),
             divide=divide,
+            rules=self.rules,
         )
 
     def territory(self, foreground: NDArray[np.float32], outline: float) -> NDArray[np.bool_]:
