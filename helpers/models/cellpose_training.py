@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import cellpose, model_folder
-from helpers.models.devices import cpu_has_bfloat16
 from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early
+from helpers.models.precision import cpu_has_bfloat16
 from helpers.models.settings import TrainingSettings
 from helpers.progress import progress
 

@@ -91,7 +91,7 @@ class DenoiserSettings(TrainingSettings):
             raise InputError("perc_pix", self.perc_pix, "a percentage above 0 and below 50")
         if not 0 < self.validation_fraction < 1:
             raise InputError("validation_fraction", self.validation_fraction, "above 0 and below 1")
-        if self.batch_norm and self.precision == "bfloat16":
+        if self.batch_norm and self.precision in ("bfloat16", "float16"):
             raise InputError("precision", self.precision, "'float32' with batch_norm=True")
         if self.loss not in ("mse", "mae"):
             raise InputError("loss", self.loss, "'mse' or 'mae'")
@@ -142,7 +142,7 @@ def train(
         return load(folder), state
     prepare_tensorflow()
     training.seed_everything(settings.seed)
-    model = _build(patches, folder, settings)
+    model = _build(patches, folder, settings, state)
     mean, sd = np.float32(model.config.means[0]), np.float32(model.config.stds[0])
 
     def make_batch(
@@ -305,7 +305,9 @@ def _network() -> type:
     return Noise2Void
 
 
-def _build(patches: NDArray[np.float32], folder: Path, settings: DenoiserSettings) -> Any:
+def _build(
+    patches: NDArray[np.float32], folder: Path, settings: DenoiserSettings, state: TrainingState
+) -> Any:
     network = _network()
     from n2v.models import N2VConfig
 
@@ -329,12 +331,12 @@ def _build(patches: NDArray[np.float32], folder: Path, settings: DenoiserSetting
         single_net_per_channel=False,
     )
     precision = "float32" if settings.batch_norm else settings.precision
-    model = training.build_in_folder(network, config, folder, precision)
+    model = training.build_in_folder(network, config, folder, precision, state)
     model.prepare_for_training()
     return model
 
 
-def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
+def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "float32") -> Any:
     """Load a denoiser trained here or by n2v.
 
     Parameters
@@ -343,6 +345,8 @@ def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
         Model folder.
     n_dim : int, optional
         2 or 3, if the model must have so many dimensions.
+    precision : {"float32", "auto", "bfloat16", "float16"}
+        What it computes in; ``"auto"``: what the processor is built for (`helpers.models.precision`).
 
     Returns
     -------
@@ -356,7 +360,7 @@ def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
     folder = Path(folder)
     inference.check_model_folder(folder)
     prepare_tensorflow()
-    return inference.load_csbdeep(_network(), folder, n_dim)
+    return inference.load_csbdeep(_network(), folder, n_dim, precision)
 
 
 def predict(model: Any, stack: NDArray, *, n_tiles: Sequence[int] | None = None) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from helpers.errors import InputError
 from helpers.models.devices import free_memory, quiet
+from helpers.models.precision import keep_outputs_in_float32, layers_of
 
 #: A tile's forward pass: (Z, Y, X) or (Y, X) float32 → its outputs, channels last.
 Forward = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
@@ -263,8 +264,8 @@ def unet_bytes_per_voxel(n_first: int) -> float:
     return 4.0 * n_first * _LIVE_MAPS
 
 
-def load_csbdeep(kind: type, folder: Path, n_dim: int | None) -> Any:
-    """Load a csbdeep, StarDist or n2v model from its folder, best weights first.
+def load_csbdeep(kind: type, folder: Path, n_dim: int | None, precision: str) -> Any:
+    """Load a csbdeep, StarDist or n2v model from its folder, best weights first, to compute in `precision`.
 
     Raises
     ------
@@ -272,7 +273,7 @@ def load_csbdeep(kind: type, folder: Path, n_dim: int | None) -> Any:
         Naming the folder, if its configuration or weights do not fit the network or the dimensions differ.
     """
     try:
-        with quiet(), warnings.catch_warnings():
+        with quiet(), layers_of(precision), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = kind(None, name=folder.name, basedir=str(folder.parent))
     except Exception as error:
@@ -285,6 +286,7 @@ def load_csbdeep(kind: type, folder: Path, n_dim: int | None) -> Any:
         )
     if n_dim is not None and model.config.n_dim != n_dim:
         raise InputError("model folder", str(folder), f"a {n_dim}D model: this one is {model.config.n_dim}D")
+    keep_outputs_in_float32(model.keras_model)
     return model
 
 

@@ -60,6 +60,8 @@ class TrainingState:
         Finished epochs.
     best_loss : float
         Lowest validation loss, of epoch `best_epoch` (counted from 1).
+    precision : str
+        What the network computes in, such as ``"bfloat16"``; empty until it is built.
     history : list of dict
         One row an epoch, as in `history.csv`.
     """
@@ -71,6 +73,7 @@ class TrainingState:
     learning_rate: float = 0.0
     lr_wait: int = 0
     seconds: float = 0.0
+    precision: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property

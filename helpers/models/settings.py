@@ -34,9 +34,9 @@ class TrainingSettings:
         End at the end of the first epoch after so many minutes of training, all runs together.
     seed : int
         Seed of weights, order, crops and augmentation.
-    precision : {"auto", "float32", "bfloat16"}
-        What the network is trained in; ``"auto"``: bfloat16 where the machine computes faster in it, with the
-        weights kept in float32. It is applied in float32 always.
+    precision : {"auto", "float32", "bfloat16", "float16"}
+        What the network is trained in; ``"auto"``: what the processor is built for (`helpers.models.precision`).
+        Weights are float32 always.
     """
 
     epochs: int = 100
@@ -50,7 +50,7 @@ class TrainingSettings:
     validation_patches: int | None = 32
     max_minutes: float | None = None
     seed: int = 42
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr_patience"):
@@ -62,7 +62,7 @@ class TrainingSettings:
             "learning_rate", self.learning_rate, 0 < self.learning_rate < 1, "between 0 and 1, such as 3e-4"
         )
         _require("lr_factor", self.lr_factor, 0 < self.lr_factor <= 1, "above 0 and at most 1")
-        precisions = ("auto", "float32", "bfloat16")
+        precisions = ("auto", "float32", "bfloat16", "float16")
         _require("precision", self.precision, self.precision in precisions, f"one of {precisions}")
         _require("schedule", self.schedule, self.schedule in ("plateau", "cosine"), "'plateau' or 'cosine'")
         _require(

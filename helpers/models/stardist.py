@@ -185,7 +185,7 @@ def train(
     config = _config(patches, settings, n_dim)
     prepare_tensorflow()
     training.seed_everything(settings.seed)
-    model = _build(config, folder, settings)
+    model = _build(config, folder, settings, state)
     make_batch = TargetMaker(patches, config, augmentation)
     state = training.fit(
         model, folder, make_batch, train=patches.train, validation=patches.validation,
@@ -234,11 +234,11 @@ def _config(patches: TrainingSet, settings: StarDistSettings, n_dim: int) -> Any
         return Config3D(rays=rays, anisotropy=anisotropy, **common)
 
 
-def _build(config: Any, folder: Path, settings: StarDistSettings) -> Any:
+def _build(config: Any, folder: Path, settings: StarDistSettings, state: TrainingState) -> Any:
     from stardist.models import StarDist2D, StarDist3D
 
     kind = StarDist2D if config.n_dim == 2 else StarDist3D
-    model = training.build_in_folder(kind, config, folder, settings.precision)
+    model = training.build_in_folder(kind, config, folder, settings.precision, state)
     _compile(model, settings.learning_rate)
     return model
 
@@ -255,7 +255,7 @@ def _compile(model: Any, learning_rate: float) -> None:
     )
 
 
-def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
+def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "float32") -> Any:
     """Load a StarDist model, trained here or by StarDist itself, with the thresholds in its folder.
 
     Parameters
@@ -264,6 +264,8 @@ def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
         Model folder.
     n_dim : int, optional
         2 or 3, if the model must have so many dimensions.
+    precision : {"float32", "auto", "bfloat16", "float16"}
+        What it computes in; ``"auto"``: what the processor is built for (`helpers.models.precision`).
 
     Returns
     -------
@@ -285,7 +287,7 @@ def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
     prepare_tensorflow()
     from stardist.models import StarDist2D, StarDist3D
 
-    return inference.load_csbdeep(StarDist2D if found == 2 else StarDist3D, folder, n_dim)
+    return inference.load_csbdeep(StarDist2D if found == 2 else StarDist3D, folder, n_dim, precision)
 
 
 def save_thresholds(folder: str | Path, *, prob: float, nms: float) -> None:

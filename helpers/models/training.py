@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import model_folder
-from helpers.models.devices import layers_of, quiet
+from helpers.models.devices import quiet
 from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early, write_json
+from helpers.models.precision import keep_outputs_in_float32, layers_of, resolve
 from helpers.models.settings import TrainingSettings
 from helpers.progress import progress
 
@@ -38,11 +39,17 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def build_in_folder(kind: type, config: Any, folder: Path, precision: str) -> Any:
-    """Build a csbdeep-like model in its folder; its warning that the folder exists says nothing new here."""
-    with quiet(), layers_of(precision), warnings.catch_warnings():
+def build_in_folder(kind: type, config: Any, folder: Path, precision: str, state: TrainingState) -> Any:
+    """Build a csbdeep-like model in its folder; its warning that the folder exists says nothing new here.
+
+    A training goes on in the precision that it began in, on another machine too.
+    """
+    state.precision = state.precision or resolve(precision)
+    with quiet(), layers_of(state.precision), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return kind(config, name=folder.name, basedir=str(folder.parent))
+        model = kind(config, name=folder.name, basedir=str(folder.parent))
+    keep_outputs_in_float32(model.keras_model)
+    return model
 
 
 def fit(

@@ -113,7 +113,7 @@ def train(
         return load(folder), state
     prepare_tensorflow()
     training.seed_everything(settings.seed)
-    model = _build(folder, settings, n_dim)
+    model = _build(folder, settings, n_dim, state)
 
     def make_batch(indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, NDArray]:
         pairs = []
@@ -132,7 +132,7 @@ def train(
     return load(folder), state
 
 
-def _build(folder: Path, settings: UNetSettings, n_dim: int) -> Any:
+def _build(folder: Path, settings: UNetSettings, n_dim: int, state: TrainingState) -> Any:
     import keras
     from csbdeep.models import CARE, Config
 
@@ -154,7 +154,7 @@ def _build(folder: Path, settings: UNetSettings, n_dim: int) -> Any:
     )
     if settings.steps_per_epoch:
         config.train_steps_per_epoch = settings.steps_per_epoch
-    model = training.build_in_folder(CARE, config, folder, settings.precision)
+    model = training.build_in_folder(CARE, config, folder, settings.precision, state)
     model.keras_model.compile(
         optimizer=keras.optimizers.Adam(settings.learning_rate), loss=mask_loss(settings.loss)
     )
@@ -195,7 +195,7 @@ def _set_output(model: Any, loss: str) -> None:
     model.volltrack_output = "logit" if loss in ("bce_dice", "bce") else "probability"
 
 
-def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
+def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "float32") -> Any:
     """Load a U-Net trained here or by csbdeep.
 
     Parameters
@@ -204,6 +204,8 @@ def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
         Model folder.
     n_dim : int, optional
         2 or 3, if the model must have so many dimensions.
+    precision : {"float32", "auto", "bfloat16", "float16"}
+        What it computes in; ``"auto"``: what the processor is built for (`helpers.models.precision`).
 
     Returns
     -------
@@ -219,7 +221,7 @@ def load(folder: str | Path, *, n_dim: int | None = None) -> Any:
     prepare_tensorflow()
     from csbdeep.models import CARE
 
-    model = inference.load_csbdeep(CARE, folder, n_dim)
+    model = inference.load_csbdeep(CARE, folder, n_dim, precision)
     _set_output(model, model_folder.settings_of(folder, UNetSettings).get("loss", "mse"))
     return model
 

@@ -33,8 +33,10 @@ _LEAST_MEMORY = 8
 _LEAST_DISK = 10
 
 # In a process of its own: a TensorFlow that cannot be loaded must not take the check with it.
+# The GPUs' names, and below them what the networks compute in.
 _TENSORFLOW = (
-    "import tensorflow as tf; print(','.join(d.name for d in tf.config.list_physical_devices('GPU')))"
+    "import tensorflow as tf; print(','.join(d.name for d in tf.config.list_physical_devices('GPU')));"
+    "from helpers.models.precision import describe; print(describe())"
 )
 _TORCH = (
     "import torch; print(','.join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))"
@@ -71,6 +73,7 @@ def check() -> tuple[str, bool]:
                 )
     for name, code in (("TensorFlow", _TENSORFLOW), ("PyTorch", _TORCH)):
         found, error = _ask(code)
+        found, _, precision = found.partition("\n")
         if error:
             lines.append(f"{name} cannot be loaded: {error}")
             if name == "TensorFlow":
@@ -79,6 +82,8 @@ def check() -> tuple[str, bool]:
             lines.append(f"{name} sees the GPU {found}")
         else:
             lines.append(f"{name} sees no GPU: training works, but takes many times longer than with one")
+        if precision:
+            lines.append(f"  networks compute in {precision}")
     if shutil.which("nvidia-smi") and "TensorFlow sees the GPU" not in "\n".join(lines):
         missing.append("there is an NVIDIA GPU that TensorFlow does not see: run 'make install GPU=1'")
     memory = psutil.virtual_memory().available / 2**30
@@ -104,4 +109,4 @@ def _ask(code: str) -> tuple[str, str]:
         return "", "it does not answer within three minutes"
     if out.returncode:
         return "", (out.stderr.strip().splitlines() or [f"it crashed with status {out.returncode}"])[-1]
-    return out.stdout.strip(), ""
+    return out.stdout.rstrip(), ""

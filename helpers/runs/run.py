@@ -117,6 +117,7 @@ class Run:
             "git_commit": _git_commit(),
             "seed": getattr(self.parameters, "seed", None),
             "device": device(),
+            "precision": precision(self.parameters),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.started)),
             "duration_s": round(time.time() - self.started, 2),
             "outputs": outputs.record(self.parameters),
@@ -271,6 +272,18 @@ def device() -> str:
     gpus = tensorflow.config.list_physical_devices("GPU") if tensorflow is not None else []
     cpu = f"{os.cpu_count()} CPU cores ({platform.machine()})"
     return f"{len(gpus)} GPU, {cpu}" if gpus else cpu
+
+
+def precision(parameters: Parameters) -> str | None:
+    """Return what the step's networks computed in, such as ``"bfloat16"``; None where none ran."""
+    import sys
+
+    asked = getattr(parameters, "precision", None)
+    if asked is None or "tensorflow" not in sys.modules:
+        return None
+    from helpers.models.precision import resolve
+
+    return resolve(asked)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -230,6 +230,7 @@ class VollSegSegmenter:
         unet_dir: str | Path | None = None,
         denoiser_dir: str | Path | None = None,
         tissue_dir: str | Path | None = None,
+        precision: str = "float32",
         **settings: Any,
     ) -> VollSegSegmenter:
         """Load the models from their folders, and take from them what the caller does not say.
@@ -238,6 +239,8 @@ class VollSegSegmenter:
         ----------
         stardist_dir, unet_dir, denoiser_dir, tissue_dir : path, optional
             Model folders.
+        precision : {"float32", "auto", "bfloat16", "float16"}
+            What the networks compute in; ``"auto"``: what the processor is built for.
         **settings
             Parameters of the class. `percentiles` and `boundary_width` follow the training set of the models
             where they are not given.
@@ -254,10 +257,10 @@ class VollSegSegmenter:
             if folder == unet_dir and "boundary_width" in made:
                 settings.setdefault("boundary_width", made["boundary_width"])
         return cls(
-            star_model=stardist.load(stardist_dir) if stardist_dir else None,
-            unet_model=unet.load(unet_dir) if unet_dir else None,
-            denoiser=denoising.load(denoiser_dir) if denoiser_dir else None,
-            tissue_model=unet.load(tissue_dir) if tissue_dir else None,
+            star_model=stardist.load(stardist_dir, precision=precision) if stardist_dir else None,
+            unet_model=unet.load(unet_dir, precision=precision) if unet_dir else None,
+            denoiser=denoising.load(denoiser_dir, precision=precision) if denoiser_dir else None,
+            tissue_model=unet.load(tissue_dir, precision=precision) if tissue_dir else None,
             **settings,
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.__main__ import main
+from helpers.models import precision
 from helpers.progress import progress
 from helpers.runs import check as checks
 from helpers.runs import follow
@@ -51,6 +52,7 @@ def test_check_names_versions_devices_and_what_is_missing(monkeypatch: pytest.Mo
     assert not complete
     assert "tensorflow 2." in text
     assert "TensorFlow sees" in text
+    assert f"networks compute in {precision.describe()}" in text
     assert "PyTorch sees" in text
     assert "TO DO: volltrack-nothing is missing (a package nobody has): run 'make install'" in text
     assert "of disk are free" in text

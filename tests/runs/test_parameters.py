@@ -48,7 +48,16 @@ def test_papermill_reads_every_parameter(step: str) -> None:
     from papermill.inspection import inspect_notebook
 
     found = inspect_notebook(str(NOTEBOOKS / f"{step}.ipynb"))
-    assert list(found) == list(STEPS[step].model_fields)
+    assert list(found) == [n for n in STEPS[step].model_fields if n not in STEPS[step].rarely_set]
+
+
+def test_a_line_added_to_the_cell_sets_what_it_leaves_out() -> None:
+    namespace: dict = {}
+    exec(parameters_cell(TrainSegmentation) + "\nuse_gpu_opencl = True", namespace)
+    assert TrainSegmentation.from_notebook(namespace).use_gpu_opencl
+    namespace["use_gpu_opencl"] = "perhaps"
+    with pytest.raises(InputError, match="use_gpu_opencl"):
+        TrainSegmentation.from_notebook(namespace)
 
 
 @pytest.mark.parametrize("step", STEPS)

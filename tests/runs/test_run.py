@@ -10,7 +10,7 @@ import pytest
 
 from helpers.errors import InputError
 from helpers.runs import run
-from helpers.runs.parameters import CreateDataset, EvaluateSegmentation
+from helpers.runs.parameters import CreateDataset, EvaluateSegmentation, Segment
 from helpers.runs.run import Run, content_hash, read_done, why_not_done, write_json
 
 
@@ -31,6 +31,18 @@ def test_a_finished_step_is_not_run_again(parameters: CreateDataset) -> None:
     assert done["results"] == {"patches": 3}
     assert done["seed"] == parameters.seed
     assert done["packages"]["numpy"]
+
+
+def test_done_says_what_the_networks_computed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow  # noqa: F401 - a step that ran networks has it loaded
+
+    from helpers.models import precision
+
+    monkeypatch.setattr(precision, "_of_this_machine", lambda: ("bfloat16", "some processor"))
+    for asked, said in (("auto", "bfloat16"), ("float32", "float32")):
+        p = Segment(run_dir=tmp_path, movie_id=asked, precision=asked)
+        assert Run(p, tmp_path).finish()["precision"] == said
+    assert Run(EvaluateSegmentation(run_dir=tmp_path), tmp_path).finish()["precision"] is None
 
 
 def test_a_changed_parameter_runs_it_again(parameters: CreateDataset) -> None:

@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -42,6 +42,9 @@ VoxelSize = Annotated[
     tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
     BeforeValidator(_empty_is_none),
 ]
+#: What the networks compute in.
+Precision = Literal["auto", "float32"]
+PRECISION = "'auto' computes in 16 bits where the processor is built for it (about twice as fast), 'float32' never"
 #: Two (y, x) or three (z, y, x) whole numbers.
 PatchSize = Annotated[tuple[int, ...], Field(min_length=2, max_length=3), AfterValidator(_positive)]
 #: Tiles or grid: two (y, x) or three (z, y, x) whole numbers, at least 1.
@@ -59,6 +62,8 @@ class Parameters(BaseModel):
     step: ClassVar[str]
     #: Whether a movie of an experiment without truth is left out of this step.
     needs_truth: ClassVar[bool] = False
+    #: Parameters that the notebook's cell leaves out; a line added to it sets them.
+    rarely_set: ClassVar[tuple[str, ...]] = ()
     #: Parameters that are a file or a known name, such as the model of Cellpose.
     file_or_name: ClassVar[tuple[str, ...]] = ()
     #: What an experiment may say of this step beside the parameters, with its meaning.
@@ -92,12 +97,13 @@ class Parameters(BaseModel):
         InputError
             If a variable is missing or its value is not allowed; the message names it.
         """
-        missing = [name for name in cls.model_fields if name not in namespace]
+        given = [name for name in cls.model_fields if name in namespace]
+        missing = [name for name in cls.model_fields if name not in (*given, *cls.rarely_set)]
         if missing:
             raise InputError(
                 ", ".join(missing), "not set", "run the parameters cell first, and keep every line of it"
             )
-        return cls.checked({name: namespace[name] for name in cls.model_fields})
+        return cls.checked({name: namespace[name] for name in given})
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], *, source: str | Callable[[str], str] = "") -> Self:

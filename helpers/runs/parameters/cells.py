@@ -90,6 +90,8 @@ def parameters_cell(cls: type[Parameters]) -> str:
     """
     lines = []
     for name, field in cls.model_fields.items():
+        if name in cls.rarely_set:
+            continue
         value, kind, form = _line(field)
         lines.append(f"{name}: {kind} = {value}  # @param {form}")
     return "\n".join(lines)
@@ -97,9 +99,15 @@ def parameters_cell(cls: type[Parameters]) -> str:
 
 def parameters_table(cls: type[Parameters]) -> str:
     """Return the markdown table that says what each parameter means."""
-    rows = [f"| `{name}` | {meaning} | {allowed} |" for name, _, allowed, meaning in cls.table()]
+    rows = [
+        f"| `{name}` | {meaning}{_hint(cls, name)} | {allowed} |" for name, _, allowed, meaning in cls.table()
+    ]
     lead = "Change what you need in the cell below, then run all cells."
     return "\n".join([TABLE_TITLE, "", lead, "", "| parameter | meaning | allowed |", "|---|---|---|", *rows])
+
+
+def _hint(cls: type[Parameters], name: str) -> str:
+    return f"; add a line `{name} = …` to the cell" if name in cls.rarely_set else ""
 
 
 def refresh(notebook: Path, cls: type[Parameters]) -> None:

@@ -8,11 +8,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from helpers.runs.parameters.base import (
+    PRECISION,
     Counts,
     OptionalFraction,
     OptionalPath,
     OptionalText,
     Parameters,
+    Precision,
     VoxelSize,
 )
 
@@ -90,6 +92,7 @@ class Segment(OneMovie):
     n_tiles: Counts | None = Field(
         None, description="Tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
     )
+    precision: Precision = Field("auto", description=PRECISION)
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
 
     @model_validator(mode="after")

@@ -8,7 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from helpers.errors import InputError
-from helpers.runs.parameters.base import Counts, OptionalPath, OptionalText, Parameters, PatchSize, VoxelSize
+from helpers.runs.parameters.base import (
+    PRECISION,
+    Counts,
+    OptionalPath,
+    OptionalText,
+    Parameters,
+    PatchSize,
+    Precision,
+    VoxelSize,
+)
 
 #: What `TrainSegmentation.cellpose` may hold, and what stands for what it leaves out.
 CELLPOSE_TRAINING: dict[str, Any] = {
@@ -204,6 +213,7 @@ class TrainSegmentation(_Training):
     """U-Net and StarDist learn from the training set."""
 
     step: ClassVar[str] = "03_train_segmentation"
+    rarely_set: ClassVar[tuple[str, ...]] = ("use_gpu_opencl",)
 
     train_unet: bool = Field(True, description="Train the U-Net")
     train_stardist: bool = Field(True, description="Train StarDist")
@@ -250,6 +260,7 @@ class TrainSegmentation(_Training):
     use_gpu_opencl: bool = Field(
         False, description="Let StarDist compute distances by OpenCL (needs gputools)"
     )
+    precision: Precision = Field("auto", description=PRECISION)
     cellpose: dict[str, Any] = Field(
         {},
         description="Cellpose: 'base_model' to start from (''), diameter its network scales cells to ('cell_pixels': 30; smaller is faster, above all in 3D), 'learning_rate' (0.003; from a model 0.0001), 'side_planes' (True; 3D mode needs them), 'in_gui' (True: list it in Cellpose's own GUI)",
@@ -325,6 +336,7 @@ class OptimizeThresholds(Pairs):
     n_tiles: Counts | None = Field(
         None, description="Tiles [z, y, x] for prediction; None chooses them to fit"
     )
+    precision: Precision = Field("auto", description=PRECISION)
 
     def inputs(self) -> list[Path]:
         """Return the pairs, or the training set that names them, and the models."""

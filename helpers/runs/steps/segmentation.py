@@ -83,6 +83,7 @@ def open_segmenter(p: Segment | OptimizeThresholds, voxel_size: tuple[float, ...
         voxel_size=voxel_size,
         use_probability=p.use_probability,
         n_tiles=tuple(p.n_tiles) if p.n_tiles else None,
+        precision=p.precision,
         **settings,
     )
 

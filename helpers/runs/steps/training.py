@@ -50,6 +50,7 @@ def _common(p: TrainSegmentation) -> dict[str, Any]:
         "patience": p.patience,
         "max_minutes": p.max_minutes,
         "seed": p.seed,
+        "precision": p.precision,
     }
     assert set(values) <= {field.name for field in fields(TrainingSettings)}
     return values
