@@ -120,11 +120,15 @@ def _run(given: argparse.Namespace) -> int:
 
 def _status(given: argparse.Namespace) -> int:
     from helpers.runs.batch import state_of
+    from helpers.runs.inputs import look_at_inputs
     from helpers.runs.plan import open_experiment
+    from helpers.runs.prepare import is_prepared
 
     experiment, jobs = open_experiment(given.experiment, run_dir=given.run_dir)
     for name, state in state_of(jobs, experiment.run_dir / ".batch", verify=given.verify):
         print(f"{name}: {state}")
+    if is_prepared(experiment):
+        look_at_inputs(experiment, jobs).all.tell()
     return 0
 
 

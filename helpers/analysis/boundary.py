@@ -226,6 +226,8 @@ def inner_probability(distance: np.ndarray, diameter: float) -> np.ndarray:
 def cell_diameter(objects: pd.DataFrame) -> float:
     """Return the median diameter in µm of balls (2D: discs) as large as the cells.
 
+    From their volume or area, or TrackMate's ``RADIUS`` or ``AREA``.
+
     Raises
     ------
     InputError
@@ -235,6 +237,11 @@ def cell_diameter(objects: pd.DataFrame) -> float:
         return float((objects["volume_um3"].median() * 6 / np.pi) ** (1 / 3))
     if "area_um2" in objects and objects["area_um2"].notna().any():
         return float(2 * (objects["area_um2"].median() / np.pi) ** 0.5)
+    for name in ("radius_um", "RADIUS"):  # TrackMate's
+        if name in objects and objects[name].notna().any():
+            return float(2 * objects[name].median())
+    if "AREA" in objects and objects["AREA"].notna().any():
+        return float(2 * (objects["AREA"].median() / np.pi) ** 0.5)
     raise InputError(
         "inner_from_um",
         None,

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from helpers.data.tables import read_table
 from helpers.errors import InputError
 
 #: Points by facets that are held in memory at once.
@@ -248,14 +249,18 @@ class HullField:
     step: np.ndarray
 
     def at(self, points: np.ndarray) -> np.ndarray:
-        """Return the distance to the nearest facet, exact inside; outside, to the plane of the farthest."""
+        """Return the distance to the nearest facet, exact inside; outside, to the plane of the farthest.
+
+        A point on the hull is at 0: by rounding alone it would lie on either side.
+        """
         points = np.asarray(points, float)[:, -(self.facets.shape[1] - 1) :]
         chunk = max(1, _CHUNK // len(self.facets))
         parts = [
             -(points[i : i + chunk] @ self.facets[:, :-1].T + self.facets[:, -1]).max(axis=1)
             for i in range(0, len(points), chunk)
         ]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        distance = np.concatenate(parts) if parts else np.zeros(0)
+        return np.where(np.abs(distance) < 1e-6 * self.step.max(), 0.0, distance)
 
 
 @dataclass
@@ -387,14 +392,13 @@ class RoiBoundary:
         InputError
             If it is none of these; regions in voxels need the voxel size.
         """
-        import pandas as pd
 
         if path.suffix.lower() == ".roi":
             import roifile
 
             size = _spacing(voxel_size, (1, 1, 1))
             return cls(np.asarray(roifile.roiread(str(path)).coordinates(), float)[:, ::-1] * size[1:])  # type: ignore[union-attr]
-        table = pd.read_csv(path)
+        table = read_table(path, "roi")
         if {"y", "x"} <= set(table):
             return cls(table[["y", "x"]].to_numpy(float))
         axes = sorted(name for name in map(str, table) if name.startswith("axis-"))

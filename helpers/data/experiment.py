@@ -2,6 +2,8 @@
 
     name: demo
     run_dir: runs/demo                    # optional; results go here
+    voxel_size_um: [1.5, 0.5, 0.5]        # optional; of all movies and pairs, where the files do not say it
+    frame_interval_s: 60                  # optional; likewise
     prepare: {synthetic: {seed: 7}}       # optional; makes or fetches the data below <run_dir>/data
     pairs: {raw_dir: train/raw, label_dir: train/label}
     movies: demo_movies.csv               # one row a movie: movie_id, movie, truth, …
@@ -32,17 +34,34 @@ KEYS = {
     "name": "name of the experiment",
     "run_dir": "folder of the results",
     "data_dir": "folder that the paths of pairs and movies are relative to",
+    "voxel_size_um": "voxel size [z, y, x] in µm of all movies and pairs",
+    "frame_interval_s": "seconds between two frames of all movies",
     "prepare": "data to make or fetch first: synthetic, ovule, embryo, nuclei or cells",
     "pairs": "raw_dir, label_dir, binary_dir: the training pairs",
     "movies": "CSV file with one row a movie",
     "steps": "the notebooks to run, with their parameters",
 }
+#: Keys that every step takes which has such a parameter; a step's own value and a movie's column go before them.
+SCALE = ("voxel_size_um", "frame_interval_s")
 PAIRS = ("raw_dir", "label_dir", "binary_dir")
+#: Keys whose value is text, whatever YAML makes of it.
+_TEXTS = ("name", "run_dir", "data_dir", "movies")
 PREPARATIONS = ("synthetic", "ovule", "embryo", "nuclei", "cells")
 #: Columns of the movies' CSV, beside the parameters of the steps that work on one movie.
-COLUMNS = ("movie_id", "movie", "truth", "clean", "truth_tracks", "condition", "note")
+COLUMNS = ("movie_id", "movie", "labels", "truth", "clean", "truth_tracks", "condition", "note")
 #: Those of them that hold paths.
-PATH_COLUMNS = ("movie", "truth", "clean", "truth_tracks", "tissue_mask")
+PATH_COLUMNS = ("movie", "labels", "truth", "clean", "truth_tracks", "tissue_mask")
+#: What a cell may say instead of a number, a list or a text.
+_WORDS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "none": None,
+    "null": None,
+}
 
 #: What a folder may be called on every system.
 _PLAIN_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|{}.][^\x00-\x1f/\\:*?\"<>|{}]{0,99}")
@@ -67,9 +86,11 @@ class Experiment:
     pairs : dict
         ``raw_dir``, ``label_dir``, ``binary_dir`` as absolute paths.
     movies : list of dict
-        One a row: column → text, number or absolute path; empty cells are left out.
+        One a row: column → text as it is written, or absolute path; empty cells are left out.
     steps : dict
         Notebook name → parameters, in the file's order.
+    scale : dict
+        ``voxel_size_um`` and ``frame_interval_s``, where the file gives them for all.
     """
 
     name: str
@@ -80,6 +101,7 @@ class Experiment:
     pairs: dict[str, str] = field(default_factory=dict)
     movies: list[dict[str, Any]] = field(default_factory=list)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scale: dict[str, Any] = field(default_factory=dict)
     _marks: Marks | None = field(repr=False, compare=False, default=None)
     #: Name of the CSV file, its columns, and the line of each row of `movies`.
     _table: tuple[str, tuple[str, ...], tuple[int, ...]] = field(
@@ -89,6 +111,10 @@ class Experiment:
     def where(self, *keys: object) -> str:
         """Return ``"file.yaml, line 7, column 3, key"`` for a key of the file, for error messages."""
         return self._marks.where(*keys) if self._marks else f"{self.path.name}, {'.'.join(map(str, keys))}"
+
+    def written(self, *keys: object) -> Any:
+        """Return what the file says at a key, its numbers, dates and words such as ``no`` as text."""
+        return self._marks.written(*keys) if self._marks else None
 
     def where_movie(self, row: int, column: str) -> str:
         """Return ``"file.csv, line 3, column name"`` for a cell of the table of movies."""
@@ -140,6 +166,7 @@ def read_experiment(
     for key in content:
         if key not in KEYS:
             found.add(marks.where(key), key, f"no such key; {nearest(key, KEYS)}")
+    content = content | {key: marks.written(key) for key in _TEXTS if key in content}
     name = str(content.get("name") or path.stem)
     target = _run_dir(content, name, run_dir, marks, found)
     prepare = _sections(content, "prepare", marks, found)
@@ -165,6 +192,7 @@ def read_experiment(
         pairs=pairs,
         movies=movies,
         steps=_sections(content, "steps", marks, found),
+        scale={key: content[key] for key in SCALE if content.get(key) is not None},
         _marks=marks,
         _table=table,
     )
@@ -271,9 +299,16 @@ def _movies(
     except UnicodeDecodeError as error:
         mistakes.add(table.name, f"byte {error.start}", "is not text in UTF-8; save the table as 'CSV UTF-8'")
         return [], nothing
-    reader = csv.reader(text.splitlines(keepends=True))
-    columns = tuple(column.strip() for column in next(reader, []))
-    if "movie" not in columns:
+    # Strict: a quote that never closes would swallow the rest of the table.
+    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    try:
+        columns, *rows = [(line, reader.line_num) for line in reader] or [([], 1)]
+    except csv.Error as error:
+        expected = f"is no CSV here ({error}); look for a quote that does not close"
+        mistakes.add(f"{table.name}, line {_unclosed(text) or reader.line_num}", table.name, expected)
+        return [], nothing
+    columns = tuple(column.strip() for column in columns[0])
+    if not {"movie", "labels"} & set(columns):
         hint = (
             "" if len(columns) != 1 or not re.search(r"[;\t]", columns[0]) else "; separate columns by commas"
         )
@@ -283,10 +318,10 @@ def _movies(
     for column in {c for c in columns if columns.count(c) > 1}:
         mistakes.add(f"{table.name}, line 1, column {column}", column, "stands twice; keep one of them")
     movies, lines = [], []
-    for cells in reader:
+    for cells, line in rows:
         if not any(cell.strip() for cell in cells):
             continue
-        where = f"{table.name}, line {reader.line_num}"
+        where = f"{table.name}, line {line}"
         if len(cells) != len(columns):
             mistakes.add(where, cells, f"needs one value for each of {', '.join(columns)}")
             continue
@@ -297,18 +332,19 @@ def _movies(
                 f"{where}, column movie_id", movie["movie_id"], "stands twice; give each movie its own name"
             )
         movies.append(movie)
-        lines.append(reader.line_num)
+        lines.append(line)
     return movies, (table.name, columns, tuple(lines))
 
 
 def _movie(row: dict[str, str], data_dir: Path, where: str, mistakes: Mistakes) -> dict[str, Any]:
-    values = {column: _value(text) for column, text in row.items()}
+    values = dict(row)
     for column in PATH_COLUMNS:
         if column in row:
             values[column] = str(data_dir / row[column])
-    if "movie" not in values:
+    if not {"movie", "labels", "objects", "tracks"} & values.keys():
         mistakes.add(f"{where}, column movie", "", "name the movie's file or folder")
-    name = row.get("movie_id") or Path(row.get("movie", "movie")).name.split(".")[0]
+    first = next((row[name] for name in ("movie", "labels", "objects", "tracks") if name in row), "movie")
+    name = row.get("movie_id") or Path(first).name.split(".")[0]
     if not _PLAIN_NAME.fullmatch(name):
         mistakes.add(
             f"{where}, column movie_id", name, "must be a plain name of a folder, without / or a leading dot"
@@ -316,12 +352,26 @@ def _movie(row: dict[str, str], data_dir: Path, where: str, mistakes: Mistakes) 
     return {"movie": "", **values, "movie_id": name}
 
 
-def _value(text: str) -> Any:
-    """Read a CSV cell as YAML does, but keep what only looks like a number (007) as text."""
-    if text.isdigit() and (len(text) > 400 or text != str(int(text))):
-        return text
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return text
-    return value if isinstance(value, (bool, int, float, list, dict)) else text
+def _unclosed(text: str) -> int | None:
+    """Return the line in which the quote opens that never closes."""
+    quotes = [i for i, character in enumerate(text) if character == '"']
+    return text.count("\n", 0, quotes[-1]) + 1 if len(quotes) % 2 else None
+
+
+def value_of(text: str) -> Any:
+    """Read what a cell says of a parameter that is not text: a number, a list, a word such as ``true``, else the text.
+
+    YAML is asked about lists and mappings only: of ``12:30`` it would make 750, of ``0x10`` 16.
+    """
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if text.startswith(("[", "{")):
+        try:
+            return yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            return text
+    if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
+        return int(text) if len(text) < 400 else text
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE):
+        return float(text)
+    return text

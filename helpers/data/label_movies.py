@@ -28,10 +28,10 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -39,9 +39,17 @@ import zarr
 from helpers.data.atomic import atomic_path, writing_to
 from helpers.data.checks import check_labels
 from helpers.data.label_header import MARK, restore_header, write_header
-from helpers.data.ome_zarr import create_frame_array, frame_chunks
+from helpers.data.ome_zarr import create_frame_array, frame_chunks, multiscales_attributes
 from helpers.data.readers import open_source
-from helpers.data.source import Source, VoxelSize, check_frame_interval, check_voxel_size, read_stack, stem
+from helpers.data.source import (
+    Source,
+    VoxelSize,
+    check_frame_interval,
+    check_voxel_size,
+    is_zarr,
+    read_stack,
+    stem,
+)
 from helpers.data.tiff import write_ome_tiff
 from helpers.errors import InputError
 
@@ -78,12 +86,12 @@ class LabelMovie:
         path: str | os.PathLike[str],
         shape: tuple[int, int, int, int],
         *,
-        voxel_size: VoxelSize | tuple[float, float],
+        voxel_size: Sequence[float],
         frame_interval: float | None = None,
         dtype: Any = "uint16",
         overwrite: bool = False,
     ) -> LabelMovie:
-        """Create a label movie, or go on with the one that is there.
+        """Create a label movie, or go on with the one that is there, at another frame interval if need be.
 
         Several processes may call this at once for the same movie.
 
@@ -130,11 +138,14 @@ class LabelMovie:
             restore_header(path, array, lambda to: write_header(to, name, shape, size, interval, array))
         movie = cls.open(path)
         same = movie._source is None and movie.shape == shape and _close(movie.voxel_size, size)
-        if not same or not _close(movie.frame_interval, interval):
+        if same and not _close(movie.frame_interval, interval):
+            movie._set_interval(interval)
+            movie = cls.open(path)
+        if not same:
             raise InputError(
                 str(path),
-                f"{movie.shape}, {movie.voxel_size} µm, {movie.frame_interval} s",
-                f"is another movie than the one to write ({shape}, {size} µm, {interval} s); choose another folder "
+                f"{movie.shape}, {movie.voxel_size} µm",
+                f"is another movie than the one to write ({shape}, {size} µm); choose another folder "
                 "or overwrite",
             )
         movie._complete_widening()
@@ -145,15 +156,16 @@ class LabelMovie:
         cls,
         path: str | os.PathLike[str],
         *,
-        voxel_size: VoxelSize | tuple[float, float] | None = None,
+        voxel_size: Sequence[float] | None = None,
         frame_interval: float | None = None,
         dataset: str | int | None = None,
         axes: str | None = None,
+        missing_frames: Literal["refuse", "empty"] = "refuse",
     ) -> LabelMovie:
         """Open a label movie of ours, or labels in any format that `Movie.open` reads.
 
         The parameters are those of `Movie.open`. Labels of other programs are read only, and all of their
-        frames are finished.
+        frames are finished. A chunk of a Zarr that is not there is background, as their writers mean it.
 
         Raises
         ------
@@ -161,7 +173,8 @@ class LabelMovie:
             Missing or unreadable, several channels, or voxels that are not integers.
         """
         path = Path(path)
-        source = open_source(path, dataset=dataset, axes=axes)
+        missing = "empty" if is_zarr(path) else missing_frames
+        source = open_source(path, dataset=dataset, axes=axes, missing=missing)
         n_frames, n_channels, *zyx = source.shape
         if n_channels != 1:
             raise InputError(
@@ -183,6 +196,7 @@ class LabelMovie:
             "frame_interval": frame_interval,
             "dataset": dataset,
             "axes": axes,
+            "missing_frames": missing_frames,
         }
         return cls(
             path,
@@ -366,6 +380,15 @@ class LabelMovie:
         for k in reversed(range(chunks)):
             part = slice(k * target.chunks[1], (k + 1) * target.chunks[1])
             target[t, part] = labels[part].astype(target.dtype)
+
+    def _set_interval(self, interval: float | None) -> None:
+        """State another frame interval; the frames are what they were."""
+        assert self.voxel_size is not None
+        attributes = _attributes(self.path)
+        name, array = stem(self.path), self._pointer()
+        attributes |= multiscales_attributes("TZYX", self.voxel_size, interval, name=name, array=array)
+        with atomic_path(self.path / ".zattrs") as temporary:
+            temporary.write_text(json.dumps(attributes))
 
     def _widen(self) -> None:
         """Make uint32 the movie's type; see the head of this module."""

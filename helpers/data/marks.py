@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -12,6 +12,15 @@ from helpers.errors import InputError, Mistakes
 #: Bytes of the largest file, and the most values in it with all anchors in place: a thousand times what is usual.
 _LARGEST_FILE = 1_000_000
 _MOST_VALUES = 100_000
+
+
+class _AsWritten(yaml.SafeLoader):
+    """Reads YAML whose scalars are all text, but for nothing (``null``)."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {
+        first: [(tag, pattern) for tag, pattern in known if tag.endswith((":null", ":merge"))]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class Marks:
@@ -46,6 +55,7 @@ class Marks:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
             _check_size(root, path.name)
             self.content: Any = yaml.safe_load(text)
+            self._written: Any = yaml.load(text, Loader=_AsWritten)
         except InputError:
             raise
         except (
@@ -71,6 +81,13 @@ class Marks:
         place = tuple(map(str, keys))
         known = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in self._places), None)
         return f"{self._path.name}{_at(self._places[known] if known else None)}, {'.'.join(place)}"
+
+    def written(self, *keys: object) -> Any:
+        """Return what stands at a key, with numbers, dates and words such as ``no`` as the text they are written as."""
+        found = self._written
+        for key in keys:
+            found = found.get(str(key)) if isinstance(found, dict) else None
+        return found
 
     def check_once(self, mistakes: Mistakes) -> None:
         """Note each key that stands twice: YAML itself would take the last."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
 
 from helpers.data.atomic import atomic_path
 from helpers.data.label_movies import LabelMovie
-from helpers.data.ome_zarr import create_frame_array, multiscales_attributes
+from helpers.data.ome_zarr import WholeArray, create_frame_array, multiscales_attributes
 from helpers.data.readers import open_source
 from helpers.data.source import (
     AXES,
@@ -66,10 +66,11 @@ class Movie:
         cls,
         path: str | os.PathLike[str],
         *,
-        voxel_size: VoxelSize | tuple[float, float] | None = None,
+        voxel_size: Sequence[float] | None = None,
         frame_interval: float | None = None,
         dataset: str | int | None = None,
         axes: str | None = None,
+        missing_frames: Literal["refuse", "empty"] = "refuse",
     ) -> Movie:
         """Open a movie or stack without reading its pixels.
 
@@ -87,6 +88,9 @@ class Movie:
         axes : str, optional
             The dimensions as stored, such as ``"TYX"``, where the file does not name them; they are taken
             as YX, ZYX, TZYX, TCZYX otherwise.
+        missing_frames : {"refuse", "empty"}
+            What to do where the numbers of a folder of stacks have a gap, or a chunk of a Zarr is not there: refuse,
+            or read zeros.
 
         Raises
         ------
@@ -99,7 +103,7 @@ class Movie:
         >>> movie.frame(0).shape  # doctest: +SKIP
         (22, 512, 512)
         """
-        source = open_source(path, dataset=dataset, axes=axes)
+        source = open_source(path, dataset=dataset, axes=axes, missing=missing_frames)
         shape = source.shape
         if 0 in shape:
             raise InputError(str(path), shape, "is empty: every dimension must have at least one element")
@@ -118,6 +122,7 @@ class Movie:
             "frame_interval": frame_interval,
             "dataset": dataset,
             "axes": axes,
+            "missing_frames": missing_frames,
         }
         return cls(Path(path), shape, source.dtype, size, interval, stem(path), source, opened)
 
@@ -139,6 +144,16 @@ class Movie:
     def n_channels(self) -> int:
         """Number of channels."""
         return self.shape[1]
+
+    @property
+    def empty_frames(self) -> frozenset[int]:
+        """Frames that are missing, and read as zeros."""
+        return self._source.empty_frames
+
+    def lost_chunks(self) -> list[str]:
+        """Return the chunk files of a Zarr that are not there, where they are not to be read as zeros."""
+        array = self._source.array
+        return array.lost() if isinstance(array, WholeArray) else []
 
     def frame(self, t: int, channel: int = 0) -> np.ndarray:
         """Read one stack, shape (Z, Y, X), and nothing else of the movie.
@@ -191,7 +206,7 @@ def write_movie(
     path: str | os.PathLike[str],
     array: Any,
     *,
-    voxel_size: VoxelSize | tuple[float, float],
+    voxel_size: Sequence[float],
     frame_interval: float | None = None,
     axes: str = AXES,
 ) -> Path:

@@ -6,8 +6,9 @@ known (see `helpers.data.units`), so a scale without one gives no voxel size.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numcodecs
 import numpy as np
@@ -17,11 +18,19 @@ from helpers.data.source import Source, VoxelSize, resolve_axes
 from helpers.data.units import micrometres, seconds
 from helpers.errors import InputError
 
+#: What to do about chunks that are not there.
+LOST_CHUNKS = "give the whole Zarr; if its writer left out what is all 0, set missing_frames (notebook 05) to 'empty' to read zeros there"
 #: Bytes of one chunk; a larger stack is cut along z (Blosc takes 2 GiB at most).
 _LARGEST_CHUNK = 2**30
 
 
-def open_ome_zarr(path: Path, *, dataset: str | int | None = None, axes: str | None = None) -> Source:
+def open_ome_zarr(
+    path: Path,
+    *,
+    dataset: str | int | None = None,
+    axes: str | None = None,
+    missing: Literal["refuse", "empty"] = "refuse",
+) -> Source:
     """Open an OME-Zarr image, at full resolution, or a plain Zarr array.
 
     Parameters
@@ -32,6 +41,9 @@ def open_ome_zarr(path: Path, *, dataset: str | int | None = None, axes: str | N
         Path inside it: a field of a plate, an image of several, one resolution, or an array.
     axes : str, optional
         The dimensions as stored, where the metadata do not name them.
+    missing : {"refuse", "empty"}
+        What to do where the file of a chunk is not there: refuse when it is read, or read zeros. Some programs write no
+        chunk in which all is 0, others have lost one.
 
     Raises
     ------
@@ -57,7 +69,7 @@ def open_ome_zarr(path: Path, *, dataset: str | int | None = None, axes: str | N
         found = (
             "".join((str(name) or "Q")[0] for name in names) if len(names) == node.ndim else "Q" * node.ndim
         )
-        return Source(node, resolve_axes(found, node.shape, axes, path))
+        return Source(_whole(node, path, missing), resolve_axes(found, node.shape, axes, path))
     multiscales = _ngff(node).get("multiscales")
     if not multiscales:
         raise InputError(
@@ -66,7 +78,7 @@ def open_ome_zarr(path: Path, *, dataset: str | int | None = None, axes: str | N
             f"{path} is a group without an image at this place; it holds {_contents(node)}",
         )
     try:
-        return _open_multiscales(node, multiscales[0], axes, path)
+        return _open_multiscales(node, multiscales[0], axes, path, missing)
     except InputError:
         raise
     except Exception as error:
@@ -86,7 +98,9 @@ def _contents(node: Any) -> str:
     return ", ".join(sorted(node.keys())) or "nothing"
 
 
-def _open_multiscales(group: Any, multiscales: dict[str, Any], axes: str | None, path: Path) -> Source:
+def _open_multiscales(
+    group: Any, multiscales: dict[str, Any], axes: str | None, path: Path, missing: Literal["refuse", "empty"]
+) -> Source:
     level = multiscales["datasets"][0]
     array = group[level["path"]]
     # Before 0.4 axes were plain names, before 0.3 there were none and the order was fixed.
@@ -102,15 +116,61 @@ def _open_multiscales(group: Any, multiscales: dict[str, Any], axes: str | None,
     letters = resolve_axes(found, array.shape, axes, path)
     of = {letter: (float(s), a.get("unit")) for letter, s, a in zip(letters, scale, described, strict=True)}
     size = tuple(micrometres(*of.get(letter, (None, None))) for letter in "ZYX")
-    missing = {
+    unknown = {
         letter: of[letter]
         for letter, value in zip("ZYX", size, strict=True)
         if value is None and letter in of
     }
     note = ", ".join(
-        f"the scale along {c.lower()} is {s:g} with the unit {u!r}" for c, (s, u) in missing.items()
+        f"the scale along {c.lower()} is {s:g} with the unit {u!r}" for c, (s, u) in unknown.items()
     )
-    return Source(array, letters, size, seconds(*of.get("T", (None, None))), note)  # type: ignore[arg-type]
+    interval = seconds(*of.get("T", (None, None)))
+    return Source(_whole(array, path, missing), letters, size, interval, note)  # type: ignore[arg-type]
+
+
+def _whole(array: Any, path: Path, missing: Literal["refuse", "empty"]) -> Any:
+    return array if missing == "empty" else WholeArray(array, path)
+
+
+class WholeArray:
+    """A Zarr array that refuses to make up what lay in a chunk that is not there."""
+
+    def __init__(self, array: Any, path: Path) -> None:
+        self._array = array
+        self._path = path
+        self._folder = path / str(array.path).removeprefix("/")
+        self.shape = array.shape
+        self.dtype = array.dtype
+
+    def lost(self, index: tuple = ()) -> list[str]:
+        """Return the chunks that are not there; see `missing_chunks`."""
+        return missing_chunks(self._array, self._folder, index)
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        if lost := self.lost(index):
+            raise InputError(str(self._path), f"{len(lost)} chunks lost: {', '.join(lost[:3])}", LOST_CHUNKS)
+        return self._array[index]
+
+
+def missing_chunks(array: Any, folder: Path, index: tuple = ()) -> list[str]:
+    """Return the names of chunk files (of shards, where there are any) that are not there.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    folder : Path
+        Where it lies.
+    index : tuple of int or slice
+        Of the array; only chunks that this reads are looked for. A slice stands for the whole dimension.
+    """
+    grid: tuple[int, ...] = array.shards or array.chunks
+    counts = [-(-size // chunk) for size, chunk in zip(array.shape, grid, strict=True)]
+    places = [
+        [int(i) // chunk] if isinstance(i, int | np.integer) else range(n)
+        for i, chunk, n in zip(index + (slice(None),) * (len(grid) - len(index)), grid, counts, strict=True)
+    ]
+    keys = (array.metadata.encode_chunk_key(at) for at in itertools.product(*places))
+    return [key for key in keys if not (folder / key).exists()]
 
 
 def multiscales_attributes(

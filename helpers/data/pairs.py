@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,7 @@ def load_pair(
     raw: str | os.PathLike[str],
     label: str | os.PathLike[str],
     *,
-    voxel_size: VoxelSize | tuple[float, float] | None = None,
+    voxel_size: Sequence[float] | None = None,
     channel: int = 0,
     raw_dataset: str | int | None = None,
     label_dataset: str | int | None = None,
@@ -146,9 +147,10 @@ def load_pair(
         Unreadable files, several frames, shapes or voxel sizes that differ, an unknown voxel size, an image
         or labels that `check_image` or `check_labels` refuses.
     """
+    scale: dict[str, Any] = {"voxel_size": voxel_size, "axes": axes}
     movies = [
-        Movie.open(path, voxel_size=voxel_size, dataset=dataset, axes=axes)
-        for path, dataset in ((raw, raw_dataset), (label, label_dataset))
+        Movie.open(raw, dataset=raw_dataset, **scale),
+        Movie.open(label, dataset=label_dataset, missing_frames="empty", **scale),
     ]
     for movie in movies:
         if movie.n_frames != 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,7 +47,8 @@ class PatchSampling:
         Chance that a patch is placed so that it holds a foreground voxel drawn at random; the others are
         placed anywhere.
     min_foreground : float
-        Patches with a smaller fraction of foreground are drawn again.
+        Patches with a smaller fraction of foreground are drawn again; where cells are too sparse for it, the fullest
+        of many is taken.
     """
 
     patch_size: tuple[int, int, int]
@@ -56,13 +58,7 @@ class PatchSampling:
     def starts(
         self, binary: np.ndarray, rng: np.random.Generator, name: str
     ) -> Iterator[tuple[int, int, int]]:
-        """Yield corners (z, y, x) of patches without end.
-
-        Raises
-        ------
-        InputError
-            No patch of the stack called `name` has `min_foreground`.
-        """
+        """Yield corners (z, y, x) of patches without end; warn where none of the stack `name` has `min_foreground`."""
         per_row = np.cumsum(np.count_nonzero(binary, axis=2).ravel())  # finds voxel n without listing all
         room = [given - wanted for given, wanted in zip(binary.shape, self.patch_size, strict=True)]
 
@@ -77,8 +73,9 @@ class PatchSampling:
                 for at, wanted, most in zip((z, y, x), self.patch_size, room, strict=True)
             ]
 
+        least = self.min_foreground
         while True:
-            best = 0.0
+            best, fullest = 0.0, (0, 0, 0)
             for attempt in range(_TRIES):
                 if rng.random() < self.foreground_probability or attempt >= _TRIES // 2:
                     z, y, x = on_foreground()
@@ -86,16 +83,20 @@ class PatchSampling:
                     z, y, x = (int(rng.integers(most + 1)) for most in room)
                 held = np.count_nonzero(_region(binary, (z, y, x), self.patch_size))
                 fraction = held / math.prod(self.patch_size)
-                if fraction >= self.min_foreground:
+                if fraction >= least:
                     yield z, y, x
                     break
-                best = max(best, fraction)
+                if fraction > best:
+                    best, fullest = fraction, (z, y, x)
             else:
-                raise InputError(
-                    "min_foreground",
-                    self.min_foreground,
-                    f"less: no patch of {self.patch_size} in {name} has so much; the best of {_TRIES} has {best:.4f}",
-                )
+                if least == self.min_foreground:
+                    warnings.warn(
+                        f"{name}: cells are sparse, no patch of {self.patch_size} is filled to min_foreground = "
+                        f"{least:g} (the fullest of {_TRIES}: {best:.4f}); the fullest are taken",
+                        stacklevel=2,
+                    )
+                least = best / 2  # so that the next ones are found sooner
+                yield fullest
 
 
 def create_training_set(
@@ -202,7 +203,7 @@ def create_training_set(
     chosen = None if boundary_width is not None else choose_boundary_width(stacks)
     if chosen is not None:
         stacks = [replace(stack, boundary_width=chosen.width) for stack in stacks]
-    size = _check_patch_size(patch_size, stacks, depth)
+    size = check_patch_size(patch_size, stacks, depth)
     if denoise is not None and not callable(denoise) and len(denoise) != len(stacks):
         raise InputError("denoise", f"{len(denoise)} stacks", f"one for each of the {len(stacks)} pairs")
     held_out = _split(stacks, validation_fraction, validation_stacks, seed)
@@ -245,6 +246,7 @@ def create_training_set(
         "settings": ((), text.dtype),
     }
     sampling = PatchSampling(size, foreground_probability, min_foreground)
+    ranges: dict[str, tuple[float, float]] = {}
     with (
         NpzWriter(path, members) as npz,
         progress(total=total, desc="Patches", unit="patch") as bar,
@@ -258,7 +260,7 @@ def create_training_set(
             source = denoise if denoise is None or callable(denoise) else denoise[index]
             drawn = _patches(
                 stack, sampling, patches_per_image, n_copies, augmentation, source,
-                (pmin, pmax), np.random.default_rng([seed, index]),
+                (pmin, pmax), np.random.default_rng([seed, index]), ranges,
             )  # fmt: skip
             for start, x, y, labels in drawn:
                 npz.append("X", x)
@@ -268,6 +270,8 @@ def create_training_set(
                 bar.update()
     beside = path.with_name("dataset.json")
     part = beside.with_name("dataset.json.part")
+    # What becomes 0 and 1, so that movies of other intensities can be told.
+    settings |= {"intensities": np.median(list(ranges.values()), axis=0).tolist()}
     part.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, beside)
     return TrainingSet.open(path)
@@ -285,10 +289,12 @@ def _patches(
     denoise: Callable[[np.ndarray], np.ndarray] | StackSource | None,
     percentiles: tuple[float, float],
     rng: np.random.Generator,
+    ranges: dict[str, tuple[float, float]],
 ) -> Iterator[_Patch]:
-    """Yield (start, x, y, labels) of one stack: as it is, then augmented."""
+    """Yield (start, x, y, labels) of one stack: as it is, then augmented; note its range of intensities."""
     loaded = stack.load()
     low, high = percentile_range(loaded.raw, *percentiles, name=stack.name)
+    ranges[stack.name] = low, high
     starts = sampling.starts(loaded.binary, rng, stack.name)
     size = sampling.patch_size
     for _ in range(count):
@@ -383,7 +389,7 @@ def _split(stacks: Sequence[Stack], fraction: float, chosen: Sequence[str], seed
     return set(np.random.default_rng(seed).choice(names, count, replace=False).tolist())
 
 
-def _check_patch_size(
+def check_patch_size(
     patch_size: Sequence[int], stacks: Sequence[Stack], depth: int | None
 ) -> tuple[int, int, int]:
     size, ndim = tuple(int(n) for n in patch_size), 2 if stacks[0].is_2d else 3

@@ -8,14 +8,15 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 
+from helpers.data.numbering import frame_files
 from helpers.data.ome_zarr import open_ome_zarr
 from helpers.data.source import Source, check_voxel_size, is_image, is_zarr, natural_key, resolve_axes
 from helpers.data.tiff import open_tiff
@@ -29,14 +30,17 @@ _PLUGINS = {
     ".lif": "bioio-lif",
     ".dv": "bioio-dv",
     ".sldy": "bioio-sldy",
-    ".png": "bioio-imageio",
     ".jpg": "bioio-imageio",
     ".gif": "bioio-imageio",
 }
 
 
 def open_source(
-    path: str | os.PathLike[str], *, dataset: str | int | None = None, axes: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    dataset: str | int | None = None,
+    axes: str | None = None,
+    missing: Literal["refuse", "empty"] = "refuse",
 ) -> Source:
     """Open whatever lies at `path` without reading its pixels.
 
@@ -48,13 +52,15 @@ def open_source(
         What inside the file: an HDF5 key, a path in a Zarr group, the number of an image in a TIFF.
     axes : str, optional
         The dimensions as stored, where the file does not name them (see `helpers.data.source`).
+    missing : {"refuse", "empty"}
+        What to do where a stack of a folder or a chunk of a Zarr is missing: refuse, or read zeros.
 
     Raises
     ------
     InputError
         Nothing there, not readable, or no numbers in it; names the file.
     """
-    source = _open(path, dataset, axes)
+    source = _open(path, dataset, axes, missing)
     if source.dtype.kind not in "biuf":
         raise InputError(
             str(path), source.dtype.name, "must hold integers or real numbers; export the image as such"
@@ -62,16 +68,21 @@ def open_source(
     return source
 
 
-def _open(path: str | os.PathLike[str], dataset: str | int | None, axes: str | None) -> Source:
+def _open(
+    path: str | os.PathLike[str],
+    dataset: str | int | None,
+    axes: str | None,
+    missing: Literal["refuse", "empty"],
+) -> Source:
     here = Path(path)
     if not here.exists():
         if glob.has_magic(str(path)):
-            return _open_stacks(map(Path, glob.glob(str(path))), str(path), dataset, axes)
+            return _open_stacks(map(Path, glob.glob(str(path))), str(path), dataset, axes, missing)
         raise InputError("path", str(path), "does not exist; check the spelling and the folder")
     if here.is_dir():
         if is_zarr(here):
-            return open_ome_zarr(here, dataset=dataset, axes=axes)
-        return _open_stacks(here.iterdir(), str(path), dataset, axes)
+            return open_ome_zarr(here, dataset=dataset, axes=axes, missing=missing)
+        return _open_stacks(here.iterdir(), str(path), dataset, axes, missing)
     if not here.is_file():
         raise InputError(str(path), "a pipe or device", "cannot be opened as an image; give a file")
     suffix = here.suffix.lower()
@@ -79,7 +90,20 @@ def _open(path: str | os.PathLike[str], dataset: str | int | None, axes: str | N
         return open_tiff(here, dataset=dataset, axes=axes)
     if suffix in _HDF5:
         return open_hdf5(here, dataset=dataset, axes=axes)
+    if suffix == ".png":
+        return _open_png(here, axes)
     return open_bioio(here, dataset=dataset, axes=axes)
+
+
+def _open_png(path: Path, axes: str | None) -> Source:
+    """Open a PNG, such as the masks that Cellpose's GUI saves of a plane."""
+    from skimage.io import imread
+
+    try:
+        array = np.asarray(imread(path))
+    except Exception as error:
+        raise InputError(str(path), str(error), "cannot be read as PNG: truncated or damaged") from error
+    return Source(array, resolve_axes("YXS"[: array.ndim], array.shape, axes, path))
 
 
 def open_hdf5(path: Path, *, dataset: str | int | None = None, axes: str | None = None) -> Source:
@@ -134,11 +158,19 @@ def _hdf5_axes(data: h5py.Dataset) -> str:
     return letters.upper() if len(letters) == data.ndim else "?" * data.ndim
 
 
-def _open_stacks(files: Iterable[Path], where: str, dataset: str | int | None, axes: str | None) -> Source:
+def _open_stacks(
+    files: Iterable[Path],
+    where: str,
+    dataset: str | int | None,
+    axes: str | None,
+    missing: Literal["refuse", "empty"],
+) -> Source:
     """Open a folder or glob of stacks, each one frame, in natural order of their names."""
-    files = sorted((file for file in files if is_image(file)), key=natural_key)
+    found = sorted(files, key=natural_key)
+    files = [file for file in found if is_image(file)] or [f for f in found if f.suffix.lower() == ".png"]
     if not files:
         raise InputError("path", where, "holds no images; a folder of stacks has one file for each frame")
+    frames = frame_files(files, where, fill=missing == "empty")
     sources = []
     for file in files:
         source = open_source(file, dataset=dataset, axes=axes)
@@ -163,9 +195,8 @@ def _open_stacks(files: Iterable[Path], where: str, dataset: str | int | None, a
                     str(file), value, f"the {what} is {usual} in the other stacks of {where}; they must agree"
                 )
     first = sources[0]
-    return Source(
-        _Stacks(files, first, dataset, axes), "TCZYX", first.voxel_size, first.frame_interval, first.note
-    )
+    stacks = _Stacks(frames, first, dataset, axes)
+    return Source(stacks, "TCZYX", first.voxel_size, first.frame_interval, first.note, stacks.empty)
 
 
 class _Closed:
@@ -179,8 +210,11 @@ class _Closed:
 class _Stacks:
     """Files as one TCZYX array, of which whole stacks are read."""
 
-    def __init__(self, files: list[Path], like: Source, dataset: str | int | None, axes: str | None) -> None:
+    def __init__(
+        self, files: Sequence[Path | None], like: Source, dataset: str | int | None, axes: str | None
+    ) -> None:
         self._files = files
+        self.empty = frozenset(t for t, file in enumerate(files) if file is None)
         self._dataset = dataset
         self._axes = axes
         self.shape = (len(files), *like.shape[1:])
@@ -188,7 +222,11 @@ class _Stacks:
 
     def __getitem__(self, index: tuple) -> np.ndarray:
         t, channel, *rest = index
-        stack = open_source(self._files[t], dataset=self._dataset, axes=self._axes).stack(0, channel)
+        file = self._files[t]
+        if file is None:
+            stack = np.zeros(self.shape[2:], self.dtype)
+        else:
+            stack = open_source(file, dataset=self._dataset, axes=self._axes).stack(0, channel)
         return stack[tuple(rest)]
 
 
@@ -214,6 +252,12 @@ def open_bioio(path: Path, *, dataset: str | int | None = None, axes: str | None
 
     if axes is not None:
         raise InputError("axes", axes, f"leave it out: {path} names its own dimensions")
+    if path.suffix.lower() in (".npy", ".npz"):
+        raise InputError(
+            str(path),
+            path.suffix,
+            "is not read; save it as TIFF (in Cellpose's GUI: File, save masks as PNG/tif)",
+        )
     plugin = _PLUGINS.get(path.suffix.lower(), "bioio-bioformats (needs Java)")
     try:
         image = bioio.BioImage(path)

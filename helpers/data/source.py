@@ -53,6 +53,8 @@ class Source:
         Seconds.
     note : str
         What the file says about its calibration where that cannot be used; told in the error.
+    empty_frames : frozenset of int
+        Frames that are missing, and read as zeros.
     """
 
     array: Any
@@ -60,6 +62,7 @@ class Source:
     voxel_size: tuple[float | None, float | None, float | None] = (None, None, None)
     frame_interval: float | None = None
     note: str = ""
+    empty_frames: frozenset[int] = frozenset()
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -157,6 +160,12 @@ def resolve_axes(found: str, shape: Sequence[int], axes: str | None, path: objec
         for letter, size in zip(letters, shape, strict=True)
     ]
     unnamed = [i for i, letter in enumerate(letters) if letter not in AXES + "_"]
+    if looks_like_rgb(shape) and unnamed:
+        raise InputError(
+            "axes",
+            shape,
+            f"{path} looks like a colour picture, (Y, X, colours); save one channel of it, or give axes",
+        )
     free = [letter for letter in "ZTC" if letter not in letters]
     named = [letter for letter in letters if letter in AXES]
     if len(unnamed) > len(free) or len(set(named)) < len(named):
@@ -221,8 +230,13 @@ def stem(path: str | os.PathLike[str]) -> str:
 def natural_key(path: str | Path) -> tuple[list[object], str]:
     """Sort key that puts ``t2`` before ``t10``."""
     name = str(path)
-    parts: list[object] = [int(p) if p.isdigit() else p.casefold() for p in re.split(r"(\d+)", name)]
+    parts: list[object] = [int(p) if p.isdecimal() else p.casefold() for p in re.split(r"(\d+)", name)]
     return parts, name
+
+
+def looks_like_rgb(shape: Sequence[int]) -> bool:
+    """Whether the last of an image's dimensions are the colours of its voxels, as of (Y, X, 3)."""
+    return len(shape) > 2 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 8
 
 
 def is_image(path: Path) -> bool:

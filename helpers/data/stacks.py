@@ -76,7 +76,7 @@ class Stack:
         InputError
             NaN, constant or truncated images, labels that are no labels, no foreground.
         """
-        raw = check_image(self.read(self.pair.raw, self.dataset, self.channel), self.name)
+        raw = check_image(self.read(self.pair.raw, self.dataset, self.channel, whole=True), self.name)
         labels, binary = self.load_masks()
         return LoadedStack(self.name, raw, labels, binary, own_binary=self.pair.binary is not None)
 
@@ -111,11 +111,14 @@ class Stack:
                 return int(np.iinfo(np.uint16).max)
         return int(self.load_masks()[0].max())
 
-    def read(self, source: StackSource, dataset: str | None = None, channel: int = 0) -> np.ndarray:
-        """Read one stack (Z, Y, X) of this pair's files."""
+    def read(
+        self, source: StackSource, dataset: str | None = None, channel: int = 0, *, whole: bool = False
+    ) -> np.ndarray:
+        """Read one stack (Z, Y, X) of this pair's files; of masks, a chunk that is not there is background."""
         if isinstance(source, np.ndarray):
             return source if source.ndim == 3 else source[None]
-        return Movie.open(source, dataset=dataset, axes=self.axes).frame(0, channel)
+        missing = "refuse" if whole else "empty"
+        return Movie.open(source, dataset=dataset, axes=self.axes, missing_frames=missing).frame(0, channel)
 
 
 def open_stacks(

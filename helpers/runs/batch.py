@@ -23,11 +23,11 @@ from helpers.runs.execute import require_notebooks
 from helpers.runs.follow import Follower, progress_text
 from helpers.runs.gpus import gpus_to_use
 from helpers.runs.graph import Node, arguments, selected, to_run, write_graph
+from helpers.runs.inputs import Findings, look_at_inputs
 from helpers.runs.lock import alone_in, is_at_work, read
 from helpers.runs.outputs import COMMAND
-from helpers.runs.plan import Job, missing_inputs, plan
-from helpers.runs.prepare import prepare
-from helpers.runs.run import why_not_done
+from helpers.runs.plan import Job, plan
+from helpers.runs.prepare import is_prepared, prepare
 
 #: Seconds between two looks at the jobs.
 _LOOK = 0.3
@@ -81,31 +81,63 @@ def run_experiment(
     require_notebooks()
     jobs = selected(plan(experiment), only, start)
     if dry_run:
-        _tell_plan(jobs, say)
+        _tell_plan(experiment, jobs, say)
         return []
     with alone_in(experiment.run_dir) as batch:
         prepare(experiment, say=say)
-        missing_inputs(experiment, jobs)
+        found = look_at_inputs(experiment, jobs)
+        found.whole.tell()
+        if len(found.movies) == len(experiment.movies):
+            found.all.tell()
+        for remark in found.remarks:
+            say(f"note: {remark}")
         nodes, done = to_run(jobs)
         for label in done:
             say(f"{label}: done already, skipped")
+        nodes, lost = _without(nodes, found, say)
         if not nodes:
-            return []
+            return lost
         cores = cores if profile else cores or os.cpu_count() or 1
         devices = () if profile else gpus_to_use(gpus)
         write_graph(batch, nodes, cores, devices)
         again = ["python", "-m", "helpers", "run", str(experiment.path), "--run-dir", str(experiment.run_dir)]
-        return _run(batch, nodes, arguments(batch, cores, profile, len(devices)), shlex.join(again), say)
+        command = arguments(batch, cores, profile, len(devices))
+        return lost + _run(batch, nodes, command, shlex.join(again), say)
 
 
-def _tell_plan(jobs: list[Job], say: Callable[[str], None]) -> None:
-    nodes, done = to_run(jobs)
-    lines = {label: "done already, skipped" for label in done}
-    for node in nodes.values():
-        first = nodes[node.needs[0]].job.name if node.needs else ""
-        lines[node.label] = node.why or f"done; runs again if {first} changes what it reads"
-    for label in sorted(lines, key=lambda text: int(text[1 : text.index("/")])):
-        say(f"{label}: {lines[label]}")
+def _tell_plan(experiment: Experiment, jobs: list[Job], say: Callable[[str], None]) -> None:
+    """Say of each job what ``status`` says of it, then all that is wrong with the files it reads."""
+    states = state_of(jobs, experiment.run_dir / ".batch")
+    for number, (name, state) in enumerate(states, start=1):
+        say(f"[{number}/{len(jobs)}] {name}: {state}")
+    if not is_prepared(experiment):
+        return
+    found = look_at_inputs(experiment, jobs)
+    for remark in found.remarks:
+        say(f"note: {remark}")
+    found.all.tell()
+
+
+def _without(
+    nodes: dict[str, Node], found: Findings, say: Callable[[str], None]
+) -> tuple[dict[str, Node], list[str]]:
+    """Leave out the movies whose files are wrong, and what needs them; return the names of those jobs too."""
+    lost: dict[str, Node] = {}
+    told: set[str | None] = set()
+    for key, node in nodes.items():
+        before = next((lost[need].job for need in node.needs if need in lost), None)
+        movie = node.job.movie_id
+        if movie in found.movies and movie not in told:
+            told.add(movie)
+            wrong = "\n    ".join(map(str, found.movies[movie].found))
+            say(f"{node.label}: FAILED\n    {wrong}")
+        elif before is not None or movie in found.movies:
+            why = before.name if before else f"its movie {movie}"
+            say(f"{node.label}: not run, because {why} failed")
+        else:
+            continue
+        lost[key] = node
+    return {k: n for k, n in nodes.items() if k not in lost}, [n.job.name for n in lost.values()]
 
 
 def _run(
@@ -182,10 +214,12 @@ def state_of(jobs: Iterable[Job], batch: Path, *, verify: bool = False) -> list[
     verify : bool
         Read all that steps have made, and compare checksums.
     """
-    return [(job.name, _state(job, batch, verify)) for job in jobs]
+    jobs = list(jobs)
+    nodes, _ = to_run(jobs, verify=verify)
+    return [(job.name, _state(job, nodes, batch)) for job in jobs]
 
 
-def _state(job: Job, batch: Path, verify: bool) -> str:
+def _state(job: Job, nodes: dict[str, Node], batch: Path) -> str:
     running, failed = (
         [batch / name / f"{job.key}.json", *sorted((batch / name).glob(f"{job.key}.frames-*.json"))]
         for name in ("running", "failed")
@@ -193,12 +227,14 @@ def _state(job: Job, batch: Path, verify: bool) -> str:
     for mark in running:
         if is_at_work(mark):
             return f"running: {progress_text(mark.with_suffix('.progress')) or 'starting'}"
-    why = why_not_done(job.parameters, verify=verify)
-    if why is None:
+    node = nodes.get(job.key)
+    if node is None:
         return "done"
+    if node.why is None:
+        return f"done; runs again if {nodes[node.needs[0]].job.name} changes what it reads"
     for mark in failed:
         if how := read(mark):
             return f"FAILED: {how['message']}"
     if any(mark.exists() for mark in running):
         return "interrupted; the next run goes on with it"
-    return why
+    return node.why

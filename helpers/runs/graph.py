@@ -61,17 +61,19 @@ class Node:
         return self.job.key
 
 
-def to_run(jobs: Sequence[Job]) -> tuple[dict[str, Node], list[str]]:
+def to_run(jobs: Sequence[Job], *, verify: bool = False) -> tuple[dict[str, Node], list[str]]:
     """Divide jobs into those that run, or may, and the labels of those that are done.
 
     Parameters
     ----------
     jobs : sequence of Job
         In an order in which they can run.
+    verify : bool
+        Read all that steps have made, and compare checksums; by default only what a job will read.
     """
     nodes: dict[str, Node] = {}
     done = []
-    whys = _whys(jobs)
+    whys = _whys(jobs, verify)
     for number, job in enumerate(jobs, start=1):
         label = f"[{number}/{len(jobs)}] {job.name}"
         needs = tuple(key for key, node in nodes.items() if job.reads(node.job) and not node.job.frames)
@@ -87,9 +89,9 @@ def to_run(jobs: Sequence[Job]) -> tuple[dict[str, Node], list[str]]:
     return nodes, done
 
 
-def _whys(jobs: Sequence[Job]) -> dict[str, str | None]:
+def _whys(jobs: Sequence[Job], verify: bool) -> dict[str, str | None]:
     """Return why each job must run, or None; what a job will read is read whole first, and made again if damaged."""
-    whys = {job.key: why_not_done(job.parameters) for job in jobs}
+    whys = {job.key: why_not_done(job.parameters, verify=verify) for job in jobs}
     # From the last to the first: what is found damaged is made again from what must be whole in its turn.
     for job in reversed(jobs):
         if whys[job.key] is None and any(whys[other.key] and other.reads(job) for other in jobs):

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.data.experiment import COLUMNS, PATH_COLUMNS, Experiment, read_experiment
+from helpers.data.experiment import COLUMNS, PATH_COLUMNS, Experiment, read_experiment, value_of
 from helpers.data.source import is_zarr
 from helpers.errors import InputError, Mistakes, nearest
-from helpers.runs.parameters import STEPS, Parameters
+from helpers.runs.parameters import STEPS, Parameters, Segment
+from helpers.runs.parameters.base import takes_text
 from helpers.runs.run import step_folder
 
 #: Parameters that a run sets itself, with what to write instead.
@@ -139,9 +140,9 @@ def plan(experiment: Experiment, *, mistakes: Mistakes | None = None) -> list[Jo
         given = experiment.steps[step]
         for name in _OWN.keys() & given.keys():
             found.add(experiment.where("steps", step, name), given[name], _OWN[name])
-        given = {k: v for k, v in given.items() if k not in _OWN}
+        given = _given(cls, experiment)
         if not hasattr(cls, "movie_path"):
-            values = {**_run_values(cls, experiment), **given}
+            values = {**_scale(cls, experiment), **_run_values(cls, experiment), **given}
             jobs.append(_job(cls, values, experiment, None, found))
             continue
         if not experiment.movies:
@@ -149,7 +150,8 @@ def plan(experiment: Experiment, *, mistakes: Mistakes | None = None) -> list[Jo
                 experiment.where("steps", step), "no movies", "list them in a CSV file: movies: movies.csv"
             )
         for row, movie in enumerate(experiment.movies):
-            values = {**_movie_values(cls, movie), **given, **_overrides(cls, movie)}
+            values = {**_scale(cls, experiment), **_movie_values(cls, movie), **given}
+            values |= _overrides(cls, movie, experiment)
             truths = [name for name in ("truth", "truth_tracks") if name in cls.model_fields]
             if cls.needs_truth and not all(values.get(name) for name in truths):
                 continue  # there is nothing to compare this movie with
@@ -216,8 +218,11 @@ def _job(
     def where(name: str) -> str:
         if row is not None and name in movie and name in experiment.columns:
             return experiment.where_movie(row, name)
-        if name in experiment.pairs and name not in experiment.steps[cls.step]:
-            return experiment.where("pairs", name)
+        if name not in experiment.steps[cls.step]:
+            if name in experiment.pairs:
+                return experiment.where("pairs", name)
+            if name in experiment.scale:
+                return experiment.where(name)
         return experiment.where("steps", cls.step, *([name] if name != cls.step else []))
 
     split = values.pop("frames_per_job", None) if "frames_per_job" in cls.batch_options else None
@@ -244,45 +249,16 @@ def _job(
     return job
 
 
-def missing_inputs(experiment: Experiment, jobs: Iterable[Job]) -> None:
-    """Raise for every file and folder that the experiment names and that is not there.
-
-    Raises
-    ------
-    InputErrors
-        Naming file, line and column of each.
-    """
-    mistakes = Mistakes()
-    used = {str(path) for job in jobs for _, value in job.parameters for path in _paths(value)}
-    for name, folder in experiment.pairs.items():
-        if folder in used and not Path(folder).exists():
-            mistakes.add(experiment.where("pairs", name), folder, "there is no such folder")
-    for row, movie in enumerate(experiment.movies):
-        for column in experiment.columns:
-            path = movie.get(column)
-            if path in used and not Path(path).exists() and not _matches(Path(path)):
-                mistakes.add(experiment.where_movie(row, column), path, "there is no such file or folder")
-    mistakes.tell()
-
-
-def _paths(value: Any) -> list[Path]:
-    return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, Path)]
-
-
-def _matches(path: Path) -> bool:
-    return "*" in str(path) and any(Path(path.anchor or ".").glob(str(path).removeprefix(path.anchor)))
-
-
 def _run_values(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]:
     values: dict[str, Any] = {k: v for k, v in experiment.pairs.items() if k in cls.model_fields}
     if cls.step == "04_optimize_thresholds":  # its pairs are the validation stacks of 01
         values = {}
     if "raw_paths" in cls.model_fields:
-        values["raw_paths"] = [row["movie"] for row in experiment.movies]
+        values["raw_paths"] = [row["movie"] for row in experiment.movies if row["movie"]]
         values["clean_paths"] = [row["clean"] for row in experiment.movies if "clean" in row]
     if "conditions" in cls.model_fields:
         values["conditions"] = {
-            row["movie_id"]: str(row.get("condition") or "all") for row in experiment.movies
+            row["movie_id"]: row.get("condition", "all") for row in experiment.movies
         }
     return values
 
@@ -297,5 +273,27 @@ def _movie_values(cls: type[Parameters], row: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k in cls.model_fields}
 
 
-def _overrides(cls: type[Parameters], row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if k in cls.model_fields or k in cls.batch_options}
+def _given(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]:
+    """Return what the file gives a step; where text is wanted, as it is written."""
+    given = {k: v for k, v in experiment.steps[cls.step].items() if k not in _OWN}
+    texts = {k for k in given if k in cls.model_fields and takes_text(cls.model_fields[k])}
+    return given | {k: experiment.written("steps", cls.step, k) for k in texts}
+
+
+def _scale(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]:
+    return {k: v for k, v in experiment.scale.items() if k in cls.model_fields}
+
+
+def _overrides(cls: type[Parameters], row: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """Return what a movie's row says of a step's parameters."""
+    found = {}
+    for name, text in row.items():
+        field = cls.model_fields.get(name)
+        if field is not None:
+            found[name] = text if takes_text(field) else value_of(text)
+        elif name in cls.batch_options:
+            found[name] = value_of(text)
+    # Labels from elsewhere are measured once, by 05: what comes after reads what 05 leaves.
+    if cls is not Segment and Segment.step in experiment.steps and not {"objects", "tracks"} & row.keys():
+        found.pop("labels", None)
+    return found

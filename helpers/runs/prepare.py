@@ -38,6 +38,12 @@ def prepare(experiment: Experiment, *, say: Callable[[str], None] = print) -> No
         write_json(marker, settings)
 
 
+def is_prepared(experiment: Experiment) -> bool:
+    """Whether the data named under ``prepare:`` are there already; True where there is nothing to prepare."""
+    markers = [experiment.data_dir / f".{name}.json" for name in experiment.prepare]
+    return all(marker.is_file() for marker in markers)
+
+
 def _synthetic(experiment: Experiment, settings: dict[str, Any]) -> None:
     """Make training stacks and a movie of the same look, of different seeds."""
     from helpers.data.synthetic import SyntheticSettings, make_movie, save_pairs

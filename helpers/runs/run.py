@@ -21,6 +21,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -168,28 +169,27 @@ def why_not_done(parameters: Parameters, *, verify: bool = False) -> str | None:
     Returns
     -------
     str or None
-        Such as ``"n_epochs changed from 10 to 20"``.
+        All that changed, such as ``"n_epochs changed from 10 to 20; seed changed from 1 to 2"``.
     """
     folder = step_folder(parameters)
     done = read_done(folder)
     if done is None:
         return f"{folder / 'done.json'} is damaged" if (folder / "done.json").exists() else "not run yet"
-    for name, value in parameters.plain().items():
-        if name == "overwrite":
-            continue
-        before = done["parameters"].get(name, "nothing")
-        if before != value:
-            return f"{name} changed from {before!r} to {value!r}"
-    for name, version in versions(parameters.step).items():
-        if done["packages"].get(name) != version:
-            return f"{name} changed from {done['packages'].get(name)} to {version}"
-    for difference in outputs.differences(parameters.run_dir, done["outputs"], verify=verify):
-        return str(difference)
+    changed = [
+        f"{name} changed from {before!r} to {value!r}"
+        for name, value in parameters.plain().items()
+        if name != "overwrite" and (before := done["parameters"].get(name, "nothing")) != value
+    ]
+    changed += [
+        f"{name} changed from {done['packages'].get(name)} to {version}"
+        for name, version in versions(parameters.step).items()
+        if done["packages"].get(name) != version
+    ]
+    differences = outputs.differences(parameters.run_dir, done["outputs"], verify=verify)
+    changed += map(str, islice(differences, 1))
     before, now = done["inputs"], hashes(parameters)
-    for path in sorted(set(before) | set(now)):
-        if before.get(path) != now.get(path):
-            return f"{path} changed"
-    return None
+    changed += [f"{path} changed" for path in sorted({*before, *now}) if before.get(path) != now.get(path)]
+    return "; ".join(changed) or None
 
 
 def hashes(parameters: Parameters) -> dict[str, str]:

@@ -26,6 +26,7 @@ from helpers.data.movies import Movie
 from helpers.errors import InputError, read_json
 from helpers.progress import progress
 from helpers.runs import finished_frames
+from helpers.runs.given_labels import IMPORTED, GivenLabels
 from helpers.runs.parameters import Segment, SegmentCellpose
 from helpers.runs.run import identity, write_json
 from helpers.segmentation.segmenter import METHODS, Segmentation, Segmenter
@@ -67,15 +68,18 @@ class SegmentedMovie:
         }
 
 
-def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment | SegmentCellpose) -> SegmentedMovie:
+def segment_movie(
+    movie: Movie, open_segmenter: Callable[[], Segmenter], p: Segment | SegmentCellpose
+) -> SegmentedMovie:
     """Segment every frame that is not finished yet, then join the tables of all frames.
 
     Parameters
     ----------
     movie : Movie
         The raw movie, with its voxel size.
-    segmenter : Segmenter
-        One frame in, labels of each method out.
+    open_segmenter : callable
+        Returns the segmenter (one frame in, labels of each method out); called only if a frame is missing and there
+        are no labels from elsewhere.
     p : Segment or SegmentCellpose
         Parameters of notebook 05 or 06.
 
@@ -92,8 +96,8 @@ def segment_movie(movie: Movie, segmenter: Segmenter, p: Segment | SegmentCellpo
         what the other notebook made.
     """
     started = time.perf_counter()
-    movies = segment_frames(movie, lambda: segmenter, p, range(movie.n_frames))
-    return _finish(p.movie_path(), movies[p.method], p, time.perf_counter() - started)
+    movies = segment_frames(movie, open_segmenter, p, range(movie.n_frames))
+    return _finish(p.movie_path(), movies[_method(p)], p, time.perf_counter() - started)
 
 
 def segment_frames(
@@ -106,7 +110,7 @@ def segment_frames(
     movie : Movie
         The raw movie, with its voxel size.
     open_segmenter : callable
-        Returns the segmenter; called only if a frame is missing.
+        Returns the segmenter; called only if a frame is missing and there are no labels from elsewhere.
     p : Segment or SegmentCellpose
         Parameters of notebook 05 or 06.
     frames : range
@@ -122,6 +126,7 @@ def segment_frames(
     InputError
         As `segment_movie`.
     """
+    given = GivenLabels(p, movie) if isinstance(p, Segment) and p.labels else None
     p.movie_path().mkdir(parents=True, exist_ok=True)
     with FileLock(_named(p, "segmentation.lock")):  # of those that begin at once, one makes room
         movies = _open(movie, p)
@@ -130,21 +135,28 @@ def segment_frames(
     states = finished_frames.states(folder, frames, movies)
     for t in (t for t in frames if states[t] == "changed"):
         print(f"frame {t}: its labels were changed since they were written; they stay, and are measured anew")
-        _measure_anew(folder, movies, t, movie.frame(t, p.channel), movie.require_voxel_size())
+        intensity = movie.frame(t, p.channel) if p.movie else None
+        _measure_anew(folder, movies, t, intensity, movie.require_voxel_size())
     missing = [t for t in frames if states[t] == "missing"]
     if not missing:
         return movies
-    segmenter = open_segmenter()
+    segmenter = None if given else open_segmenter()
     bar = progress(desc="Segment", unit="frame", total=len(frames), initial=len(frames) - len(missing))
     reading, writing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     try:
         pending: Future[None] | None = None
         for t, frame in _read_ahead(reading, movie, missing, p):
-            result = segmenter(frame, mask=mask.frame(t))
+            if t in movie.empty_frames:
+                result = Segmentation(dict.fromkeys(movies, np.zeros(movie.shape[2:], np.int32)), seconds={})
+            elif given:
+                result = given.segmentation(t, mask.frame(t))
+            else:
+                assert segmenter is not None
+                result = segmenter(frame, mask=mask.frame(t))
             if pending is not None:
                 pending.result()
                 bar.update()
-            intensity = frame if frame.ndim == 3 else frame[0]
+            intensity = None if p.movie is None else frame if frame.ndim == 3 else frame[0]
             pending = writing.submit(_write, folder, movies, t, intensity, result, movie.require_voxel_size())
         if pending is not None:
             pending.result()
@@ -160,6 +172,10 @@ def read_frame(movie: Movie, t: int, p: Segment | SegmentCellpose) -> np.ndarray
     """Return what the segmenter is given of frame `t`: (Z, Y, X), or (2, Z, Y, X) with a second channel."""
     stacks = [movie.frame(t, channel) for channel in _channels(p)]
     return stacks[0] if len(stacks) == 1 else np.stack(stacks)
+
+
+def _method(p: Segment | SegmentCellpose) -> str:
+    return IMPORTED if getattr(p, "labels", None) else p.method
 
 
 def _channels(p: Segment | SegmentCellpose) -> tuple[int, ...]:
@@ -180,12 +196,12 @@ def _frames_folder(p: Segment | SegmentCellpose) -> Path:
 def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
     """Open the label movies; frames that other parameters, models or inputs made are removed first."""
     folder = p.movie_path()
-    made_from = {"method": p.method, "step": p.step, **identity(p, without=p.without_effect)}
+    made_from = {"method": _method(p), "step": p.step, **identity(p, without=p.without_effect)}
     marker = _named(p, "segmentation.json")
-    compared = ["vollseg", "stardist", "unet"] if p.compare_methods else []
+    compared = ["vollseg", "stardist", "unet"] if p.compare_methods and _method(p) in METHODS else []
     paths = {
-        method: _named(p, "labels.zarr") if method == p.method else folder / f"labels_{method}.zarr"
-        for method in sorted({p.method, *compared}, key=lambda method: method != p.method)
+        method: _named(p, "labels.zarr") if method == _method(p) else folder / f"labels_{method}.zarr"
+        for method in sorted({_method(p), *compared}, key=lambda method: method != _method(p))
     }
     if marker.is_file():
         before = _made_before(marker)
@@ -237,7 +253,7 @@ def _write(
     frames: Path,
     movies: dict[str, LabelMovie],
     t: int,
-    frame: np.ndarray,
+    frame: np.ndarray | None,
     result: Segmentation,
     voxel_size: tuple[float, ...],
 ) -> None:
@@ -253,7 +269,7 @@ def _write(
 
 
 def _measure_anew(
-    frames: Path, movies: dict[str, LabelMovie], t: int, frame: np.ndarray, voxel_size: tuple[float, ...]
+    frames: Path, movies: dict[str, LabelMovie], t: int, frame: np.ndarray | None, voxel_size: tuple[float, ...]
 ) -> None:
     """Measure labels that were changed by hand; of its cells keep what only the segmenter knew."""
     labels = {method: movie.frame(t) for method, movie in movies.items()}
@@ -282,7 +298,7 @@ class _TissueMask:
         self._mask = None
         if p.tissue_mask is None:
             return
-        mask = Movie.open(p.tissue_mask, voxel_size=movie.voxel_size)
+        mask = Movie.open(p.tissue_mask, voxel_size=movie.voxel_size, missing_frames="empty")
         if mask.shape[2:] != movie.shape[2:] or mask.n_frames not in (1, movie.n_frames):
             raise InputError(
                 "tissue_mask",

@@ -271,8 +271,10 @@ def _filter(
 
     filters = _Filters.empty()
     orphans = np.arange(begin[present[0]], end[present[0]])
+    if present[1] - present[0] > parameters.max_frame_gap:
+        orphans = orphans[:0]
     found: list[Links] = []
-    # As in TrackMate, the objects of the first frame wait for the second frame that has any.
+    # As in TrackMate, the objects of the first frame wait for the second frame that has any, but no longer than a gap.
     for t in progress(range(present[1], present[-1] + 1), desc="Kalman", unit="frame", leave=False):
         rows = np.arange(begin.get(t, 0), end.get(t, 0))
         filters.predict(process_variance)

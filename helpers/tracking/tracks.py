@@ -26,6 +26,8 @@ from scipy.sparse.csgraph import connected_components
 from helpers.errors import InputError
 
 _POSITION = ["z", "y", "x"]
+#: An id beyond it would come out of int64 as another number.
+_LARGEST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,9 +347,11 @@ def _integers(column: pd.Series, name: str) -> np.ndarray:
             return np.empty(0, np.int64)
         raise InputError(name, str(column.dtype), "give integers")
     if pd.api.types.is_integer_dtype(column) and not column.isna().any():
+        if (column > _LARGEST).any():
+            raise InputError(name, int(column.max()), f"give integers up to {_LARGEST} (63 bits)")
         return column.to_numpy(np.int64)
     values = column.to_numpy(float, na_value=np.nan)
-    wrong = ~(np.isfinite(values) & (values == np.floor(values)))
+    wrong = ~(np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < _LARGEST))
     if wrong.any():
         raise InputError(name, values[wrong][:5].tolist(), "give integers")
     return values.astype(np.int64)

@@ -132,7 +132,7 @@ def read_run(run_folder: str | Path, movie: str | None = None) -> TrackedRun:
         raise InputError("movie", name, f"one of {', '.join(tracked)}")
     own = folder / "movies" / name
     named = _named_files(folder, name)
-    raw = Movie.open(path) if (path := named.get("raw")) is not None else None
+    raw = Movie.open(path, missing_frames="empty") if (path := named.get("raw")) is not None else None
     result = own
     if is_curated(own):
         result = bring_up_to_date(own, raw).tracks.parent
@@ -194,7 +194,7 @@ def _tissue(
     """What notebook 10 measured distances to: a mask, a drawn region, or the hull of the cells."""
     mask, roi = named.get("tissue_mask"), named.get("roi")
     if mask is not None:
-        return Movie.open(mask)
+        return Movie.open(mask, missing_frames="empty")
     grid = labels or movie
     lost = (mask is None and "tissue_mask" in named) or (roi is None and "roi" in named)
     if lost or grid is None or not any(folder.glob(f"steps/10_*-{name}/done.json")):

@@ -72,7 +72,7 @@ def explore(
         Show its ``widget``; ``figure()`` is what it shows at present.
     """
     if isinstance(movie, (str, Path)):
-        movie = Movie.open(movie)
+        movie = Movie.open(movie, missing_frames="empty")
     if isinstance(labels, (str, Path)):
         labels = LabelMovie.open(labels)
     return MovieViewer(tracks, movie, labels, panels, selector, Path(folder))
@@ -101,7 +101,7 @@ class MovieViewer:
         import ipywidgets
 
         if tracks.voxel_size is None:
-            raise InputError("voxel_size_um", None, "give [z, y, x] in µm, to put the tracks on the picture")
+            tracks = _placed(tracks, movie if movie is not None else labels)
         self.tracks, self.movie, self.labels, self.panels = tracks, movie, labels, tuple(panels)
         self.folder, self.selector = folder, selector
         source = movie if movie is not None else labels
@@ -429,6 +429,14 @@ class TrackletSelector:
             self.image.value = buffer.getvalue()
         for call in self.on_select:
             call()
+
+
+def _placed(tracks: Tracks, source: Any) -> Tracks:
+    """Give tracks of a table alone, which has no voxels, the scale of the picture; without one, of a canvas in µm."""
+    size = (1.0, 1.0, 1.0) if source is None else source.voxel_size
+    if size is None:
+        raise InputError("voxel_size_um", None, "give [z, y, x] in µm, to put the tracks on the picture")
+    return Tracks(tracks.objects, tracks.links, size, tracks.frame_interval)
 
 
 def _extent(tracks: Tracks) -> tuple[int, int, int]:

@@ -82,7 +82,7 @@ def segment(run: str, frames: int, compare: bool) -> np.ndarray:
         )
         segmenter = open_segmenter(p, voxel_size)
         segmenter(stacks[0])  # traces the networks and compiles
-        done = segment_movie(Movie.open(folder / "movie.ome.tif"), segmenter, p)
+        done = segment_movie(Movie.open(folder / "movie.ome.tif"), lambda: segmenter, p)
         seconds = done.seconds
         networks = sum(float(seconds[name].sum()) for name in NETWORKS if name in seconds)
         return np.array([done.wall_s, networks, float(seconds["nms"].sum())])

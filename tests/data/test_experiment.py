@@ -8,7 +8,7 @@ import pytest
 
 from helpers.data.experiment import read_experiment
 from helpers.errors import InputError, InputErrors
-from helpers.runs.plan import missing_inputs, open_experiment, plan
+from helpers.runs.plan import open_experiment, plan
 
 GOOD = """\
 name: mine
@@ -132,19 +132,6 @@ def test_a_link_in_the_run_folder_is_not_followed_out_of_it(tmp_path: Path) -> N
     (tmp_path / "run" / "movies" / "b").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"movies/b.*leads out of the run folder"):
         open_experiment(path)
-
-
-def test_files_that_are_not_there_are_told_before_anything_starts(tmp_path: Path) -> None:
-    experiment, jobs = open_experiment(_write(tmp_path))
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "a.tif").touch()
-    (tmp_path / "a_truth.tif").touch()
-    with pytest.raises(InputErrors) as error:
-        missing_inputs(experiment, jobs)
-    assert [e.name for e in error.value.errors] == [
-        "mine.yaml, line 3, column 23, pairs.label_dir",
-        "movies.csv, line 3, column movie",
-    ]
 
 
 def test_who_waits_for_whom(tmp_path: Path) -> None:

@@ -416,7 +416,7 @@ def test_a_movie_gives_what_notebook_05_gives_and_goes_on(
     segmenter = step.open_segmenter(p, movie.require_voxel_size())
     told = step.describe(p, segmenter, movie)
     assert told.startswith("Cellpose 3.1") and f"model {weights}\n2D+Z" in told
-    result = segment_movie(movie, segmenter, p)
+    result = segment_movie(movie, lambda: segmenter, p)
     folder = tmp_path / "run" / "movies" / "raw"
     assert {"labels.zarr", "objects.csv", "segmentation.json", "frames"} <= {f.name for f in folder.iterdir()}
     assert {"id", "frame", "label", "z", "y", "x", "volume_um3", QUALITY} <= set(result.objects)
@@ -424,7 +424,7 @@ def test_a_movie_gives_what_notebook_05_gives_and_goes_on(
     # The second frame is lost: it alone is made again.
     before = (folder / "frames" / "00000.csv").stat().st_mtime_ns
     (folder / "frames" / "00001.csv").unlink()
-    again = segment_movie(movie, segmenter, p)
+    again = segment_movie(movie, lambda: segmenter, p)
     assert (folder / "frames" / "00000.csv").stat().st_mtime_ns == before
     assert again.objects.equals(result.objects)
     # The crop is segmented with the brightness of the whole frame.
@@ -446,7 +446,7 @@ def test_labels_of_notebook_05_are_not_overwritten(weights: Path, stack: np.ndar
     movie = Movie.open(path)
     segmenter = step.open_segmenter(p, VOXEL)
     with pytest.raises(InputError, match=r"notebook 05_segment.*beside_05"):
-        segment_movie(movie, segmenter, p)
-    segment_movie(movie, segmenter, p.model_copy(update={"beside_05": True}))
+        segment_movie(movie, lambda: segmenter, p)
+    segment_movie(movie, lambda: segmenter, p.model_copy(update={"beside_05": True}))
     assert (folder / "labels_cellpose.zarr").is_dir() and (folder / "objects_cellpose.csv").is_file()
     assert not (folder / "labels.zarr").exists()

@@ -54,7 +54,7 @@ def _segment(p: Segment) -> tuple[list[int], SegmentedMovie]:
     """Do what notebook 05 does; return the frames that were segmented, by number."""
     movie, segmenter = Movie.open(str(p.movie)), Threshold()
     run = Run.start(p)
-    result = segment_movie(movie, segmenter, p)
+    result = segment_movie(movie, lambda: segmenter, p)
     run.finish(result.summary())
     sums = [int(movie.frame(t).sum()) for t in range(movie.n_frames)]
     return sorted(sums.index(one) for one in segmenter.sums), result

@@ -51,14 +51,14 @@ def _made(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
 def test_parts_that_run_side_by_side_give_what_one_job_gives(parameters: Segment, tmp_path: Path) -> None:
     whole = parameters.model_copy(update={"movie_id": "whole"})
     movie = Movie.open(str(parameters.movie))
-    segment_movie(movie, Threshold(), whole)
+    segment_movie(movie, Threshold, whole)
     parts = [threading.Thread(target=_part, args=(parameters, frames)) for frames in (range(0, 2), range(2, 4), range(4, 5))]  # fmt: skip
     for part in parts:
         part.start()
     for part in parts:
         part.join()
     last = Threshold()
-    segment_movie(movie, last, parameters)
+    segment_movie(movie, lambda: last, parameters)
     assert last.sums == [], "the notebook that comes last finds every frame finished"
     (table, labels), (expected, true) = (_made(tmp_path / "movies" / name) for name in ("m", "whole"))
     pd.testing.assert_frame_equal(table, expected)
@@ -69,11 +69,11 @@ def test_the_disk_is_asked_once_which_frames_are_finished(
     parameters: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     movie = Movie.open(str(parameters.movie))
-    segment_movie(movie, Threshold(), parameters)
+    segment_movie(movie, Threshold, parameters)
     real, asked = LabelMovie.done_frames, []
     monkeypatch.setattr(LabelMovie, "done_frames", lambda self: asked.append(self.path.name) or real(self))
     again = Threshold()
-    segment_movie(movie, again, parameters)
+    segment_movie(movie, lambda: again, parameters)
     assert again.sums == [] and asked == ["labels.zarr"]
 
 

@@ -11,10 +11,12 @@ import tifffile
 
 from helpers.__main__ import main
 from helpers.data.movies import Movie, write_movie
+from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
 from helpers.runs.new import new_experiment
 from helpers.runs.parameters import STEPS
-from helpers.runs.plan import missing_inputs, open_experiment
+from helpers.runs.inputs import look_at_inputs
+from helpers.runs.plan import open_experiment
 
 
 @pytest.fixture
@@ -25,8 +27,9 @@ def data(cells: Path, tmp_path: Path) -> Path:
         (folder / name).mkdir(parents=True)
     for name in ("b", "a"):
         shutil.copy(cells / "raw.ome.tif", folder / "movies" / f"{name}.ome.tif")
-        shutil.copy(cells / "raw.ome.tif", folder / "train" / "raw" / f"{name}.ome.tif")
-        shutil.copy(cells / "labels.ome.tif", folder / "train" / "label" / f"{name}.ome.tif")
+        for kind, source in (("raw", "raw"), ("label", "labels")):
+            stack = Movie.open(cells / f"{source}.ome.tif")
+            write_movie(folder / "train" / kind / f"{name}.ome.tif", stack.frame(0), axes="ZYX", voxel_size=stack.require_voxel_size())  # fmt: skip
     shutil.copy(cells / "labels.ome.tif", folder / "truth" / "a.ome.tif")
     return folder
 
@@ -36,7 +39,7 @@ def test_the_experiment_is_right_as_it_is(data: Path, tmp_path: Path, monkeypatc
     assert main(["new", "my data"]) == 0
     assert "2 movies" in capsys.readouterr().out
     experiment, jobs = open_experiment(tmp_path / "my_data.yaml")
-    missing_inputs(experiment, jobs)
+    look_at_inputs(experiment, jobs).all.tell()
     assert [m["movie_id"] for m in experiment.movies] == ["a", "b"]
     assert [job.name for job in jobs if job.step < "07"] == [
         "01_create_dataset", "03_train_segmentation", "04_optimize_thresholds", "05_segment [a]", "05_segment [b]",

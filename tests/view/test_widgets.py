@@ -149,8 +149,12 @@ def test_without_movie_or_tracks_there_is_still_a_viewer(tracks: Tracks) -> None
     nobody = Tracks(tracks.objects.iloc[:1].drop(columns="id"), None, VOXEL, None)
     viewer = explore(nobody, panels=[column_panel(nobody, "intensity_mean")])
     assert viewer.track.options == () and viewer.track.value is None
+    alone = Tracks(tracks.objects, tracks.links)
+    assert len(_png(explore(alone))) > 500, "a table alone is drawn in µm"
+    bare = _Movie()
+    bare.voxel_size = None
     with pytest.raises(InputError, match="voxel_size_um = None"):
-        explore(Tracks(tracks.objects, tracks.links))
+        explore(alone, movie=bare)
 
 
 def test_panels_show_the_values_of_the_track(tracks: Tracks) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -28,8 +30,8 @@ def _empty_is_none(value: Any) -> Any:
 
 
 def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
-    if any(v <= 0 for v in values):
-        raise ValueError("every number must be greater than 0")
+    if not all(0 < v < math.inf for v in values):
+        raise ValueError("every number must be finite and greater than 0")
     return values
 
 
@@ -37,9 +39,9 @@ def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
 OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
 #: Text that may be left empty in the notebook.
 OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
-#: Voxel size (z, y, x) in µm; None reads it from the file.
+#: Voxel size (z, y, x) in µm, in 2D (y, x) will do; None reads it from the file.
 VoxelSize = Annotated[
-    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
+    Annotated[tuple[float, ...], Field(min_length=2, max_length=3), AfterValidator(_positive)] | None,
     BeforeValidator(_empty_is_none),
 ]
 #: What the networks compute in.
@@ -124,7 +126,7 @@ class Parameters(BaseModel):
             is answered with the nearest right one.
         """
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate({name: _unquoted(cls, name, value) for name, value in values.items()})
         except ValidationError as error:
             where = source if callable(source) else lambda name: f"{source}: {name}" if source else name
             # Of a parameter that may be of several kinds, pydantic tells what is wrong with each.
@@ -172,6 +174,12 @@ class Parameters(BaseModel):
         """Return a path below the run folder."""
         return self.run_dir.joinpath(*parts)
 
+    def model_files(self, name: str) -> list[Path]:
+        """Return what a network of the run's is made of: its weights and, where there are any, its descriptions."""
+        folder = self.path("models", name)
+        about = [folder / file for file in ("config.json", "training.json")]
+        return [folder / "weights_best.h5", *(path for path in about if path.is_file())]
+
     def plain(self) -> dict[str, Any]:
         """Return the parameters as plain values for YAML and JSON."""
         return self.model_dump(mode="json")
@@ -195,6 +203,34 @@ def options(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [option for part in typing.get_args(annotation) for option in options(part)]
     return [annotation]
+
+
+def _unquoted(cls: type[Parameters], name: str, value: Any) -> Any:
+    """Read a list, mapping or ``None`` that came as text, as papermill's ``-p`` gives it; let no ``true`` be a number."""
+    field = cls.model_fields.get(name)
+    if field is None or takes_text(field):
+        return value
+    if isinstance(value, bool) and bool not in options(field.annotation):
+        return str(value)  # which is refused: pydantic would take it for 1 or 0
+    if not isinstance(value, str):
+        return value
+    if value.strip() in ("None", "null"):
+        return None
+    if not value.strip().startswith(("[", "{", "(")):
+        return value
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
+def takes_text(field: FieldInfo) -> bool:
+    """Whether a parameter is text, or a list or mapping of texts: then what is written is meant as it stands."""
+    texts = (str, Path)
+    kinds = [kind for kind in options(field.annotation) if kind is not type(None)]
+    words = [k for k in kinds if k in texts or typing.get_origin(k) is typing.Literal]
+    of_words = [k for k in kinds if typing.get_args(k) and set(options(typing.get_args(k)[-1])) <= set(texts)]
+    return bool(kinds) and len(words) + len(of_words) == len(kinds)
 
 
 def choices(field: FieldInfo) -> list[str]:
@@ -237,6 +273,8 @@ def _readable(cls: type[Parameters], error: Any, where: Callable[[str], str]) ->
     field = cls.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").strip()
+    if isinstance(error["input"], str) and error["type"] in ("tuple_type", "list_type", "dict_type"):
+        message += f"; papermill takes it by -y '{name}: …', not by -p"
     if words := choices(field) if field else []:
         message = "should be one of " + ", ".join(map(repr, words))
     return InputError(where(name), error["input"], f"{message}{meaning}")

@@ -29,7 +29,7 @@ class SegmentCellpose(OneMovie):
     compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
-        *("movie_id", "save_tiff", "use_gpu"),
+        *("movie_id", "save_tiff", "use_gpu", "frame_interval_s"),
         *("preview_frames", "preview_crop", "preview_values", "export_meshes", "mesh_iterations"),
     )
 
@@ -138,6 +138,8 @@ class SegmentCellpose(OneMovie):
         """Return the movie, the mask and the model's file."""
         own = [p for p in (self.movie, self.tissue_mask) if p]
         file = Path(self.weights())
+        about = file.with_name("training.json")
+        own += [about] if not self.model and about.is_file() else []
         return own + ([file] if not self.model or file.is_file() else [])
 
     def outputs(self) -> list[Path]:

@@ -42,10 +42,14 @@ class Segment(OneMovie):
     step: ClassVar[str] = "05_segment"
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     #: Parameters that change nothing in the labels and the table.
-    without_effect: ClassVar[tuple[str, ...]] = ("movie_id", "save_tiff", "n_tiles")
+    without_effect: ClassVar[tuple[str, ...]] = ("movie_id", "save_tiff", "n_tiles", "frame_interval_s")
 
     movie: OptionalPath = Field(
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
+    )
+    labels: OptionalPath = Field(
+        None,
+        description="Labels from elsewhere (Cellpose's GUI, ilastik, by hand), which are measured: then no network runs, and movie may be empty",
     )
     voxel_size_um: VoxelSize = Field(
         None, description="Voxel size [z, y, x] in µm; None reads it from the file"
@@ -54,6 +58,11 @@ class Segment(OneMovie):
         None, description="Seconds between two frames; None reads it from the file"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
+    labels_key: OptionalText = Field(None, description="The same of labels, such as ilastik's 'exported_data'")
+    missing_frames: Literal["refuse", "empty"] = Field(
+        "refuse",
+        description="Numbers that a folder of stacks leaves out, and lost chunks of a Zarr: 'refuse' stops, 'empty' reads nothing there",
+    )
     channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
     method: Literal["vollseg", "stardist", "unet"] = Field(
         "vollseg", description="'vollseg' (both networks and the watershed), 'stardist' or 'unet'"
@@ -89,6 +98,10 @@ class Segment(OneMovie):
     slice_wise: bool = Field(
         False, description="Segment every z-slice with 2D networks and join the slices by overlap"
     )
+    resample_to_training: bool = Field(
+        False,
+        description="Show the networks each frame at the voxel size they were trained on, where the movie's is another; labels come out at the movie's",
+    )
     n_tiles: Counts | None = Field(
         None, description="Tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
     )
@@ -103,17 +116,19 @@ class Segment(OneMovie):
 
     def movie_path(self, *parts: str) -> Path:
         """Return a path below the folder of this movie, named after its file where no name is given."""
-        name = self.movie_id or (self.movie.name.split(".")[0] if self.movie else "movie")
-        return self.path("movies", name, *parts)
+        named = self.movie or self.labels
+        return self.path("movies", self.movie_id or (named.name.split(".")[0] if named else "movie"), *parts)
 
     def inputs(self) -> list[Path]:
-        """Return the movie, the masks, the models and the thresholds."""
+        """Return the movie, the masks, the models and the thresholds; of labels from elsewhere no models."""
+        own = [p for p in (self.movie, self.labels, self.tissue_mask) if p]
+        if self.labels:
+            return own
         models = {"vollseg": ["unet", "stardist"], "unet": ["unet"], "stardist": ["stardist"]}[self.method]
         if self.compare_methods:
             models = ["unet", "stardist"]
         models = models + ["denoiser"] * self.use_denoiser + ["tissue"] * self.use_tissue_model
-        weights = [self.path("models", name, "weights_best.h5") for name in models]
-        own = [p for p in (self.movie, self.tissue_mask) if p]
+        weights = [file for name in models for file in self.model_files(name)]
         given = None not in (self.prob_thresh, self.nms_thresh, self.foreground_thresh)
         return own + weights + ([] if given else [self.path("thresholds.json")])
 

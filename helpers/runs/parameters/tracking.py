@@ -146,6 +146,12 @@ class EvaluateTracking(OneMovie):
         None,
         description="True tracks: a folder with objects.csv and links.csv, a TrackMate XML, a GEFF or a folder of the Cell Tracking Challenge",
     )
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm of the truth; None reads it from the true labels"
+    )
+    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds between two frames of the truth; None reads it from the true labels"
+    )
     track_true_labels: bool = Field(
         True,
         description="Track the true labels too: their errors are the tracker's own, not the segmentation's",

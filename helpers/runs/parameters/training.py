@@ -124,7 +124,7 @@ class CreateDataset(Pairs):
 
     def inputs(self) -> list[Path]:
         """Return the folders of the pairs, and the denoiser where its copies are wanted."""
-        denoiser = [self.path("models", "denoiser", "weights_best.h5")] if self.augment_denoised else []
+        denoiser = self.model_files("denoiser") if self.augment_denoised else []
         return super().inputs() + denoiser
 
     def outputs(self) -> list[Path]:
@@ -341,7 +341,7 @@ class OptimizeThresholds(Pairs):
     def inputs(self) -> list[Path]:
         """Return the pairs, or the training set that names them, and the models."""
         pairs = super().inputs() or [self.path("dataset", "dataset.json")]
-        return pairs + [self.path("models", name, "weights_best.h5") for name in ("unet", "stardist")]
+        return pairs + [file for name in ("unet", "stardist") for file in self.model_files(name)]
 
     def outputs(self) -> list[Path]:
         """Return the thresholds of each method."""

@@ -10,6 +10,7 @@ import pandas as pd
 from helpers.analysis import boundary
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
+from helpers.data.tables import read_table
 from helpers.errors import InputError
 from helpers.runs.parameters import AnalyzeBoundaryDistance
 from helpers.tracking.tracks import Tracks
@@ -30,14 +31,14 @@ def open_boundary(p: AnalyzeBoundaryDistance, tracks: Tracks) -> tuple[boundary.
     if p.roi:
         return boundary.RoiBoundary.read(p.roi, tracks.voxel_size), f"the region drawn in {p.roi.name}"
     if p.tissue_mask:
-        mask = Movie.open(p.tissue_mask)
+        mask = Movie.open(p.tissue_mask, missing_frames="empty")
         size = mask.voxel_size or tracks.voxel_size
         found = boundary.MaskBoundary(mask, size, p.border_is_boundary, p.missing_masks)
         frames = (
             "one mask for all frames" if mask.n_frames == 1 else f"a mask for each of {mask.n_frames} frames"
         )
         return found, f"the tissue mask {p.tissue_mask.name} ({frames})"
-    labels = open_labels(p)
+    labels = open_labels(p, tracks)
     points = tracks.objects[["z", "y", "x"]].to_numpy(float)
     hull = boundary.HullBoundary(
         tracks.objects["frame"].to_numpy(), points, boundary.is_planar(tracks), labels
@@ -45,17 +46,30 @@ def open_boundary(p: AnalyzeBoundaryDistance, tracks: Tracks) -> tuple[boundary.
     return hull, f"the convex hull of {'the cells' if labels else 'the centres of the cells'} in each frame"
 
 
-def open_labels(p: AnalyzeBoundaryDistance) -> LabelMovie | None:
-    """Open the label movie, where there is one."""
+def open_labels(p: AnalyzeBoundaryDistance, tracks: Tracks) -> LabelMovie | None:
+    """Open the label movie, where there is one; without a scale of its own it has that of the tracks.
+
+    Raises
+    ------
+    InputError
+        If neither has one.
+    """
     path = p.labels_path()
-    return LabelMovie.open(path) if path else None
+    if path is None:
+        return None
+    size = p.voxel_size_um or LabelMovie.open(path).voxel_size or tracks.voxel_size
+    if size is None:
+        raise InputError(
+            "voxel_size_um", None, f"neither {path} nor the tracks say it; give [z, y, x] in µm"
+        )
+    return LabelMovie.open(path, voxel_size=size)  # type: ignore[arg-type]
 
 
 def measure(
     p: AnalyzeBoundaryDistance, tracks: Tracks, edge: boundary.Boundary
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure the distances of all cells, and bring those of each tracklet together."""
-    labels = open_labels(p) if p.nearest_voxel else None
+    labels = open_labels(p, tracks) if p.nearest_voxel else None
     if p.nearest_voxel and labels is None:
         raise InputError(
             "nearest_voxel", True, "the nearest voxel of a cell is found in labels: name the label movie"
@@ -94,7 +108,7 @@ def compare_with_truth(
     path = p.truth_tracks / "objects.csv" if p.truth_tracks else None
     if path is None or not path.is_file():
         return None
-    truth = pd.read_csv(path)
+    truth = read_table(path, "truth_tracks")
     if "distance_um" not in truth:
         return None
     reach = boundary.cell_diameter(tracks.objects) / 2

@@ -8,6 +8,7 @@ import pandas as pd
 
 from helpers.analysis import cohort
 from helpers.data.atomic import atomic_path
+from helpers.data.tables import read_table
 from helpers.errors import InputError
 from helpers.runs.parameters import CompareConditions
 
@@ -21,9 +22,11 @@ def open_cohort(p: CompareConditions) -> pd.DataFrame:
         If neither a table nor conditions name any movies, or one of them is not analysed yet.
     """
     if p.cohort:
-        movies = pd.read_csv(p.cohort)
+        # Names and conditions are text as written: 0, no and 1.50 stay what they are, and blank is blank.
+        movies = read_table(p.cohort, "cohort", dtype=str, keep_default_na=False)
+        movies = movies.apply(lambda column: column.str.strip()).replace("", None)
         if "run_dir" in movies:
-            movies["run_dir"] = [str(p.cohort.parent / folder) for folder in movies["run_dir"]]
+            movies["run_dir"] = [str(p.cohort.parent / (folder or "")) for folder in movies["run_dir"]]
         return cohort.read_cohort(movies)
     if not p.conditions:
         raise InputError("conditions", {}, "name the condition of each movie, or a table cohort")

@@ -72,7 +72,7 @@ def raw_frame(p: EvaluateSegmentation, frame: int, shape: tuple[int, ...]) -> np
     """Return the raw frame to show under the overlay, or black where no raw movie is named."""
     if p.raw is None:
         return np.zeros(shape, np.float32)
-    return Movie.open(p.raw, dataset=p.dataset_key).frame(frame, p.channel)
+    return Movie.open(p.raw, dataset=p.dataset_key, missing_frames="empty").frame(frame, p.channel)
 
 
 def save_scores(results: list[MovieScores], folder: Path) -> None:

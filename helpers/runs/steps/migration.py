@@ -10,6 +10,7 @@ import pandas as pd
 
 from helpers.analysis import boundary, diffusion, divisions, migration
 from helpers.data.movies import Movie
+from helpers.data.tables import read_table
 from helpers.errors import InputError
 from helpers.runs.parameters import AnalyzeMigration
 from helpers.tracking.tracks import Tracks, numeric_columns
@@ -28,14 +29,14 @@ def with_regions(p: AnalyzeMigration, tracks: Tracks) -> tuple[pd.DataFrame | No
     path = p.analysis_path("boundary_objects.csv")
     if not path.is_file():
         return None, "no regions: run notebook 10 first, or name region_labels"
-    distances = pd.read_csv(path)
+    distances = read_table(path)
     if distances["id"].tolist() != tracks.objects["id"].tolist():
         raise InputError(str(path), "distances of other tracks", "run notebook 10 again")
     return distances, "the inner and outer cells of notebook 10"
 
 
 def _named_regions(path: Path, tracks: Tracks) -> pd.DataFrame:
-    movie = Movie.open(path)
+    movie = Movie.open(path, missing_frames="empty")
     size = movie.voxel_size or tracks.voxel_size
     if size is None:
         raise InputError("voxel_size_um", None, f"{path} does not say it; give [z, y, x] in µm")

@@ -11,11 +11,12 @@ import pandas as pd
 from helpers.analysis import boundary, spectrum
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
+from helpers.data.tables import read_table
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.runs.parameters import AnalyzeIntensitySpectrum
 from helpers.tracking.objects import measure
-from helpers.tracking.tracks import Tracks
+from helpers.tracking.tracks import Tracks, numeric_columns
 
 #: Copies of each tracklet's times that are filled with white noise, to count false rhythms.
 _NOISE_COPIES = 10
@@ -27,10 +28,19 @@ def measured_intensity(p: AnalyzeIntensitySpectrum, tracks: Tracks) -> Tracks:
     Raises
     ------
     InputError
-        If the labels are missing, or the tracks have no labels to find the cells by.
+        If the labels are missing, the tracks have no labels to find the cells by, or not that column.
     """
-    if p.intensity_movie is None:
-        return tracks
+    tracks = _measured_elsewhere(p, tracks) if p.intensity_movie else tracks
+    numeric = numeric_columns(tracks.objects)
+    if p.intensity_column not in numeric:
+        places = ("id", "frame", "label", "z", "y", "x")
+        known = ", ".join(name for name in numeric if name not in places) or "none beside places"
+        raise InputError("intensity_column", p.intensity_column, f"one of the columns with numbers: {known}")
+    return tracks
+
+
+def _measured_elsewhere(p: AnalyzeIntensitySpectrum, tracks: Tracks) -> Tracks:
+    assert p.intensity_movie is not None
     if not p.labels_path().exists():
         raise InputError(
             "labels", str(p.labels_path()), "intensities are measured in labels: name the label movie"
@@ -43,6 +53,8 @@ def measured_intensity(p: AnalyzeIntensitySpectrum, tracks: Tracks) -> Tracks:
     if labels.shape[-3:] != movie.shape[-3:] or movie.n_frames < labels.shape[0]:
         raise InputError("intensity_movie", movie.shape, f"the labels are of shape {labels.shape}")
     size = tracks.voxel_size or labels.voxel_size
+    if size is None:
+        raise InputError("voxel_size_um", None, "neither the tracks nor the labels say it; give [z, y, x] in µm")
     frames = [
         measure(labels.frame(t), movie.frame(t, p.channel), voxel_size=size, frame=t)
         for t in progress(range(labels.shape[0]), desc="Intensities", unit="frame")
@@ -94,7 +106,7 @@ def compare_with_truth(
     folder = p.truth_tracks
     if folder is None or not (folder / "cells.csv").is_file() or not (folder / "objects.csv").is_file():
         return None
-    cells, objects = pd.read_csv(folder / "cells.csv"), pd.read_csv(folder / "objects.csv")
+    cells, objects = (read_table(folder / name, "truth_tracks") for name in ("cells.csv", "objects.csv"))
     if not {"id", "rhythmic", "frequency_hz"} <= set(cells) or "label" not in objects:
         return None
     placed = tracks.objects.assign(distance_um=0.0)

@@ -11,7 +11,7 @@ from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.curation import curated
 from helpers.runs.parameters.analysis import TrackedMovie
-from helpers.tracking.formats import ctc, geff, table, trackmate
+from helpers.tracking.formats import any_format
 from helpers.tracking.tracks import Tracks
 from helpers.view.animation import animate
 
@@ -30,30 +30,13 @@ def open_tracks(p: TrackedMovie) -> Tracks:
     path = p.tracks_path()
     if not path.exists():
         raise InputError("tracks", str(path), "there are no such tracks; run notebook 08, or name your own")
-    if path.suffix == ".xml":
-        tracks = trackmate.read(path)
-    elif path.suffix == ".geff":
-        tracks = geff.read(path)
-    elif path.is_dir() and not (path / "objects.csv").is_file():
-        if p.voxel_size_um is None:
-            raise InputError(
-                "voxel_size_um", None, "give [z, y, x] in µm: the masks in this folder have no scale"
-            )
-        tracks = ctc.read(path, voxel_size=p.voxel_size_um)
-    else:
-        tracks = table.read(path)
-    return Tracks(
-        tracks.objects,
-        tracks.links,
-        p.voxel_size_um or tracks.voxel_size,
-        p.frame_interval_s or tracks.frame_interval,
-    )
+    return any_format.read(path, voxel_size=p.voxel_size_um, frame_interval=p.frame_interval_s)
 
 
 def background(p: TrackedMovie, tracks: Tracks) -> np.ndarray:
     """Return what to draw cells on: the first frame of the raw movie, of its labels, or black."""
     if p.raw:
-        return Movie.open(p.raw).frame(0)
+        return Movie.open(p.raw, missing_frames="empty").frame(0)
     labels = p.own_labels()
     if p.tracks is None and labels.exists():
         return (LabelMovie.open(labels).frame(0) > 0).astype(np.float32)
@@ -78,7 +61,7 @@ def write_animation(p: TrackedMovie, tracks: Tracks, name: str, color_by: str) -
     if kind == "none" or tracks.voxel_size is None:
         return []
     labels = p.movie_path("labels.zarr")
-    movie = Movie.open(p.raw) if p.raw else None
+    movie = Movie.open(p.raw, missing_frames="empty") if p.raw else None
     animate(
         p.analysis_path(f"{name}.{kind}"),
         movie,

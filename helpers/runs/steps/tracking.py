@@ -11,11 +11,12 @@ import pandas as pd
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
+from helpers.data.tables import read_table
 from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateTracking, Track
 from helpers.runs.run import read_done, step_folder
 from helpers.tracking import filters, scores
-from helpers.tracking.formats import btrackmate, ctc, geff, table, trackmate
+from helpers.tracking.formats import any_format, btrackmate, ctc, geff, table, trackmate
 from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters, link_kalman, link_nearest
 from helpers.tracking.linking import LapParameters, link
 from helpers.tracking.objects import measure
@@ -59,12 +60,7 @@ def open_cells(p: Track) -> Cells:
         raise InputError(
             "objects", str(path), "there is no such table; run notebook 05 or 06, or name your own"
         )
-    try:
-        objects = check_objects(pd.read_csv(path), "objects")
-    except (ValueError, UnicodeDecodeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("objects", str(path), f"a CSV table with a header line ({error})") from error
+    objects = check_objects(read_table(path, "objects"), "objects")
     if p.color_by:
         known = [*objects.columns, *Tracks(objects.head(0)).annotated().columns]
         if p.color_by not in known:
@@ -73,7 +69,7 @@ def open_cells(p: Track) -> Cells:
     voxel_size = p.voxel_size_um or (labels.voxel_size if labels else None)
     interval = p.frame_interval_s or (labels.frame_interval if labels else None)
     if p.raw:
-        raw = Movie.open(p.raw, voxel_size=voxel_size, frame_interval=interval)
+        raw = Movie.open(p.raw, voxel_size=voxel_size, frame_interval=interval, missing_frames="empty")
         voxel_size, interval = raw.require_voxel_size(), raw.frame_interval
     if labels is not None and voxel_size is None:
         raise InputError("voxel_size_um", None, f"{p.labels_path()} does not say it; give [z, y, x] in µm")
@@ -118,7 +114,7 @@ def _open_mask(name: str, path: Path | None, cells: Cells) -> Any:
         return None
     if cells.voxel_size is None:
         raise InputError("voxel_size_um", None, f"{name} is laid over positions in µm: give [z, y, x] in µm")
-    mask = Movie.open(path, voxel_size=cells.voxel_size)  # type: ignore[arg-type]
+    mask = Movie.open(path, voxel_size=cells.voxel_size, missing_frames="empty")  # type: ignore[arg-type]
     if cells.labels is not None:
         ours, theirs = cells.labels.shape, mask.shape
         if theirs[-2:] != ours[-2:] or theirs[-3] not in (1, ours[-3]) or theirs[0] not in (1, ours[0]):
@@ -241,7 +237,7 @@ def apart(tracks: Tracks) -> tuple[Tracks, Tracks, pd.DataFrame]:
 def background(cells: Cells, p: Track) -> np.ndarray | None:
     """Return what to draw tracks on: the first frame of the raw movie, else its cells, else nothing."""
     if p.raw:
-        return Movie.open(p.raw, voxel_size=cells.voxel_size).frame(0)  # type: ignore[arg-type]
+        return Movie.open(p.raw, voxel_size=cells.voxel_size, missing_frames="empty").frame(0)  # type: ignore[arg-type]
     return None if cells.labels is None else silhouette(cells)
 
 
@@ -304,17 +300,6 @@ def results(tracks: Tracks, left_out: pd.DataFrame, removed: pd.DataFrame) -> di
     }
 
 
-def read_tracks(path: Path, labels: LabelMovie) -> Tracks:
-    """Read true tracks in any of the formats, told by the name."""
-    if path.suffix == ".xml":
-        return trackmate.read(path)
-    if path.suffix == ".geff":
-        return geff.read(path)
-    if path.is_dir() and not (path / "objects.csv").is_file():
-        return ctc.read(path, voxel_size=labels.voxel_size, frame_interval=labels.frame_interval)  # type: ignore[arg-type]
-    return table.read(path, voxel_size=labels.voxel_size, frame_interval=labels.frame_interval)
-
-
 @dataclass(frozen=True)
 class Scored:
     """Tracks, their scores, and where their links are wrong."""
@@ -337,8 +322,14 @@ def evaluate(p: EvaluateTracking) -> list[Scored]:
         if getattr(p, name) is None:
             raise InputError(name, None, "name the true labels and the true tracks of this movie")
     assert p.truth is not None and p.truth_tracks is not None
-    true_labels = LabelMovie.open(p.truth)
-    truth = read_tracks(p.truth_tracks, true_labels)
+    true_labels = LabelMovie.open(
+        p.truth,
+        voxel_size=p.voxel_size_um,  # type: ignore[arg-type]
+        frame_interval=p.frame_interval_s,
+    )
+    truth = any_format.read(
+        p.truth_tracks, voxel_size=true_labels.voxel_size, frame_interval=true_labels.frame_interval
+    )
     settings = _tracked_with(p)
     labels_path = settings.labels_path()
     if labels_path is None:
@@ -388,13 +379,11 @@ def _tracked_with(p: EvaluateTracking) -> Track:
 
 def _track_truth(p: EvaluateTracking, settings: Track, labels: LabelMovie) -> Tracks:
     """Track the true labels as notebook 08 tracked the found ones."""
-    voxel_size = settings.voxel_size_um or labels.voxel_size
+    voxel_size = labels.voxel_size or settings.voxel_size_um
     if voxel_size is None:
-        raise InputError(
-            "truth", str(p.truth), "does not say its voxel size; set voxel_size_um in notebook 08"
-        )
+        raise InputError("voxel_size_um", None, f"{p.truth} does not say it; give [z, y, x] in µm")
     # Penalties may ask for intensities.
-    raw = Movie.open(settings.raw, voxel_size=voxel_size) if settings.raw else None
+    raw = Movie.open(settings.raw, voxel_size=voxel_size, missing_frames="empty") if settings.raw else None
     frames = [
         measure(labels.frame(t), raw.frame(t) if raw else None, voxel_size=voxel_size, frame=t)
         for t in range(labels.n_frames)

@@ -23,6 +23,7 @@ import tifffile
 from skimage.measure import regionprops_table
 
 from helpers.data.atomic import atomic_path
+from helpers.data.source import looks_like_rgb
 from helpers.errors import InputError, reads
 from helpers.progress import progress
 from helpers.tracking.formats.storage import existing, frames_of
@@ -56,8 +57,11 @@ def write(
     Raises
     ------
     InputError
-        No column ``label``, a label twice or not in its frame, frames that disagree in shape, too few frames,
-        more than 65,535 labels.
+        No column ``label``, a label twice or not in its frame, frames that disagree in shape, or too few frames.
+
+    Notes
+    -----
+    The Challenge's masks have 16 bits. More than 65,535 labels are written in 32 bits, with a warning.
     """
     objects = tracks.objects
     if "label" not in objects:
@@ -72,9 +76,11 @@ def write(
             "one object per frame and label",
         )
     new, table, lost = tracklets(tracks)
-    if len(table) > _MOST:
-        raise InputError(
-            "tracks", f"{len(table):,} labels", f"the masks of the challenge hold at most {_MOST:,}"
+    kind = np.dtype(np.uint16 if len(table) <= _MOST else np.uint32)
+    if kind.itemsize > 2:
+        warnings.warn(
+            f"{len(table):,} labels do not fit the 16 bits of the Cell Tracking Challenge: the masks have 32.",
+            stacklevel=2,
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +97,9 @@ def write(
                 f"labels[{frame}]", plane.shape, f"all frames have the shape of the first, {first}"
             )
         index = rows.get(frame, np.empty(0, np.int64))
-        mask = _relabel(plane, objects["label"].to_numpy()[index], new[index], f"labels[{frame}]")
+        mask = _relabel(
+            plane, objects["label"].to_numpy()[index], new[index].astype(kind), f"labels[{frame}]"
+        )
         mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask
         with atomic_path(folder / f"{prefix}{frame:03d}.tif") as temporary:
             # Without the hint, three planes would be stored as the colours of one.
@@ -194,7 +202,7 @@ def _relabel(plane: np.ndarray, old: np.ndarray, new: np.ndarray, name: str) -> 
     present = np.unique(plane)
     if missing := np.setdiff1d(old, present).tolist():
         raise InputError(name, missing[:5], "objects have these labels, the frame does not")
-    table = np.zeros(len(present), np.uint16)
+    table = np.zeros(len(present), new.dtype)
     table[np.searchsorted(present, old)] = new
     return table[np.searchsorted(present, plane)]
 
@@ -241,6 +249,8 @@ def _measure(masks: dict[int, Path], voxel_size: Sequence[float]) -> pd.DataFram
         except (tifffile.TiffFileError, ValueError, OSError) as error:
             raise InputError("mask", str(path), f"a TIFF file ({error})") from error
         first = first or mask.shape
+        if looks_like_rgb(mask.shape):
+            raise InputError(path.name, mask.shape, "is a colour picture; a mask has one number a voxel")
         if mask.shape != first or mask.ndim not in (2, 3) or mask.dtype.kind not in "iu":
             raise InputError(path.name, (mask.shape, str(mask.dtype)), f"integer labels of the shape {first}")
         sizes = tuple(voxel_size)[-mask.ndim :]

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import zarr
 
 from helpers.data.atomic import atomic_path
+from helpers.data.ome_zarr import missing_chunks
 from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
 from helpers.tracking.formats.trackmate_units import micrometres, seconds
@@ -96,6 +98,7 @@ def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None)
             _EXTRA: {
                 "voxel_size": tracks.voxel_size,
                 "frame_interval": interval,
+                "all_chunks": True,
                 "objects": dtypes(objects),
                 "links": dtypes(tracks.links),
                 "node_names": node_names,
@@ -103,7 +106,8 @@ def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None)
             }
         },
     )
-    with atomic_path(path) as temporary:
+    # With a file for every chunk, also where all is 0, a lost one is noticed.
+    with atomic_path(path) as temporary, zarr.config.set({"array.write_empty_chunks": True}):
         write_arrays(
             temporary,
             objects["id"].to_numpy().astype(np.uint64),
@@ -146,6 +150,13 @@ def read(
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise InputError("path", str(path), f"a valid GEFF ({error})") from error
     metadata = memory["metadata"]
+    _check_chunks(path, metadata)
+    if len(memory["node_ids"]) and memory["node_ids"].max() > np.iinfo(np.int64).max:
+        raise InputError(
+            "path",
+            str(path),
+            f"a GEFF with node ids of 63 bits at most; {memory['node_ids'].max()} is larger",
+        )
     if not metadata.directed:
         raise InputError("path", str(path), "a directed GEFF; edges without direction are no tracks")
     about = metadata.extra.get(_EXTRA) or {}
@@ -178,6 +189,26 @@ def read(
         recorded,  # type: ignore[arg-type]
         frame_interval,
     )
+
+
+def _check_chunks(path: Path, metadata: Any) -> None:
+    """Refuse a GEFF of which a chunk is lost, which Zarr would read as zeros.
+
+    Other programs leave out chunks in which all is 0. Ids and places are hardly ever.
+    """
+    wanted = {
+        "nodes/ids",
+        "edges/ids",
+        *(f"nodes/props/{a.name}/values" for a in metadata.axes if a.name in "yx"),
+    }
+    about = metadata.extra.get(_EXTRA) or {}
+    for name, array in zarr.open_group(str(path), mode="r").members(max_depth=None):
+        if isinstance(array, zarr.Array) and (about.get("all_chunks") or name in wanted):
+            lost = missing_chunks(array, path / name)
+            if lost and array.size > 1:
+                raise InputError(
+                    "path", str(path), f"a whole GEFF; of {name} the chunks {', '.join(lost[:3])} are lost"
+                )
 
 
 def _is_geff(path: Path) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
+from helpers.data.tables import read_table
 from helpers.errors import InputError, read_json, reading, reads
 from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
 from helpers.tracking.tracks import Tracks
@@ -106,19 +107,17 @@ def _write_csv(table: pd.DataFrame, path: Path) -> dict[str, Any]:
 
 
 def _read_csv(path: Path, described: dict[str, Any] | None) -> pd.DataFrame:
-    try:
-        if not described:
-            return pd.read_csv(path)
-        wanted = described["dtypes"]
-        numeric = {column: kind for column, kind in wanted.items() if _is_number(kind)}
-        table = pd.read_csv(
-            path,
-            dtype={column: numeric.get(column, "str") for column in wanted},
-            keep_default_na=False,
-            na_values={column: [""] for column in numeric},
-        )
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise InputError("path", str(path), f"a CSV table with a header line ({error})") from error
+    if not described:
+        return read_table(path, "path")
+    wanted = described["dtypes"]
+    numeric = {column: kind for column, kind in wanted.items() if _is_number(kind)}
+    table = read_table(
+        path,
+        "path",
+        dtype={column: numeric.get(column, "str") for column in wanted},
+        keep_default_na=False,
+        na_values={column: [""] for column in numeric},
+    )
     for column in described["arrays"]:
         if column in table:
             values = [np.array(json.loads(text)) if text else None for text in table[column]]
@@ -129,6 +128,14 @@ def _read_csv(path: Path, described: dict[str, Any] | None) -> pd.DataFrame:
             values.iloc[[row for row in rows if row < len(table)]] = None
             table[column] = values
     return with_dtypes(table, wanted)
+
+
+def _whole(text: str) -> int:
+    """Read a whole number, which a spreadsheet may have written as 7.0."""
+    whole, _, rest = text.partition(".")
+    if rest.strip("0"):
+        raise ValueError(f"{text} is not a whole number")
+    return int(whole)
 
 
 def _is_number(kind: str) -> bool:
@@ -197,7 +204,7 @@ def _split(table: pd.DataFrame, about: dict[str, Any]) -> tuple[pd.DataFrame, pd
         for column in result.columns.drop("target"):
             kind = wanted.get(column, "float64")
             if column == "source" or kind.startswith(("int", "uint", "Int", "UInt")):
-                result[column] = [int(float(v)) if "." in str(v) else int(v) for v in result[column]]
+                result[column] = [_whole(str(v)) for v in result[column]]
             elif kind.startswith("bool"):
                 result[column] = [value == "True" for value in result[column]]
             else:

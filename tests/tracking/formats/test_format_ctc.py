@@ -153,11 +153,11 @@ def test_what_cannot_be_written(tmp_path, change, message):
         _write(tmp_path, **change)
 
 
-def test_too_many_labels(tmp_path):
-    n = 65_536
+def test_as_many_labels_as_16_bits_hold(tmp_path):
+    n = 65_535
     objects = pd.DataFrame({"frame": 0, "label": np.arange(1, n + 1), "y": 0.0, "x": 0.0})
-    with pytest.raises(InputError, match="65,535"):
-        ctc.write(Tracks(objects), tmp_path, [np.arange(1, n + 1, dtype=np.int32).reshape(256, 256)])
+    ctc.write(Tracks(objects), tmp_path, [np.arange(1, n + 1, dtype=np.int32).reshape(257, 255)])
+    assert tifffile.imread(tmp_path / "mask000.tif").dtype == np.uint16
 
 
 @pytest.mark.parametrize(

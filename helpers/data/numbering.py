@@ -1,0 +1,83 @@
+"""A folder of stacks: which frame each file is, by the number in its name."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from helpers.data.source import stem
+from helpers.errors import InputError
+
+
+def frame_files(files: Sequence[Path], where: str, *, fill: bool = False) -> list[Path | None]:
+    """Return the file of each frame.
+
+    Where all names are the same but for one number, that number counts the frames: of every frame, or, in even steps,
+    of every second, fifth … Other names are taken in the order in which they come.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        In natural order.
+    where : str
+        The folder, for the error.
+    fill : bool
+        Leave None where a number is missing.
+
+    Returns
+    -------
+    list of (Path or None)
+        A file a frame.
+
+    Raises
+    ------
+    InputError
+        Two files for one frame; or a number is missing, and not `fill`.
+    """
+    numbers = _numbers(files)
+    if numbers is None:
+        return list(files)
+    order = sorted(range(len(files)), key=lambda i: numbers[i])
+    for a, b in pairwise(order):
+        if numbers[a] == numbers[b]:
+            names = f"{files[a].name} and {files[b].name}"
+            raise InputError(
+                where,
+                names,
+                "are the same frame twice; keep one of them, or name one kind by a pattern with *",
+            )
+    steps = {numbers[b] - numbers[a] for a, b in pairwise(order)}
+    if steps <= {1} or (len(steps) == 1 and len(files) > 2):
+        return [files[i] for i in order]
+    step = math.gcd(*steps) if len(files) > 2 else 1
+    there = {numbers[i]: files[i] for i in order}
+    frames = range(min(there), max(there) + 1, step)
+    missing = [n for n in frames if n not in there]
+    if not fill:
+        shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
+        at = next(k for k, i in enumerate(order) if numbers[i] > missing[0])
+        between = f"between {files[order[at - 1]].name} and {files[order[at]].name}"
+        raise InputError(
+            where,
+            f"{len(files)} stacks",
+            f"frames are missing: {shown} ({between}); add them; or set missing_frames (notebook 05) to 'empty' to have them without cells",
+        )
+    return [there.get(n) for n in frames]
+
+
+def _numbers(files: Sequence[Path]) -> list[int] | None:
+    """Return the one number in which the names differ, or None where they differ in more, or in words."""
+    parts = [re.split(r"([0-9]+)", stem(file)) for file in files]
+    if len(files) < 2 or len({tuple(p[::2]) for p in parts}) > 1:
+        return None
+    columns = [
+        [int(n) if len(n) < 19 else -1 for n in column]
+        for column in zip(*(p[1::2] for p in parts), strict=True)
+    ]
+    differing = [column for column in columns if len(set(column)) > 1]
+    if not differing and columns:
+        return columns[-1]  # t1 and t01, or one name with two endings
+    return differing[0] if len(differing) == 1 and -1 not in differing[0] else None

@@ -1,0 +1,200 @@
+"""All files of an experiment, opened before anything runs: what is wrong is told at once, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from helpers.data.experiment import Experiment
+from helpers.data.movies import Movie
+from helpers.data.patches import check_patch_size
+from helpers.data.stacks import Stack, open_stacks
+from helpers.errors import InputError, Mistakes
+from helpers.runs.movie_inputs import MovieInputs
+from helpers.runs.parameters import CreateDataset, Segment, TrainDenoiser
+from helpers.runs.parameters.training import Pairs
+from helpers.runs.plan import Job
+
+#: How far a movie's voxels may be from those that the networks learn from.
+VOXEL_TOLERANCE = 0.3
+
+
+@dataclass
+class Findings:
+    """What is wrong with the files of an experiment.
+
+    Attributes
+    ----------
+    whole : Mistakes
+        Of what serves all movies.
+    movies : dict
+        Movie → its own mistakes; only movies that have any.
+    remarks : list of str
+        What is worth a look and stops nothing.
+    """
+
+    whole: Mistakes = field(default_factory=Mistakes)
+    movies: dict[str, Mistakes] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def all(self) -> Mistakes:
+        """All mistakes together."""
+        together = Mistakes()
+        for mistakes in (self.whole, *self.movies.values()):
+            for error in mistakes.found:
+                together.include(error)
+        return together
+
+
+def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
+    """Open every file that the jobs read and no other job makes.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    jobs : iterable of Job
+        From `helpers.runs.plan.plan`.
+
+    Returns
+    -------
+    Findings
+        Nothing is raised: movies that are wrong need not stop the others.
+    """
+    jobs = list(jobs)
+    found = Findings()
+    stacks: list[Stack] = []
+    for job in jobs:
+        if isinstance(job.parameters, Pairs) and job.parameters.raw_dir:
+            stacks = _look_at_pairs(experiment, job.parameters, found) or stacks
+    looked: list[MovieInputs] = []
+    for row, movie in enumerate(experiment.movies):
+        steps = {job.step: job.parameters for job in jobs if job.movie_id == movie["movie_id"]}
+        inputs = MovieInputs(experiment, row, steps).look()
+        if stacks and "05_segment" in steps:
+            _compare(movie["movie_id"], inputs, steps["05_segment"], stacks[0], experiment, found)  # type: ignore[arg-type]
+        if inputs.mistakes.found:
+            found.movies[movie["movie_id"]] = inputs.mistakes
+        looked.append(inputs)
+    for job in jobs:
+        if isinstance(job.parameters, TrainDenoiser):
+            _look_at_denoising(experiment, job.parameters, looked, found)
+    return found
+
+
+def _look_at_pairs(experiment: Experiment, p: Pairs, found: Findings) -> list[Stack]:
+    """Open all pairs, one by one, so that every wrong one is named; then see whether they go together."""
+    from helpers.runs.steps.dataset import find_pairs
+
+    def where(name: str) -> str:
+        given = name in experiment.pairs and name not in experiment.steps[p.step]
+        return experiment.where("pairs", name) if given else experiment.where("steps", p.step, name)
+
+    for name in ("raw_dir", "label_dir", "binary_dir"):
+        folder = getattr(p, name)
+        if folder is not None and not folder.exists():
+            found.whole.add(where(name), str(folder), "there is no such folder")
+    if found.whole.found:
+        return []
+    settings = {"voxel_size": p.voxel_size_um, "dataset": p.dataset_key, "boundary_width": 0.0}
+    before = len(found.whole.found)
+    stacks: list[Stack] = []
+    try:
+        pairs = find_pairs(p)
+    except InputError as error:
+        found.whole.include(error)
+        return []
+    for pair in pairs:
+        try:
+            stacks += open_stacks([pair], **settings)  # type: ignore[arg-type]
+        except InputError as error:
+            found.whole.include(_named(error, experiment))
+    if len(found.whole.found) > before:
+        return []
+    try:
+        stacks = open_stacks(pairs, **settings)  # type: ignore[arg-type]
+        if isinstance(p, CreateDataset):
+            check_patch_size(p.patch_size, stacks, p.network_depth)
+    except InputError as error:
+        place = where("patch_size") if error.name == "patch_size" else error.name
+        found.whole.add(place, error.value, error.expected)
+        return []
+    return stacks
+
+
+def _named(error: InputError, experiment: Experiment) -> InputError:
+    """Say where a voxel size that a stack does not state may be written."""
+    if error.name != "voxel_size":
+        return error
+    return InputError(
+        "voxel_size_um of the pairs", error.value, f"{error.expected}: write voxel_size_um at the top of {experiment.path.name}"
+    )
+
+
+def _compare(
+    name: str, inputs: MovieInputs, p: Segment, stack: Stack, experiment: Experiment, found: Findings
+) -> None:
+    """Compare a movie with what its networks learn from."""
+    movie = inputs.raw
+    if movie is None or p.labels:
+        return
+    if movie.is_2d and not stack.is_2d:
+        inputs.mistakes.add(experiment.where_movie(inputs.row, "movie"), str(movie.path), "is 2D, and the training pairs are 3D")
+    elif stack.is_2d and not movie.is_2d and not p.slice_wise:
+        inputs.mistakes.add(
+            experiment.where_movie(inputs.row, "movie"),
+            str(movie.path),
+            "is 3D, and the training pairs are 2D: set slice_wise to true, or train on 3D pairs",
+        )
+    elif remark := voxel_remark(p.voxel_size_um or movie.voxel_size, stack.voxel_size):
+        if not p.resample_to_training:
+            found.remarks.append(f"{name}: {remark}")
+
+
+def voxel_remark(size: Sequence[float] | None, trained: Sequence[float] | None) -> str:
+    """Say that voxels are far from those that networks learnt from; nothing where they are near, or either is unknown.
+
+    Parameters
+    ----------
+    size, trained : sequence of float or None
+        (z, y, x) or (y, x) in µm, of the movie and of the training set.
+    """
+    if size is None or trained is None:
+        return ""
+    n = min(len(size), len(trained))
+    ours, theirs = np.array(size[-n:], float), np.array(trained[-n:], float)
+    if (np.maximum(ours / theirs, theirs / ours) <= 1 + VOXEL_TOLERANCE).all():
+        return ""
+    return (
+        f"its voxels are {_text(ours)} µm, those that the networks learn from {_text(theirs)}: cells look of another "
+        "size to them; resample_to_training shows them the movie at the size they know"
+    )
+
+
+def _text(size: np.ndarray) -> str:
+    return " × ".join(f"{n:g}" for n in size)
+
+
+def _look_at_denoising(
+    experiment: Experiment, p: TrainDenoiser, movies: list[MovieInputs], found: Findings
+) -> None:
+    for path in p.raw_paths:
+        known = next((m for m in movies if m.raw is not None and m.raw.path == path), None)
+        if known is None:
+            if any(str(path) == str(row.get("movie")) for row in experiment.movies):
+                continue  # told with its movie
+            if not path.exists() and "*" not in str(path):
+                found.whole.add(experiment.where("steps", p.step, "raw_paths"), str(path), "there is no such file or folder")
+            continue
+        assert known.raw is not None
+        spatial = known.raw.shape[3:] if known.raw.is_2d else known.raw.shape[2:]
+        if len(p.patch_size) != len(spatial) or any(n > have for n, have in zip(p.patch_size, spatial, strict=True)):
+            found.whole.add(
+                experiment.where("steps", p.step, "patch_size"),
+                list(p.patch_size),
+                f"{len(spatial)} numbers, no larger than {path.name}, {spatial}",
+            )
+
+

@@ -1,0 +1,73 @@
+"""Tracks in whichever format a file or folder is."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import InputError
+from helpers.tracking.formats import btrackmate, ctc, geff, table, trackmate
+from helpers.tracking.tracks import Tracks
+
+
+def read(
+    path: str | Path, *, voxel_size: Sequence[float] | None = None, frame_interval: float | None = None
+) -> Tracks:
+    """Read tracks: a TrackMate XML, a GEFF, a folder of the Cell Tracking Challenge, a BTrackMate CSV or a plain table.
+
+    Parameters
+    ----------
+    path : path-like
+        The file or folder.
+    voxel_size : sequence of float, optional
+        (z, y, x) in µm, in 2D (y, x) will do; wins over the file. Needed where the format counts voxels.
+    frame_interval : float, optional
+        Seconds; wins over the file.
+
+    Raises
+    ------
+    InputError
+        As the format's own ``read``; without a voxel size naming ``voxel_size_um``.
+    """
+    path = Path(path)
+    reader, needed = _format_of(path)
+    if needed and voxel_size is None:
+        raise InputError("voxel_size_um", None, f"{path} {needed}; give [z, y, x] in µm")
+    scale: dict[str, Any] = {"voxel_size": voxel_size, "frame_interval": frame_interval}
+    tracks = reader.read(path, **scale)
+    if voxel_size is not None and len(voxel_size) == 2 and tracks.objects["z"].nunique() > 1:
+        raise InputError("voxel_size_um", tuple(voxel_size), f"{path} is 3D; give [z, y, x] in µm")
+    return tracks
+
+
+def _format_of(path: Path) -> tuple[Any, str]:
+    """Return the format's module, and why it needs a voxel size, if it does."""
+    if path.suffix.lower() == ".xml":
+        return trackmate, ""
+    if path.suffix.lower() == ".geff":
+        return geff, ""
+    if path.is_dir() and not (path / "objects.csv").is_file():
+        return ctc, "holds masks, which have no scale"
+    if path.is_file() and _is_btrackmate(path):
+        return btrackmate, "is a table of BTrackMate, which counts pixels"
+    return table, ""
+
+
+def _is_btrackmate(path: Path) -> bool:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            first = [cell.strip() for cell in next(csv.reader(stream), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False  # the reader of tables says what is wrong
+    named = tuple(first[:5]) == btrackmate.COLUMNS[:5]
+    return named or (len(first) == len(btrackmate.COLUMNS) and all(map(_is_number, first)))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
