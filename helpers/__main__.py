@@ -128,7 +128,8 @@ def _status(given: argparse.Namespace) -> int:
     for name, state in state_of(jobs, experiment.run_dir / ".batch", verify=given.verify):
         print(f"{name}: {state}")
     if is_prepared(experiment):
-        look_at_inputs(experiment, jobs).all.tell()
+        for error in look_at_inputs(experiment, jobs).all.found:
+            print(f"error: {error}", file=sys.stderr)
     return 0
 
 

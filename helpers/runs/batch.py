@@ -28,6 +28,7 @@ from helpers.runs.lock import alone_in, is_at_work, read
 from helpers.runs.outputs import COMMAND
 from helpers.runs.plan import Job, plan
 from helpers.runs.prepare import is_prepared, prepare
+from helpers.runs.run import write_json
 
 #: Seconds between two looks at the jobs.
 _LOOK = 0.3
@@ -94,7 +95,7 @@ def run_experiment(
         nodes, done = to_run(jobs)
         for label in done:
             say(f"{label}: done already, skipped")
-        nodes, lost = _without(nodes, found, say)
+        nodes, lost = _without(batch, nodes, found, say)
         if not nodes:
             return lost
         cores = cores if profile else cores or os.cpu_count() or 1
@@ -119,7 +120,7 @@ def _tell_plan(experiment: Experiment, jobs: list[Job], say: Callable[[str], Non
 
 
 def _without(
-    nodes: dict[str, Node], found: Findings, say: Callable[[str], None]
+    batch: Path, nodes: dict[str, Node], found: Findings, say: Callable[[str], None]
 ) -> tuple[dict[str, Node], list[str]]:
     """Leave out the movies whose files are wrong, and what needs them; return the names of those jobs too."""
     lost: dict[str, Node] = {}
@@ -131,6 +132,8 @@ def _without(
             told.add(movie)
             wrong = "\n    ".join(map(str, found.movies[movie].found))
             say(f"{node.label}: FAILED\n    {wrong}")
+            (batch / "failed").mkdir(exist_ok=True)
+            write_json(batch / "failed" / f"{key}.json", {"message": wrong, "why": node.why})
         elif before is not None or movie in found.movies:
             why = before.name if before else f"its movie {movie}"
             say(f"{node.label}: not run, because {why} failed")

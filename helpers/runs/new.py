@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from helpers.data.experiment import SCALE
 from helpers.data.boundary_width import BoundaryWidth, choose_boundary_width
 from helpers.data.movies import Movie
 from helpers.data.pairs import list_images, match_pairs
@@ -21,13 +22,14 @@ _PAIRS = [("train/raw", "train/label"), ("train/raw", "train/labels"), ("raw", "
 _MOVIES = ("movies", "test/raw", "test")
 _TRUTHS = ("truth", "test/label", "test/labels")
 #: Not written as comments: the run sets them itself.
-_OWN = {"run_dir", "movie_id", "movie", "raw", "truth", "raw_paths", "clean_paths", "conditions", "overwrite"}
+_OWN = {*SCALE, "run_dir", "movie_id", "movie", "raw", "truth", "raw_paths", "clean_paths", "conditions", "overwrite"}
 
 
 def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
     """Write ``<name>.yaml`` and ``<name>_movies.csv`` for a folder of images, and return what was found, in words.
 
-    Movies are the images of the folder, or of ``movies/`` or ``test/raw/`` in it; true labels of the same names may lie
+    Movies are the images of the folder, or the images and folders of stacks of ``movies/`` or ``test/raw/`` in it; true
+    labels of the same names may lie
     in ``truth/`` or ``test/label/``, training pairs in ``train/raw/`` and ``train/label/``.
 
     Parameters
@@ -45,12 +47,14 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
     data = Path(folder).absolute()
     if not data.is_dir():
         raise InputError("folder", str(folder), "there is no such folder; name one that holds images")
-    here = next((data / n for n in _MOVIES if _has_images(data / n)), data)
+    here = next((data / n for n in _MOVIES if _has_images(data / n) or _folders_of_stacks(data / n)), data)
     pairs = next((p for p in _PAIRS if all(_has_images(data / n) for n in p)), None)
-    if pairs and not _has_images(here):
+    folders = [] if here == data else _folders_of_stacks(here)
+    if pairs and not (_has_images(here) or folders):
         here = data / pairs[0]
-    movies = list_images(here, name="folder")
+    movies = folders + (list_images(here, name="folder") if _has_images(here) or not folders else [])
     truths = {stem(p): p for n in _TRUTHS if _has_images(data / n) for p in list_images(data / n)}
+    truths |= {p.name: p for n in _TRUTHS for p in _folders_of_stacks(data / n)}
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in data.name) or "experiment"
     yaml, table = Path(into) / f"{name}.yaml", Path(into) / f"{name}_movies.csv"
     for path in (yaml, table):
@@ -58,7 +62,8 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
             raise InputError("folder", str(folder), f"{path} is there already; rename or remove it")
     opened = {path: Movie.open(path) for path in movies}
     unknown = [path.name for path, movie in opened.items() if movie.voxel_size is None]
-    _write_table(table, data, movies, truths, bool(unknown))
+    untimed = [path.name for path, m in opened.items() if m.frame_interval is None and m.n_frames > 1]
+    _write_table(table, data, movies, truths)
     first = Movie.open(list_images(data / pairs[0])[0]) if pairs else opened[movies[0]]
     values: dict[str, Any] = {"patch_size": _patch_size(first.shape[2:])}
     border = _boundary_width(data, pairs) if pairs else None
@@ -70,10 +75,13 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
     lines.append(f"training pairs: {data / pairs[0]} and {pairs[1]}" if pairs else _NO_PAIRS)
     if border:
         lines.append(f"the U-Net's mask, boundary_width_um {border.width:g}: {border.why}")
-    if unknown:
-        lines.append(
-            f"TO DO: fill voxel_size_um in {table}, [z, y, x] in µm; these do not say it: {', '.join(unknown)}"
-        )
+    for parameter, what, silent in (
+        ("voxel_size_um", "[z, y, x] in µm", unknown),
+        ("frame_interval_s", "the seconds between two frames", untimed),
+    ):
+        if silent:
+            all_movies = f"at the top of {yaml}" if len(silent) == len(movies) else f"as a column of {table}"
+            lines.append(f"TO DO: write {parameter}, {what}, {all_movies}; these do not say it: {', '.join(silent)}")
     return "\n".join(
         [*lines, f"written: {yaml} and {table}", f"next: python -m helpers run {yaml} --dry-run"]
     )
@@ -87,6 +95,14 @@ _NO_PAIRS = (
 
 def _has_images(folder: Path) -> bool:
     return folder.is_dir() and any(map(is_image, folder.iterdir()))
+
+
+def _folders_of_stacks(folder: Path) -> list[Path]:
+    """Return the folders in a folder that hold images themselves: movies of one file a frame."""
+    if not folder.is_dir():
+        return []
+    inside = [path for path in folder.iterdir() if path.is_dir() and not is_image(path) and path.name[0] != "."]
+    return sorted(filter(_has_images, inside), key=natural_key)
 
 
 def _patch_size(shape: tuple[int, ...]) -> list[int]:
@@ -104,8 +120,8 @@ def _boundary_width(data: Path, pairs: tuple[str, str]) -> BoundaryWidth | None:
         return None
 
 
-def _write_table(path: Path, data: Path, movies: list[Path], truths: dict[str, Path], ask: bool) -> None:
-    columns = ["movie_id", "movie", "truth", "condition"] + ["voxel_size_um"] * ask
+def _write_table(path: Path, data: Path, movies: list[Path], truths: dict[str, Path]) -> None:
+    columns = ["movie_id", "movie", "truth", "condition"]
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, restval="")
         writer.writeheader()
@@ -142,6 +158,8 @@ def _yaml(
         f"# run_dir: runs/{name}    # folder of the results",
         f"data_dir: {json.dumps(str(data), ensure_ascii=False)}    # the paths here and in the table are relative to it",
         f"{off}pairs: {{raw_dir: {folders[0]}, label_dir: {folders[1]}}}    # raw stacks and their hand-drawn cells",
+        "# voxel_size_um: null    # [z, y, x] in µm of all movies and pairs, where the files do not say it",
+        "# frame_interval_s: null    # seconds between two frames of all movies, likewise",
         f"movies: {table}    # one row a movie; a column named like a parameter overrides it for that movie",
         "steps:",
     ]

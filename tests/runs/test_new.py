@@ -88,7 +88,7 @@ def test_without_pairs_cellpose_segments_and_unknown_voxel_sizes_are_asked_for(t
     folder.mkdir()
     tifffile.imwrite(folder / "x.tif", np.zeros((8, 32, 32), np.uint16))
     said = new_experiment(folder, into=tmp_path)
-    assert "TO DO: fill voxel_size_um" in said
+    assert "TO DO: write voxel_size_um" in said
     assert "x.tif" in said
     _, jobs = open_experiment(tmp_path / "plain.yaml")
     assert [job.step[:2] for job in jobs] == ["06", "08", "12"]
