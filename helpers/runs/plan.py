@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from helpers.data.experiment import COLUMNS, PATH_COLUMNS, Experiment, read_expe
 from helpers.data.source import is_zarr
 from helpers.errors import InputError, Mistakes, nearest
 from helpers.runs.parameters import STEPS, Parameters, Segment
-from helpers.runs.parameters.base import takes_text
+from helpers.runs.parameters.base import options, takes_text
 from helpers.runs.run import step_folder
 
 #: Parameters that a run sets itself, with what to write instead.
@@ -257,9 +256,7 @@ def _run_values(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]
         values["raw_paths"] = [row["movie"] for row in experiment.movies if row["movie"]]
         values["clean_paths"] = [row["clean"] for row in experiment.movies if "clean" in row]
     if "conditions" in cls.model_fields:
-        values["conditions"] = {
-            row["movie_id"]: row.get("condition", "all") for row in experiment.movies
-        }
+        values["conditions"] = {row["movie_id"]: row.get("condition", "all") for row in experiment.movies}
     return values
 
 
@@ -277,6 +274,10 @@ def _given(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]:
     """Return what the file gives a step; where text is wanted, as it is written."""
     given = {k: v for k, v in experiment.steps[cls.step].items() if k not in _OWN}
     texts = {k for k in given if k in cls.model_fields and takes_text(cls.model_fields[k])}
+    # Of a path, ``no`` and ``off`` are no names.
+    texts -= {
+        k for k in texts if isinstance(given[k], bool) and Path in options(cls.model_fields[k].annotation)
+    }
     return given | {k: experiment.written("steps", cls.step, k) for k in texts}
 
 
