@@ -73,7 +73,7 @@ class MovieInputs:
             path = getattr(p, name, None)
             if path is None:
                 continue
-            missing = getattr(p, "missing_frames", "empty")
+            missing: Any = getattr(p, "missing_frames", "empty")
             key = getattr(p, "dataset_key", None)
             found = self._tried(step, name, path, lambda path=path, key=key, missing=missing: Movie.open(path, dataset=key, missing_frames=missing))  # fmt: skip
             if found is not None and (lost := found.lost_chunks()):
@@ -116,7 +116,7 @@ class MovieInputs:
     def _labels_of(self, step: str, path: Path) -> LabelMovie:
         p = self._steps[step]
         key = getattr(p, "labels_key" if path == getattr(p, "labels", None) else "truth_key", None)
-        missing = getattr(p, "missing_frames", "refuse")
+        missing: Any = getattr(p, "missing_frames", "refuse")
         labels = LabelMovie.open(path, dataset=key, missing_frames=missing)
         if self.raw is not None:
             wanted = (self.raw.n_frames, *self.raw.shape[2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +49,10 @@ def _places(of: tuple[int, ...], on: tuple[int, ...]) -> list[NDArray]:
 def _linear(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     # Fewer voxels than before would pick out the noise of single ones.
     shrunk = [max(0.0, (old / new - 1) / 2) for old, new in zip(image.shape, shape, strict=True)]
-    image = gaussian_filter(image, shrunk, mode="nearest") if any(shrunk) else image
+    smooth: Any = gaussian_filter(image, shrunk, mode="nearest") if any(shrunk) else image
     grid = np.meshgrid(*_places(shape, image.shape), indexing="ij")
-    return map_coordinates(image, grid, order=1, mode="nearest", output=np.float32)
+    seen: Any = map_coordinates(smooth, grid, order=1, mode="nearest", output=np.float32)
+    return seen
 
 
 def _nearest(image: NDArray, shape: tuple[int, ...]) -> NDArray:

@@ -19,7 +19,7 @@ from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.curation import raw_movie
 from helpers.runs.parameters import Curate
-from helpers.runs.steps.tracking import read_tracks
+from helpers.tracking.formats import any_format
 
 
 def open_curation(p: Curate) -> tuple[Curation, list[str]]:
@@ -90,7 +90,8 @@ def evaluate(p: Curate, curation: Curation) -> pd.DataFrame | None:
     results = [evaluation.automatic_result(state)]
     if p.other_labels is not None:
         labels = LabelMovie.open(p.other_labels, voxel_size=state.automatic.voxel_size)
-        tracks = read_tracks(p.other_tracks, labels) if p.other_tracks else None
+        scale: dict[str, Any] = {"voxel_size": labels.voxel_size, "frame_interval": labels.frame_interval}
+        tracks = any_format.read(p.other_tracks, **scale) if p.other_tracks else None
         if tracks is not None and "label" not in tracks.objects:
             raise InputError("other_tracks", str(p.other_tracks), "add the column label: cells are compared by it")
         results.append(evaluation.Result(p.other_labels.name, labels, tracks))
