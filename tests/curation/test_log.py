@@ -16,7 +16,7 @@ from curated_movies import boxes, content, write_cells
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.curation import Cell, Curation, Stroke, log
+from helpers.curation import Cell, Curation, Stroke, confirming, log
 from helpers.curation.files import read_state
 from helpers.curation.voxels import VoxelChange, decode, voxels_index, voxels_text
 from helpers.errors import InputError
@@ -105,12 +105,15 @@ def test_half_a_line_is_cut_off_and_written_over(flat: Path) -> None:
     with Curation(flat) as curation:
         curation.do("remove", cell=Cell(0, 1))
         seen = content(curation.state)
-        curation.do("remove", cell=Cell(0, 2))
+        curation.do("confirm", **confirming.frame(curation.state, 2))
     path = flat / "edits.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
     assert content(read_state(flat)) == seen
     with Curation(flat) as curation:
         assert content(curation.state) == seen
+        curation.undo()  # a shorter line than the half one
+        assert all(json.loads(line) for line in path.read_text().splitlines())
+        curation.redo()
         curation.do("remove", cell=Cell(0, 3))
         after = content(curation.state)
     assert content(read_state(flat)) == after
