@@ -78,7 +78,9 @@ def run_experiment(
         installed without its notebooks, or there are fewer GPUs.
     """
     if profile and gpus is not None:
-        raise InputError("gpus", gpus, "leave it out with --profile, which says what a job asks the cluster for")
+        raise InputError(
+            "gpus", gpus, "leave it out with --profile, which says what a job asks the cluster for"
+        )
     require_notebooks()
     jobs = selected(plan(experiment), only, start)
     if dry_run:

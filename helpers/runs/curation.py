@@ -67,7 +67,11 @@ def replay(run_dir: str | Path, movie: str | None = None, merge: str | Path | No
     if movie is not None:
         folders = [folder for folder in folders if folder.name == movie]
     if not folders:
-        there = f"with a log of edits are: {', '.join(known)}" if known else "no movie of this run has a log of edits"
+        there = (
+            f"with a log of edits are: {', '.join(known)}"
+            if known
+            else "no movie of this run has a log of edits"
+        )
         raise InputError("run" if movie is None else "movie", movie or str(run_dir), there)
     if merge is not None and len(folders) > 1:
         raise InputError("movie", None, f"name the movie that {merge} is of: {', '.join(known)}")

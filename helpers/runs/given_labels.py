@@ -61,11 +61,15 @@ def _open(p: Segment, movie: Movie) -> LabelMovie:
         labels = LabelMovie.open(p.labels, dataset=p.labels_key, axes="TYX", missing_frames=p.missing_frames)
     if labels.shape != wanted:
         raise InputError(
-            "labels", f"{p.labels}: {labels.shape}", f"must have the shape of the movie, {wanted} (T, Z, Y, X)"
+            "labels",
+            f"{p.labels}: {labels.shape}",
+            f"must have the shape of the movie, {wanted} (T, Z, Y, X)",
         )
     sizes = labels.voxel_size, movie.voxel_size
     if None not in sizes and p.voxel_size_um is None and not np.allclose(*sizes, rtol=0.01):  # type: ignore[arg-type]
         raise InputError(
-            "voxel_size_um", None, f"{p.labels} says {sizes[0]} and {movie.path} {sizes[1]} µm; give the right one"
+            "voxel_size_um",
+            None,
+            f"{p.labels} says {sizes[0]} and {movie.path} {sizes[1]} µm; give the right one",
         )
     return labels

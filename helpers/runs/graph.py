@@ -114,9 +114,7 @@ def _parts(job: Job) -> list[Job]:
     return [replace(job, frames=frames) for frames in ranges] if len(ranges) > 1 else []
 
 
-def write_graph(
-    batch: Path, nodes: dict[str, Node], cores: int | None, gpus: Sequence[str] = ()
-) -> None:
+def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None, gpus: Sequence[str] = ()) -> None:
     """Write ``graph.json`` and the jobs, and remove what an earlier run left of them.
 
     Parameters

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from helpers.data.experiment import Experiment
-from helpers.data.movies import Movie
 from helpers.data.patches import check_patch_size
 from helpers.data.stacks import Stack, open_stacks
 from helpers.errors import InputError, Mistakes
@@ -129,7 +128,9 @@ def _named(error: InputError, experiment: Experiment) -> InputError:
     if error.name != "voxel_size":
         return error
     return InputError(
-        "voxel_size_um of the pairs", error.value, f"{error.expected}: write voxel_size_um at the top of {experiment.path.name}"
+        "voxel_size_um of the pairs",
+        error.value,
+        f"{error.expected}: write voxel_size_um at the top of {experiment.path.name}",
     )
 
 
@@ -141,16 +142,21 @@ def _compare(
     if movie is None or p.labels:
         return
     if movie.is_2d and not stack.is_2d:
-        inputs.mistakes.add(experiment.where_movie(inputs.row, "movie"), str(movie.path), "is 2D, and the training pairs are 3D")
+        inputs.mistakes.add(
+            experiment.where_movie(inputs.row, "movie"),
+            str(movie.path),
+            "is 2D, and the training pairs are 3D",
+        )
     elif stack.is_2d and not movie.is_2d and not p.slice_wise:
         inputs.mistakes.add(
             experiment.where_movie(inputs.row, "movie"),
             str(movie.path),
             "is 3D, and the training pairs are 2D: set slice_wise to true, or train on 3D pairs",
         )
-    elif remark := voxel_remark(p.voxel_size_um or movie.voxel_size, stack.voxel_size):
-        if not p.resample_to_training:
-            found.remarks.append(f"{name}: {remark}")
+    elif not p.resample_to_training and (
+        remark := voxel_remark(p.voxel_size_um or movie.voxel_size, stack.voxel_size)
+    ):
+        found.remarks.append(f"{name}: {remark}")
 
 
 def voxel_remark(size: Sequence[float] | None, trained: Sequence[float] | None) -> str:
@@ -186,15 +192,19 @@ def _look_at_denoising(
             if any(str(path) == str(row.get("movie")) for row in experiment.movies):
                 continue  # told with its movie
             if not path.exists() and "*" not in str(path):
-                found.whole.add(experiment.where("steps", p.step, "raw_paths"), str(path), "there is no such file or folder")
+                found.whole.add(
+                    experiment.where("steps", p.step, "raw_paths"),
+                    str(path),
+                    "there is no such file or folder",
+                )
             continue
         assert known.raw is not None
         spatial = known.raw.shape[3:] if known.raw.is_2d else known.raw.shape[2:]
-        if len(p.patch_size) != len(spatial) or any(n > have for n, have in zip(p.patch_size, spatial, strict=True)):
+        if len(p.patch_size) != len(spatial) or any(
+            n > have for n, have in zip(p.patch_size, spatial, strict=True)
+        ):
             found.whole.add(
                 experiment.where("steps", p.step, "patch_size"),
                 list(p.patch_size),
                 f"{len(spatial)} numbers, no larger than {path.name}, {spatial}",
             )
-
-

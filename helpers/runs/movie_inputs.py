@@ -77,7 +77,9 @@ class MovieInputs:
             key = getattr(p, "dataset_key", None)
             found = self._tried(step, name, path, lambda path=path, key=key, missing=missing: Movie.open(path, dataset=key, missing_frames=missing))  # fmt: skip
             if found is not None and (lost := found.lost_chunks()):
-                expected = f"{len(lost)} chunks are lost; give the whole Zarr, or set missing_frames to 'empty'"
+                expected = (
+                    f"{len(lost)} chunks are lost; give the whole Zarr, or set missing_frames to 'empty'"
+                )
                 self.mistakes.add(self._where(step, name), str(path), f"{expected} ({', '.join(lost[:3])})")
             return found
         return None
@@ -136,16 +138,22 @@ class MovieInputs:
 
     def _intensity(self, step: str, path: Path) -> None:
         movie = Movie.open(path)
-        if self.raw is not None and (movie.shape[2:] != self.raw.shape[2:] or movie.n_frames < self.raw.n_frames):
+        if self.raw is not None and (
+            movie.shape[2:] != self.raw.shape[2:] or movie.n_frames < self.raw.n_frames
+        ):
             _differ((movie.n_frames, *movie.shape[2:]), (self.raw.n_frames, *self.raw.shape[2:]))
         if self._steps[step].channel >= movie.n_channels:
-            raise InputError("channel", self._steps[step].channel, f"{path.name} has {movie.n_channels}, counted from 0")
+            raise InputError(
+                "channel", self._steps[step].channel, f"{path.name} has {movie.n_channels}, counted from 0"
+            )
 
     # ---- numbers -----------------------------------------------------------------------------------------
 
     def _check_scale(self) -> None:
         """Note a voxel size or an interval that nothing says, once, with where it may be written."""
-        sized = [s for s, p in self._steps.items() if s[:2] in ("05", "06") or (s[:2] == "08" and p.labels_path())]
+        sized = [
+            s for s, p in self._steps.items() if s[:2] in ("05", "06") or (s[:2] == "08" and p.labels_path())
+        ]
         source = self.raw or self._labels
         if sized and source is not None and not self._known("voxel_size_um", "voxel_size"):
             self._missing(sized[0], "voxel_size_um", "[z, y, x] in µm", source.path)
@@ -165,7 +173,10 @@ class MovieInputs:
         return any(value is not None for value in (*given, *said))
 
     def _missing(self, step: str, name: str, what: str, path: Path) -> None:
-        table, yaml = self._experiment.where_movie(self.row, "movie").partition(",")[0], self._experiment.path.name
+        table, yaml = (
+            self._experiment.where_movie(self.row, "movie").partition(",")[0],
+            self._experiment.path.name,
+        )
         expected = f"{path} does not say it, and {step} needs it: write {name}, {what}, at the top of {yaml}, or as a column of {table}"
         self.mistakes.add(f"{name} of {self._experiment.movies[self.row]['movie_id']}", None, expected)
 
@@ -179,14 +190,22 @@ class MovieInputs:
         for name, count in limits.items():
             value = getattr(p, name, None)
             if value is not None and value >= count:
-                self.mistakes.add(self._where(step, name), value, f"{self.raw.path.name} has {count}, counted from 0")
+                self.mistakes.add(
+                    self._where(step, name), value, f"{self.raw.path.name} has {count}, counted from 0"
+                )
         late = [t for t in getattr(p, "preview_frames", []) if t >= self.raw.n_frames]
         if late and getattr(p, "preview_frames", None) != STEPS[step].model_fields["preview_frames"].default:
-            self.mistakes.add(self._where(step, "preview_frames"), late, f"the movie has {self.raw.n_frames} frames, counted from 0")
+            self.mistakes.add(
+                self._where(step, "preview_frames"),
+                late,
+                f"the movie has {self.raw.n_frames} frames, counted from 0",
+            )
 
 
 def _differ(found: tuple[int, ...], wanted: tuple[int, ...], also: str = "") -> None:
-    raise InputError("shape", found, f"its shape is {found} (T, Z, Y, X); it must be that of the movie, {wanted}{also}")
+    raise InputError(
+        "shape", found, f"its shape is {found} (T, Z, Y, X); it must be that of the movie, {wanted}{also}"
+    )
 
 
 def _exists(path: Path) -> None:
@@ -198,7 +217,9 @@ def _tracks(path: Path) -> None:
     """Tell tracks by their kind, and look at what is quickly read of them."""
     if path.is_dir() and path.suffix != ".geff" and not (path / "objects.csv").is_file():
         if not any((path / name).is_file() for name in ("res_track.txt", "man_track.txt")):
-            raise InputError(str(path), str(path), "holds no tracks: objects.csv, res_track.txt or man_track.txt")
+            raise InputError(
+                str(path), str(path), "holds no tracks: objects.csv, res_track.txt or man_track.txt"
+            )
     elif path.suffix.lower() == ".csv":
         read_table(path, nrows=5)
     elif path.suffix.lower() == ".xml" and not re.search(rb"<TrackMate\b", path.open("rb").read(4096)):

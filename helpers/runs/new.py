@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from helpers.data.experiment import SCALE
 from helpers.data.boundary_width import BoundaryWidth, choose_boundary_width
+from helpers.data.experiment import SCALE
 from helpers.data.movies import Movie
 from helpers.data.pairs import list_images, match_pairs
 from helpers.data.source import is_image, natural_key, stem
@@ -22,7 +22,18 @@ _PAIRS = [("train/raw", "train/label"), ("train/raw", "train/labels"), ("raw", "
 _MOVIES = ("movies", "test/raw", "test")
 _TRUTHS = ("truth", "test/label", "test/labels")
 #: Not written as comments: the run sets them itself.
-_OWN = {*SCALE, "run_dir", "movie_id", "movie", "raw", "truth", "raw_paths", "clean_paths", "conditions", "overwrite"}
+_OWN = {
+    *SCALE,
+    "run_dir",
+    "movie_id",
+    "movie",
+    "raw",
+    "truth",
+    "raw_paths",
+    "clean_paths",
+    "conditions",
+    "overwrite",
+}
 
 
 def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
@@ -81,7 +92,9 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
     ):
         if silent:
             all_movies = f"at the top of {yaml}" if len(silent) == len(movies) else f"as a column of {table}"
-            lines.append(f"TO DO: write {parameter}, {what}, {all_movies}; these do not say it: {', '.join(silent)}")
+            lines.append(
+                f"TO DO: write {parameter}, {what}, {all_movies}; these do not say it: {', '.join(silent)}"
+            )
     return "\n".join(
         [*lines, f"written: {yaml} and {table}", f"next: python -m helpers run {yaml} --dry-run"]
     )
@@ -101,7 +114,9 @@ def _folders_of_stacks(folder: Path) -> list[Path]:
     """Return the folders in a folder that hold images themselves: movies of one file a frame."""
     if not folder.is_dir():
         return []
-    inside = [path for path in folder.iterdir() if path.is_dir() and not is_image(path) and path.name[0] != "."]
+    inside = [
+        path for path in folder.iterdir() if path.is_dir() and not is_image(path) and path.name[0] != "."
+    ]
     return sorted(filter(_has_images, inside), key=natural_key)
 
 
@@ -168,9 +183,7 @@ def _yaml(
     return "\n".join(lines) + "\n"
 
 
-def _step(
-    cls: type[Parameters], on: bool, values: dict[str, Any], reasons: dict[str, str]
-) -> list[str]:
+def _step(cls: type[Parameters], on: bool, values: dict[str, Any], reasons: dict[str, str]) -> list[str]:
     lines = ["", f"  {'' if on else '# '}{cls.step}:    # {cls.about()}"]
     for name, _, allowed, meaning in cls.table():
         if name in _OWN or name in ("raw_dir", "label_dir", "binary_dir"):

@@ -269,7 +269,11 @@ def _write(
 
 
 def _measure_anew(
-    frames: Path, movies: dict[str, LabelMovie], t: int, frame: np.ndarray | None, voxel_size: tuple[float, ...]
+    frames: Path,
+    movies: dict[str, LabelMovie],
+    t: int,
+    frame: np.ndarray | None,
+    voxel_size: tuple[float, ...],
 ) -> None:
     """Measure labels that were changed by hand; of its cells keep what only the segmenter knew."""
     labels = {method: movie.frame(t) for method, movie in movies.items()}

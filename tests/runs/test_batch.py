@@ -157,7 +157,9 @@ def test_an_unknown_profile_is_answered_with_ours(experiment_of: Make) -> None:
         run_experiment(experiment, profile="slum", say=lambda line: None)
 
 
-def test_a_package_without_its_notebooks_says_so(experiment_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_without_its_notebooks_says_so(
+    experiment_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(execute, "NOTEBOOKS", Path("/nowhere/notebooks"))
     experiment, _ = open_experiment(experiment_of("a"))
     with pytest.raises(InputError, match=r"/nowhere/notebooks'.*pip install --editable"):

@@ -53,7 +53,10 @@ def test_the_address_stands_nowhere_else() -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_setup_cells_install_what_the_project_offers(step: str) -> None:
     cell = setup_cell(step)
-    extras = re.findall(r"volltrack\[([\w,]+)\]", cell) or re.findall(r'extras = "(.+)" if \w+ else "(.+)"', cell)[0]
+    extras = (
+        re.findall(r"volltrack\[([\w,]+)\]", cell)
+        or re.findall(r'extras = "(.+)" if \w+ else "(.+)"', cell)[0]
+    )
     assert set(",".join(extras).split(",")) <= set(PROJECT["optional-dependencies"])
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     for pin in re.findall(r"n2v==\S+", cell):
@@ -62,11 +65,17 @@ def test_setup_cells_install_what_the_project_offers(step: str) -> None:
 
 
 def test_cellpose_is_installed_where_it_is_to_be_trained() -> None:
-    cell = setup_cell("03_train_segmentation").replace("%pip install --quiet", "installed = f").replace("f \"", "f\"")
+    cell = (
+        setup_cell("03_train_segmentation")
+        .replace("%pip install --quiet", "installed = f")
+        .replace('f "', 'f"')
+    )
     missing = types.SimpleNamespace(util=types.SimpleNamespace(find_spec=lambda name: None))
     for wanted, extras in ((True, "tensorflow,cellpose"), (False, "tensorflow")):
         names = {"train_cellpose": wanted, "importlib": missing, "os": os}
-        exec(cell[cell.index("if importlib") : cell.index("from helpers")], names)  # our own text, without pip
+        exec(
+            cell[cell.index("if importlib") : cell.index("from helpers")], names
+        )  # our own text, without pip
         assert names["installed"].startswith(f"volltrack[{extras}] @ git+")
 
 

@@ -35,7 +35,9 @@ def run_dir(cells: Path, tmp_path: Path) -> Path:
     for t in range(truth.n_frames):
         labels.write_frame(t, truth.frame(t))
     shutil.copy(cells / "objects.csv", folder / "objects.csv")
-    p = Track.checked({"run_dir": run_dir, "movie_id": "m", "tracker": "nearest", "raw": cells / "raw.ome.tif"})
+    p = Track.checked(
+        {"run_dir": run_dir, "movie_id": "m", "tracker": "nearest", "raw": cells / "raw.ome.tif"}
+    )
     run = Run.start(p)
     found = step.open_cells(p)
     tracks = step.track(found, p)
@@ -94,7 +96,9 @@ def test_replay_repeats_edits_on_a_new_result_and_lists_the_rest(
     assert "not repeated: remove of ann" in shown and f"cell {label} in frame 1 = 'not found again'" in shown
 
 
-def test_replay_merges_a_second_log(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_merges_a_second_log(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = Path(shutil.copytree(run_dir, tmp_path / "copy"))
     label = edit(run_dir)
     with Curation(copy / "movies" / "m", "bob") as curation:
@@ -142,7 +146,9 @@ def test_analyses_take_the_curated_tracks_and_say_so(
     edit(run_dir)
     open_tracks(q)
     assert not (LabelMovie.open(q.labels_path()).frame(1) == label).any()  # type: ignore[arg-type]
-    named = AnalyzeMigration.checked({"run_dir": run_dir, "movie_id": "m", "tracks": p.movie_path("tracks.csv")})
+    named = AnalyzeMigration.checked(
+        {"run_dir": run_dir, "movie_id": "m", "tracks": p.movie_path("tracks.csv")}
+    )
     assert named.provenance() == {"tracks": "named"}
     assert len(open_tracks(named).objects) == len(automatic.objects)
 
@@ -170,7 +176,9 @@ def _executed(run_dir: Path, tmp_path: Path, **parameters) -> dict:
     return json.loads((run_dir / "steps" / "14_curate-m" / "done.json").read_text())
 
 
-def test_notebook_14_lists_suspects_and_leaves_no_trace_where_nobody_edits(run_dir: Path, tmp_path: Path) -> None:
+def test_notebook_14_lists_suspects_and_leaves_no_trace_where_nobody_edits(
+    run_dir: Path, tmp_path: Path
+) -> None:
     results = _executed(run_dir, tmp_path)["results"]
     assert results["edits"] == 0 and "scores" not in results
     assert not (run_dir / "movies" / "m" / "edits.jsonl").exists(), "analyses still take the automatic tracks"
@@ -188,7 +196,10 @@ def test_notebook_14_replays_and_scores(run_dir: Path, tmp_path: Path, cells: Pa
     assert results["operations"] == {"confirm": 2, "remove": 1}
     automatic, every, other, _ = results["scores"]
     assert (automatic["frames"], every["frames"], other["result"]) == ("1–2", "all", "labels.ome.tif")
-    assert automatic["false_positives"] == 1 and automatic["ap50"] < 1 == automatic["n_found"] - automatic["n_true"]
+    assert (
+        automatic["false_positives"] == 1
+        and automatic["ap50"] < 1 == automatic["n_found"] - automatic["n_true"]
+    )
     assert other["ap50"] == automatic["ap50"] and other["fault_value"] is None, "no tracks were named"
     assert not (LabelMovie.open(folder / "curated" / "labels.zarr").frame(1) == label).any()
     figures = run_dir / "steps" / "14_curate-m" / "figures"

@@ -39,7 +39,9 @@ def _p(cls, folder: Path, path: Path, **given):
 
 
 @pytest.mark.parametrize(("column", "size", "diameter"), [("RADIUS", 4.0, 8.0), ("AREA", np.pi * 16, 8.0)])
-def test_10_takes_trackmates_sizes(tmp_path: Path, tracks: Tracks, column: str, size: float, diameter: float) -> None:
+def test_10_takes_trackmates_sizes(
+    tmp_path: Path, tracks: Tracks, column: str, size: float, diameter: float
+) -> None:
     plain = tracks.objects.drop(columns="RADIUS").assign(**{column: size})
     table.write(Tracks(plain, tracks.links, SIZE, 60), tmp_path / "tracks.csv")
     p = _p(AnalyzeBoundaryDistance, tmp_path, tmp_path / "tracks.csv")
@@ -76,10 +78,14 @@ def test_labels_without_scale_take_that_of_the_tracks(tmp_path: Path, tracks: Tr
     p = _p(AnalyzeBoundaryDistance, tmp_path, tmp_path / "tracks.csv", labels=tmp_path / "labels.tif")
     edge, words = boundary.open_boundary(p, open_tracks(p))
     assert "hull of the cells in" in words
-    assert edge.field(0).at(np.array([[20.0, 20.0, 20.0]]))[0] == pytest.approx(min(34 - 20, 20 - 4, 34.5 - 20))
+    assert edge.field(0).at(np.array([[20.0, 20.0, 20.0]]))[0] == pytest.approx(
+        min(34 - 20, 20 - 4, 34.5 - 20)
+    )
     tracks.objects.to_csv(tmp_path / "bare.csv", index=False)
     bare = p.model_copy(update={"tracks": tmp_path / "bare.csv"})
-    with pytest.raises(InputError, match=r"^voxel_size_um = None: neither .*labels\.tif nor the tracks say it"):
+    with pytest.raises(
+        InputError, match=r"^voxel_size_um = None: neither .*labels\.tif nor the tracks say it"
+    ):
         boundary.open_boundary(bare, open_tracks(bare))
 
 
@@ -99,7 +105,9 @@ def test_btrackmates_table_is_read(tmp_path: Path, tracks: Tracks, header: bool)
 
 def test_positions_in_pixels_are_converted(tmp_path: Path, tracks: Tracks) -> None:
     """A TrackMate file without calibration counts voxels: the voxel size of the parameter is theirs."""
-    pixels = tracks.objects.assign(**{axis: tracks.objects[axis] / s for axis, s in zip("zyx", SIZE, strict=True)})
+    pixels = tracks.objects.assign(
+        **{axis: tracks.objects[axis] / s for axis, s in zip("zyx", SIZE, strict=True)}
+    )
     path = tmp_path / "tracks.xml"
     trackmate.write(Tracks(pixels, tracks.links, (1, 1, 1), 60), path)
     text, n = re.subn('spatialunits="[^"]*"', 'spatialunits="pixel"', path.read_text())

@@ -11,11 +11,10 @@ import tifffile
 
 from helpers.__main__ import main
 from helpers.data.movies import Movie, write_movie
-from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
+from helpers.runs.inputs import look_at_inputs
 from helpers.runs.new import new_experiment
 from helpers.runs.parameters import STEPS
-from helpers.runs.inputs import look_at_inputs
 from helpers.runs.plan import open_experiment
 
 

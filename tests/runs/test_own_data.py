@@ -80,7 +80,11 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.Captur
     ]
     lines = [line for line in shown.err.splitlines() if line.startswith("error: ")]
     for place, words in expected:
-        assert any(line.startswith(f"error: {place}") and words in line for line in lines), (place, words, lines)
+        assert any(line.startswith(f"error: {place}") and words in line for line in lines), (
+            place,
+            words,
+            lines,
+        )
     assert main(["status", str(path)]) == 0
     assert capsys.readouterr().err == shown.err, "status and the dry run agree"
 
@@ -122,12 +126,21 @@ def test_far_voxels_are_remarked(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for kind in ("raw", "label"):
         _tiff(tmp_path / kind / "s.tif", (8, 24, 24))
     _tiff(tmp_path / "a.tif", (2, 8, 24, 24))
-    steps = {"01_create_dataset": {"patch_size": [8, 16, 16], "voxel_size_um": [2, 0.5, 0.5]}, "05_segment": {}}
+    steps = {
+        "01_create_dataset": {"patch_size": [8, 16, 16], "voxel_size_um": [2, 0.5, 0.5]},
+        "05_segment": {},
+    }
     given = {"voxel_size_um": [2, 0.8, 0.8], "pairs": {"raw_dir": "raw", "label_dir": "label"}}
-    assert main(["run", str(_experiment(tmp_path, "movie_id,movie\na,a.tif\n", steps, **given)), "--dry-run"]) == 0
+    assert (
+        main(["run", str(_experiment(tmp_path, "movie_id,movie\na,a.tif\n", steps, **given)), "--dry-run"])
+        == 0
+    )
     assert "note: a: its voxels are 2 × 0.8 × 0.8 µm, those that the networks learn from 2 × 0.5 × 0.5" in capsys.readouterr().out  # fmt: skip
     steps["05_segment"] = {"resample_to_training": True}
-    assert main(["run", str(_experiment(tmp_path, "movie_id,movie\na,a.tif\n", steps, **given)), "--dry-run"]) == 0
+    assert (
+        main(["run", str(_experiment(tmp_path, "movie_id,movie\na,a.tif\n", steps, **given)), "--dry-run"])
+        == 0
+    )
     assert "note:" not in capsys.readouterr().out
 
 
@@ -274,7 +287,9 @@ def test_all_changed_parameters_are_named(cells: Path, tmp_path: Path) -> None:
 def test_an_empty_frame_of_a_folder_of_stacks_has_no_cells(tmp_path: Path) -> None:
     for t in (0, 1, 3):
         _tiff(tmp_path / "movie" / f"t{t}.tif", (1, 20, 20))
-    p = _segment(tmp_path, movie=tmp_path / "movie", voxel_size_um=[0.5, 0.5], method="unet", foreground_thresh=0.5)
+    p = _segment(
+        tmp_path, movie=tmp_path / "movie", voxel_size_um=[0.5, 0.5], method="unet", foreground_thresh=0.5
+    )
     with pytest.raises(InputError, match=r"t1\.tif and t3\.tif"):
         open_movie(p)
     p = p.model_copy(update={"missing_frames": "empty"})

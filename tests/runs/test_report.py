@@ -62,7 +62,9 @@ def report(experiment_of: Callable[..., Path]) -> tuple[str, _Tags]:
     return text, tags
 
 
-def test_figures_of_the_first_movies_are_in_it_and_all_notebooks_are_linked(report: tuple[str, _Tags]) -> None:
+def test_figures_of_the_first_movies_are_in_it_and_all_notebooks_are_linked(
+    report: tuple[str, _Tags],
+) -> None:
     text, tags = report
     assert text.count(DOT) == 3
     assert "figures of the first 3 movies" in text
@@ -70,7 +72,9 @@ def test_figures_of_the_first_movies_are_in_it_and_all_notebooks_are_linked(repo
     assert [f"steps/08_track-{movie}/notebook.ipynb" for movie in MOVIES] == [
         link for link in links if link and link.endswith(".ipynb")
     ]
-    assert not [a for tag, a in tags.seen if tag in ("script", "link") or (a.get("src") or "").startswith("http")]
+    assert not [
+        a for tag, a in tags.seen if tag in ("script", "link") or (a.get("src") or "").startswith("http")
+    ]
 
 
 def test_a_figure_stands_under_its_question(report: tuple[str, _Tags]) -> None:

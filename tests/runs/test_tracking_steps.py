@@ -98,7 +98,10 @@ def test_a_movie_without_cells_has_no_tracks(folder: Path) -> None:
         assert left_out.empty
         step.write_all(step.track(cells, p), cells, p)
         own = folder / "movies" / tracker
-        assert (table.read(own / "tracks.csv").n_tracks, trackmate.read(own / "tracks.xml").n_tracks) == (0, 0)
+        assert (table.read(own / "tracks.csv").n_tracks, trackmate.read(own / "tracks.xml").n_tracks) == (
+            0,
+            0,
+        )
 
 
 def test_the_files_are_written(folder: Path) -> None:

@@ -46,7 +46,9 @@ VoxelSize = Annotated[
 ]
 #: What the networks compute in.
 Precision = Literal["auto", "float32"]
-PRECISION = "'auto' computes in 16 bits where the processor is built for it (about twice as fast), 'float32' never"
+PRECISION = (
+    "'auto' computes in 16 bits where the processor is built for it (about twice as fast), 'float32' never"
+)
 #: Two (y, x) or three (z, y, x) whole numbers.
 PatchSize = Annotated[tuple[int, ...], Field(min_length=2, max_length=3), AfterValidator(_positive)]
 #: Tiles or grid: two (y, x) or three (z, y, x) whole numbers, at least 1.

@@ -46,7 +46,11 @@ class Curate(OneMovie):
     def inputs(self) -> list[Path]:
         """Return the automatic result, the log of edits where there is one, and what is compared."""
         log = self.movie_path("edits.jsonl")
-        own = [self.movie_path("labels.zarr"), self.movie_path("tracks.csv"), *([log] if log.is_file() else [])]
+        own = [
+            self.movie_path("labels.zarr"),
+            self.movie_path("tracks.csv"),
+            *([log] if log.is_file() else []),
+        ]
         named = (self.raw, self.other_labels, self.other_tracks, self.merge_log)
         return [*own, *(path for path in named if path)]
 

@@ -58,7 +58,9 @@ class Segment(OneMovie):
         None, description="Seconds between two frames; None reads it from the file"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
-    labels_key: OptionalText = Field(None, description="The same of labels, such as ilastik's 'exported_data'")
+    labels_key: OptionalText = Field(
+        None, description="The same of labels, such as ilastik's 'exported_data'"
+    )
     missing_frames: Literal["refuse", "empty"] = Field(
         "refuse",
         description="Numbers that a folder of stacks leaves out, and lost chunks of a Zarr: 'refuse' stops, 'empty' reads nothing there",

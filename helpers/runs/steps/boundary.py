@@ -59,9 +59,7 @@ def open_labels(p: AnalyzeBoundaryDistance, tracks: Tracks) -> LabelMovie | None
         return None
     size = p.voxel_size_um or LabelMovie.open(path).voxel_size or tracks.voxel_size
     if size is None:
-        raise InputError(
-            "voxel_size_um", None, f"neither {path} nor the tracks say it; give [z, y, x] in µm"
-        )
+        raise InputError("voxel_size_um", None, f"neither {path} nor the tracks say it; give [z, y, x] in µm")
     return LabelMovie.open(path, voxel_size=size)  # type: ignore[arg-type]
 
 

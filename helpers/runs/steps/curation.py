@@ -41,14 +41,21 @@ def open_curation(p: Curate) -> tuple[Curation, list[str]]:
     if p.movie_path("edits.jsonl").is_file():
         found = rebase(folder)
         if found.former is not None:
-            lines.append(f"{found.repeated} edits repeated on the new result; the former log is {found.former.name}")
-        lines += [f"not repeated: {row.operation} of {row.author}: {row.why}" for row in found.missed.itertuples()]
+            lines.append(
+                f"{found.repeated} edits repeated on the new result; the former log is {found.former.name}"
+            )
+        lines += [
+            f"not repeated: {row.operation} of {row.author}: {row.why}" for row in found.missed.itertuples()
+        ]
     curation = Curation(folder, p.author)
     try:
         if p.merge_log is not None:
             merged = merge_log(curation, p.merge_log)
             lines.append(f"{merged.added} edits of {p.merge_log} added; {merged.same} made by both")
-            lines += [f"conflict: {row.operation} of {row.author}: {row.why}" for row in merged.conflicts.itertuples()]
+            lines += [
+                f"conflict: {row.operation} of {row.author}: {row.why}"
+                for row in merged.conflicts.itertuples()
+            ]
     except BaseException:
         curation.close()
         raise
@@ -93,9 +100,13 @@ def evaluate(p: Curate, curation: Curation) -> pd.DataFrame | None:
         scale: dict[str, Any] = {"voxel_size": labels.voxel_size, "frame_interval": labels.frame_interval}
         tracks = any_format.read(p.other_tracks, **scale) if p.other_tracks else None
         if tracks is not None and "label" not in tracks.objects:
-            raise InputError("other_tracks", str(p.other_tracks), "add the column label: cells are compared by it")
+            raise InputError(
+                "other_tracks", str(p.other_tracks), "add the column label: cells are compared by it"
+            )
         results.append(evaluation.Result(p.other_labels.name, labels, tracks))
-    scores = pd.concat([evaluation.evaluate(truth, each, frames, own=True) for each in results], ignore_index=True)
+    scores = pd.concat(
+        [evaluation.evaluate(truth, each, frames, own=True) for each in results], ignore_index=True
+    )
     return evaluation.keep_scores(p.movie_path(), scores, len(state.done))
 
 

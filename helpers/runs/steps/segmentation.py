@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -152,7 +151,9 @@ def trained_size(p: Segment, voxel_size: tuple[float, ...]) -> tuple[float, ...]
     trained = _trained_voxels(p)
     if trained is None:
         raise InputError(
-            "resample_to_training", True, f"the networks in {p.path('models')} do not say their voxel size: set it to False"
+            "resample_to_training",
+            True,
+            f"the networks in {p.path('models')} do not say their voxel size: set it to False",
         )
     flat = len(trained) == 2 or p.slice_wise
     return (voxel_size[0], *trained[-2:]) if flat else trained

@@ -54,7 +54,9 @@ def _measured_elsewhere(p: AnalyzeIntensitySpectrum, tracks: Tracks) -> Tracks:
         raise InputError("intensity_movie", movie.shape, f"the labels are of shape {labels.shape}")
     size = tracks.voxel_size or labels.voxel_size
     if size is None:
-        raise InputError("voxel_size_um", None, "neither the tracks nor the labels say it; give [z, y, x] in µm")
+        raise InputError(
+            "voxel_size_um", None, "neither the tracks nor the labels say it; give [z, y, x] in µm"
+        )
     frames = [
         measure(labels.frame(t), movie.frame(t, p.channel), voxel_size=size, frame=t)
         for t in progress(range(labels.shape[0]), desc="Intensities", unit="frame")

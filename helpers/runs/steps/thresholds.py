@@ -23,7 +23,6 @@ from helpers.segmentation.segmenter import VollSegSegmenter
 from helpers.segmentation.threshold_remarks import remarks
 from helpers.segmentation.thresholds import Thresholds
 
-
 #: F1 from which on StarDist alone is trusted: its cells divide what the U-Net sees as one.
 _TRUSTED = 0.75
 #: Cells by which another way to divide must be better: fewer are chance.
