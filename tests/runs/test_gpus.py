@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from helpers.errors import InputError
@@ -96,6 +97,8 @@ def test_networks_are_given_the_gpus_and_share_the_cores_by_them(experiment_of: 
 
 def test_a_run_gives_its_jobs_gpus(experiment_of: Make, tmp_path: Path, two_gpus: None) -> None:
     path = experiment_of("a", "b", **SEGMENT, **{"08_track": {"tracker": "nearest"}})
+    table = tmp_path / "movies.csv"
+    pd.read_csv(table).drop(columns="labels").to_csv(table, index=False)  # which need no network
     experiment, _ = open_experiment(path)
     failed = run_experiment(experiment, gpus=2, cores=2, say=lambda line: None)
     batch = tmp_path / "run" / ".batch"
