@@ -62,7 +62,7 @@ def depth_of_regions(labels: np.ndarray, spacing: tuple[float, float, float]) ->
     Parameters
     ----------
     labels : ndarray of int32, (Z, Y, X)
-        As `helpers.segmentation.seeds.census` writes them: a label and -1 - label are one region, 0 is one,
+        As in `helpers.segmentation.regions`: a label and -1 - label are one region, 0 is one,
         and -1 is outside of all.
     spacing : tuple of float
         Voxel size (z, y, x), µm.

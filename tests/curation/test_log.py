@@ -291,7 +291,12 @@ def _random_edit(curation: Curation, kind: str, rng: np.random.Generator) -> Non
         curation.do(name, **given_)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(OPERATIONS)
 def test_any_edits_are_undone_and_redone_bit_for_bit(folder: Path, edits: list[tuple[str, int]]) -> None:
     (folder / "edits.jsonl").unlink(missing_ok=True)
@@ -311,7 +316,9 @@ def test_any_edits_are_undone_and_redone_bit_for_bit(folder: Path, edits: list[t
         for _ in range(n):
             curation.redo()
         assert content(curation.state) == end
-    assert content(read_state(folder)) == end, "a replay gives the same"
+    # The log begins with the first edit that is not refused.
+    if (folder / "edits.jsonl").exists():
+        assert content(read_state(folder)) == end, "a replay gives the same"
 
 
 def _assert_whole(curation: Curation) -> None:

@@ -95,7 +95,7 @@ def test_steps_are_listed_with_their_state_and_what_is_missing_says_why(report: 
 def test_the_error_of_a_movie_stands_in_the_report(
     experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = experiment_of("a", **{"08_track": {"tracker": "nearest"}})
+    path = experiment_of("a", "b", **{"08_track": {"tracker": "nearest"}})
     (tmp_path / "a" / "objects.csv").write_text("no,such\n1,2\n")
     assert main(["run", str(path)]) == 1
     assert "FAILED" in capsys.readouterr().out

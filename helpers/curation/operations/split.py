@@ -50,8 +50,8 @@ def split_by_plane(draft: Draft, cell: Cell, points: Sequence[Sequence[float]]) 
 def split_by_seeds(draft: Draft, cell: Cell, seeds: Sequence[Sequence[float]]) -> None:
     """Split a cell into as many as there are seeds; the largest part keeps the label and the links.
 
-    The landscape is the one that segmentation floods where no network says anything: the depth inside the cell, in µm
-    (`helpers.segmentation.landscape`). It runs together last where the cell is thinnest.
+    What is flooded is the depth inside the cell, as in the fusion where no star marks a cell
+    (`helpers.segmentation.fusion`): the parts meet where the cell is thinnest.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def split_by_seeds(draft: Draft, cell: Cell, seeds: Sequence[Sequence[float]]) -
         Fewer than two seeds, the same voxel twice, or a seed outside the cell.
     """
     from helpers.segmentation.depth import depth_inside
-    from helpers.segmentation.landscape import Landscape
+    from helpers.segmentation.watershed import flood
 
     mask, box = draft.mask(cell)
     markers = np.where(mask, 0, -1).astype(np.int32)
@@ -83,8 +83,7 @@ def split_by_seeds(draft: Draft, cell: Cell, seeds: Sequence[Sequence[float]]) -
         raise InputError("seeds", seeds, "two seeds or more")
     # A rim of background, so that the cell's border is the way out.
     depth = depth_inside(np.pad(mask, 1).astype(np.uint8), 1, 1, draft.voxel_size)[1:-1, 1:-1, 1:-1]
-    height = np.ascontiguousarray(depth)
-    Landscape(np.zeros(mask.shape, np.float32), np.inf, height).flood(markers)
+    flood(np.ascontiguousarray(depth), markers, descending=True, by_descent=True)
     # Pieces without a seed stay with the first part.
     markers[mask & (markers == 0)] = 1
     _part(draft, cell, np.maximum(markers, 0), box)
