@@ -7,6 +7,7 @@ known (see `helpers.data.units`), so a scale without one gives no voxel size.
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,7 +154,9 @@ class WholeArray:
 
 
 def missing_chunks(array: Any, folder: Path, index: tuple = ()) -> list[str]:
-    """Return the names of chunk files (of shards, where there are any) that are not there.
+    """Return the names of chunk files (of shards, where there are any) that are not there, or not whole.
+
+    Blosc, which most chunks are compressed with, reads beyond the end of one that was cut; its header tells the size.
 
     Parameters
     ----------
@@ -170,7 +173,19 @@ def missing_chunks(array: Any, folder: Path, index: tuple = ()) -> list[str]:
         for i, chunk, n in zip(index + (slice(None),) * (len(grid) - len(index)), grid, counts, strict=True)
     ]
     keys = (array.metadata.encode_chunk_key(at) for at in itertools.product(*places))
-    return [key for key in keys if not (folder / key).exists()]
+    blosc = array.shards is None and any("blosc" in type(c).__name__.lower() for c in array.compressors)
+    return [key for key in keys if not _is_whole(folder / key, blosc)]
+
+
+def _is_whole(chunk: Path, blosc: bool) -> bool:
+    if not blosc:
+        return chunk.exists()
+    try:
+        with chunk.open("rb") as file:
+            header = file.read(16)
+            return int.from_bytes(header[12:16], "little") == os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return False
 
 
 def multiscales_attributes(
