@@ -39,7 +39,7 @@ import zarr
 from helpers.data.atomic import atomic_path, writing_to
 from helpers.data.checks import check_labels
 from helpers.data.label_header import MARK, restore_header, write_header
-from helpers.data.ome_zarr import create_frame_array, frame_chunks, multiscales_attributes
+from helpers.data.ome_zarr import create_frame_array, frame_chunks, missing_chunks, multiscales_attributes
 from helpers.data.readers import open_source
 from helpers.data.source import (
     Source,
@@ -250,7 +250,10 @@ class LabelMovie:
             if holder is None:
                 break
             try:
-                labels = _array(self.path / holder)[t]
+                array = _array(self.path / holder)
+                if cut := missing_chunks(array, self.path / holder, (t,), absent=False):
+                    raise ValueError(f"{cut[0]} is cut")
+                labels = array[t]
             except FileNotFoundError:
                 continue
             except Exception as error:  # what a damaged chunk makes of its decoder is no one kind of error

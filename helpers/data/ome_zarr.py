@@ -130,14 +130,15 @@ def _open_multiscales(
 
 
 def _whole(array: Any, path: Path, missing: Literal["refuse", "empty"]) -> Any:
-    return array if missing == "empty" else WholeArray(array, path)
+    return WholeArray(array, path, absent=missing == "refuse")
 
 
 class WholeArray:
-    """A Zarr array that refuses to make up what lay in a chunk that is not there."""
+    """A Zarr array that refuses to make up what lay in a chunk that was cut, or (`absent`) is not there."""
 
-    def __init__(self, array: Any, path: Path) -> None:
+    def __init__(self, array: Any, path: Path, *, absent: bool = True) -> None:
         self._array = array
+        self._absent = absent
         self._path = path
         self._folder = path / str(array.path).removeprefix("/")
         self.shape = array.shape
@@ -145,7 +146,7 @@ class WholeArray:
 
     def lost(self, index: tuple = ()) -> list[str]:
         """Return the chunks that are not there; see `missing_chunks`."""
-        return missing_chunks(self._array, self._folder, index)
+        return missing_chunks(self._array, self._folder, index, absent=self._absent)
 
     def __getitem__(self, index: tuple) -> np.ndarray:
         if lost := self.lost(index):
@@ -153,7 +154,7 @@ class WholeArray:
         return self._array[index]
 
 
-def missing_chunks(array: Any, folder: Path, index: tuple = ()) -> list[str]:
+def missing_chunks(array: Any, folder: Path, index: tuple = (), *, absent: bool = True) -> list[str]:
     """Return the names of chunk files (of shards, where there are any) that are not there, or not whole.
 
     Blosc, which most chunks are compressed with, reads beyond the end of one that was cut; its header tells the size.
@@ -165,6 +166,8 @@ def missing_chunks(array: Any, folder: Path, index: tuple = ()) -> list[str]:
         Where it lies.
     index : tuple of int or slice
         Of the array; only chunks that this reads are looked for. A slice stands for the whole dimension.
+    absent : bool
+        Those that are not there are missing, too; else they are background, as Zarr has it.
     """
     grid: tuple[int, ...] = array.shards or array.chunks
     counts = [-(-size // chunk) for size, chunk in zip(array.shape, grid, strict=True)]
@@ -174,18 +177,18 @@ def missing_chunks(array: Any, folder: Path, index: tuple = ()) -> list[str]:
     ]
     keys = (array.metadata.encode_chunk_key(at) for at in itertools.product(*places))
     blosc = array.shards is None and any("blosc" in type(c).__name__.lower() for c in array.compressors)
-    return [key for key in keys if not _is_whole(folder / key, blosc)]
+    return [key for key in keys if not _is_whole(folder / key, blosc, absent)]
 
 
-def _is_whole(chunk: Path, blosc: bool) -> bool:
+def _is_whole(chunk: Path, blosc: bool, absent: bool) -> bool:
     if not blosc:
-        return chunk.exists()
+        return not absent or chunk.exists()
     try:
         with chunk.open("rb") as file:
             header = file.read(16)
             return int.from_bytes(header[12:16], "little") == os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        return False
+        return not absent
 
 
 def multiscales_attributes(
