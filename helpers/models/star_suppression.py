@@ -321,9 +321,23 @@ def _by_bounds(i, j, points, volumes, boxes, inner, outer, scale, threshold):  #
 
 
 @njit(cache=True, nogil=True)
+def _add_near(i, j, n, near, limits, stars, threshold):  # type: ignore[no-untyped-def]
+    """Note a survivor whose shared voxels must be counted; return how many are noted, -1 if bounds suppress `j`."""
+    points, _, volumes, boxes, inner, outer, scale = stars
+    said = _by_bounds(i, j, points, volumes, boxes, inner, outer, scale, threshold)
+    if said == _OVER:
+        return -1
+    if said == _COUNT:
+        near[n] = i
+        limits[n] = threshold * (min(volumes[i], volumes[j]) + 1e-10)
+        n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
 def _test_batch(alive, start, stop, stars, table, bins, first, voxels, threshold):  # type: ignore[no-untyped-def]
     """Suppress those of a batch that share too much with a survivor before it."""
-    points, distances, volumes, boxes, inner, outer, scale = stars
+    distances, boxes = stars[1], stars[3]
     origin, size, number, begin, members, extent = bins
     near = np.empty(len(members), np.int64)
     limits, counts = np.empty(len(members)), np.empty(len(members), np.int64)
@@ -334,41 +348,20 @@ def _test_batch(alive, start, stop, stars, table, bins, first, voxels, threshold
             a = (boxes[j, 2 * axis] - extent[axis] - origin[axis]) // size[axis]
             b = (boxes[j, 2 * axis + 1] + extent[axis] - origin[axis]) // size[axis]
             low[axis], high[axis] = max(a, 0), min(b, number[axis] - 1)
-        n, over = 0, False
+        n = 0
         for z in range(low[0], high[0] + 1):
             for y in range(low[1], high[1] + 1):
                 row = (z * number[1] + y) * number[2]
                 for m in range(begin[row + low[2]], begin[row + max(high[2], low[2] - 1) + 1]):
-                    i = members[m]
-                    said = _by_bounds(i, j, points, volumes, boxes, inner, outer, scale, threshold)
-                    if said == _OVER:
-                        over = True
+                    n = _add_near(members[m], j, n, near, limits, stars, threshold)
+                    if n < 0:
                         break
-                    if said == _COUNT:
-                        near[n] = i
-                        limits[n] = threshold * (min(volumes[i], volumes[j]) + 1e-10)
-                        n += 1
-                if over:
+                if n < 0:
                     break
-            if over:
+            if n < 0:
                 break
-        if over or (
-            n > 0
-            and _shares_too_much(
-                j,
-                near[:n],
-                limits,
-                counts,
-                points,
-                distances,
-                boxes,
-                outer,
-                scale,
-                table,
-                inverse,
-                first,
-                voxels,
-            )
+        if n < 0 or (
+            n > 0 and _shares_too_much(j, near[:n], limits, counts, stars, table, inverse, first, voxels)
         ):
             alive[j] = False
 
@@ -376,40 +369,19 @@ def _test_batch(alive, start, stop, stars, table, bins, first, voxels, threshold
 @njit(cache=True, nogil=True)
 def _settle(alive, left, stars, table, first, voxels, used, threshold):  # type: ignore[no-untyped-def]
     """Suppress those of a batch that share too much with a survivor in it; keep the survivors' voxels."""
-    points, distances, volumes, boxes, inner, outer, scale = stars
+    points, distances, _, boxes, _, outer, scale = stars
     new, near = np.empty(len(left), np.int64), np.empty(len(left), np.int64)
     limits, counts = np.empty(len(left)), np.empty(len(left), np.int64)
     inverse = np.empty(distances.shape[1], np.float32)
     n_new = 0
     for j in left:
-        n, over = 0, False
+        n = 0
         for m in range(n_new):
-            i = new[m]
-            said = _by_bounds(i, j, points, volumes, boxes, inner, outer, scale, threshold)
-            if said == _OVER:
-                over = True
+            n = _add_near(new[m], j, n, near, limits, stars, threshold)
+            if n < 0:
                 break
-            if said == _COUNT:
-                near[n] = i
-                limits[n] = threshold * (min(volumes[i], volumes[j]) + 1e-10)
-                n += 1
-        if over or (
-            n > 0
-            and _shares_too_much(
-                j,
-                near[:n],
-                limits,
-                counts,
-                points,
-                distances,
-                boxes,
-                outer,
-                scale,
-                table,
-                inverse,
-                first,
-                voxels,
-            )
+        if n < 0 or (
+            n > 0 and _shares_too_much(j, near[:n], limits, counts, stars, table, inverse, first, voxels)
         ):
             alive[j] = False
             continue
@@ -427,10 +399,9 @@ def _settle(alive, left, stars, table, first, voxels, used, threshold):  # type:
 
 
 @njit(cache=True, nogil=True)
-def _shares_too_much(  # type: ignore[no-untyped-def]
-    j, near, limits, counts, points, distances, boxes, outer, scale, table, inverse, first, voxels
-):
+def _shares_too_much(j, near, limits, counts, stars, table, inverse, first, voxels):  # type: ignore[no-untyped-def]
     """Say whether a star shares more voxels with a survivor than it may; planes from its centre outwards."""
+    points, distances, _, boxes, _, outer, scale = stars
     for k in range(distances.shape[1]):
         inverse[k] = np.float32(1) / distances[j, k]
     counts[: len(near)] = 0

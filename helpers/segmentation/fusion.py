@@ -205,9 +205,13 @@ class _Fusion:
         flood(self.probability, self.labels, descending=True)
         last = int(regions.label_unreached(self.flat, self.labels.shape, self.first + n))
         middle = np.concatenate([middle, np.zeros(last - len(middle))])
-        together = regions.contacts(self.labels, self.probability)[0]
-        self._grow()
-        cell = self._cells(middle, together)
+        touching = regions.contacts(self.labels, self.probability)
+        together = touching[0]
+        if self.grows:
+            regions.open_territory(self.flat, self.territory.reshape(-1))
+            flood(self.probability, self.labels, descending=True)
+            touching = regions.contacts(self.labels, self.probability)
+        cell = self._cells(middle, together, touching)
         if not cell.all():
             regions.empty(self.flat, ~cell)
             flood(self.probability, self.labels, descending=True)
@@ -263,14 +267,13 @@ class _Fusion:
         regions.bring_back(self.flat)
         return n
 
-    def _grow(self) -> None:
-        """Grow the cells over the gaps between them."""
-        if self.grows:
-            regions.open_territory(self.flat, self.territory.reshape(-1))
-            flood(self.probability, self.labels, descending=True)
+    def _cells(
+        self, middle: np.ndarray, together: np.ndarray, touching: tuple[np.ndarray, ...]
+    ) -> np.ndarray:
+        """Return which labels are cells (rules 4 and 5).
 
-    def _cells(self, middle: np.ndarray, together: np.ndarray) -> np.ndarray:
-        """Return which labels are cells (rules 4 and 5); `together` are the pairs that touch in one component."""
+        `together` are the pairs that touch in one component, `touching` the contacts of the cells as they have grown.
+        """
         n = len(middle)
         cell = np.ones(n, bool)
         if not self.sizes.any():
@@ -279,7 +282,7 @@ class _Fusion:
         cell[self.first :] = volume[self.first :] >= self.rules.min_volume * np.median(
             self.sizes[self.sizes > 0]
         )
-        pair, faces, level = regions.contacts(self.labels, self.probability)
+        pair, faces, level = touching
         order = np.argsort(pair)
         pair, faces, level = pair[order], faces[order], level[order]
         low, high = pair >> 32, pair & 0xFFFFFFFF

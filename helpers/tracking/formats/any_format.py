@@ -62,12 +62,4 @@ def _is_btrackmate(path: Path) -> bool:
     except (OSError, UnicodeDecodeError, csv.Error):
         return False  # the reader of tables says what is wrong
     named = tuple(first[:5]) == btrackmate.COLUMNS[:5]
-    return named or (len(first) == len(btrackmate.COLUMNS) and all(map(_is_number, first)))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return named or (len(first) == len(btrackmate.COLUMNS) and all(map(btrackmate.is_number, first)))

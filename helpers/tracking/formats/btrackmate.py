@@ -52,7 +52,7 @@ def read(path: str | Path, *, voxel_size: Sequence[float], frame_interval: float
         ) from error
     if raw.shape[1] < len(COLUMNS):
         raise InputError("path", str(path), f"a CSV with the {len(COLUMNS)} columns {', '.join(COLUMNS)}")
-    if len(raw) and not _is_number(str(raw.iat[0, 0])):
+    if len(raw) and not is_number(str(raw.iat[0, 0])):
         raw = raw.iloc[1:]
     table = {}
     for place, column in enumerate(COLUMNS):
@@ -157,7 +157,8 @@ def _whole(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a cell of a table holds a number."""
     try:
         float(text)
     except ValueError:
