@@ -54,7 +54,7 @@ def remarks(found: Mapping[str, Thresholds]) -> list[str]:
 def _divided(best: Thresholds) -> list[str]:
     if not best.divided or best.divide == "always":
         return []
-    scores = ", ".join(f"{name} {score:.3f}" for name, score in best.divided.items())
+    scores = ", ".join(f"{name} {own['score']:.3f}" for name, own in best.divided.items())
     ways = {
         "borders": "a cell of the U-Net is divided between StarDist's only where the probability dips between them",
         "never": "what the U-Net sees as one cell is one, whatever StarDist says",

@@ -75,7 +75,7 @@ class Thresholds:
     divide : str, optional
         Which stars divide a component of the foreground (`helpers.segmentation.fusion`).
     divided : mapping, optional
-        The score that each way to divide reached.
+        Each way to divide → its own best ``prob``, ``nms`` and ``foreground``, and the ``score`` that they reached.
     """
 
     prob: float | None
@@ -87,7 +87,7 @@ class Thresholds:
     table: pd.DataFrame
     outline: float | None = None
     divide: str | None = None
-    divided: Mapping[str, float] | None = None
+    divided: Mapping[str, Mapping[str, float]] | None = None
 
     @property
     def highest(self) -> float:
@@ -278,7 +278,7 @@ def save(thresholds: Thresholds, path: str | Path) -> Path:
         "foreground": thresholds.foreground,
         "outline": thresholds.outline,
         "divide": thresholds.divide,
-        "divided": dict(thresholds.divided) if thresholds.divided else None,
+        "divided": {way: dict(own) for way, own in (thresholds.divided or {}).items()} or None,
         "score": thresholds.score,
         "measure": thresholds.measure,
         "iou_thresholds": list(thresholds.iou_thresholds),

@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "segmentation"))
 
 from helpers.data.movies import Movie  # noqa: E402
+from helpers.runs.parameters import OptimizeThresholds  # noqa: E402
+from helpers.runs.steps.thresholds import validation_stacks  # noqa: E402
 from helpers.data.samples import OVULE_TEST_FROM_Y, OVULE_VOXEL_SIZE  # noqa: E402
 from helpers.segmentation import thresholds  # noqa: E402
 from helpers.segmentation.fusion import DIVIDE, Rules, fuse  # noqa: E402
@@ -70,31 +72,44 @@ class Case:
         return np.stack([best >= 0.5, best >= 0.7], 1), np.count_nonzero(others[1:])
 
 
-def cases_of_run(run: Path) -> Iterator[Case]:
-    """Yield the frames of a run's true movies."""
-    choices = thresholds.load(run / "thresholds.json").choices
-    for step in sorted((run / "steps").glob("07_*/done.json")):
-        parameters = json.loads(step.read_text())["parameters"]
-        if not parameters.get("truth"):
-            continue
-        raw, truth = Movie.open(parameters["raw"]), Movie.open(parameters["truth"])
+def cases_of_run(run: Path, cells: str = "test") -> Iterator[Case]:
+    """Yield the frames of a run's true movies, or the stacks on which its notebook 04 chose ("validation")."""
+    found = thresholds.load(run / "thresholds.json")
+    ways = {way: {**found.choices, **own, "divide": way} for way, own in (found.divided or {}).items()}
+    for choices in ways.values():
+        choices.pop("score")
+    ways[None] = found.choices
+    frames = _frames(run) if cells == "test" else _validation(run)
+    for raw, truth, voxel_size in frames:
         segmenter = VollSegSegmenter.open(
             stardist_dir=run / "models" / "stardist",
             unet_dir=run / "models" / "unet",
-            voxel_size=raw.voxel_size,
-            thresholds={"vollseg": choices},
+            voxel_size=voxel_size,
+            precision="auto",
+            candidate_floor=thresholds.LIMITS["prob"][0],
         )
-        for frame in range(raw.n_frames):
-            outputs = segmenter.network_outputs(raw.frame(frame))
-            yield Case(truth.frame(frame).astype(np.int32), _fuser(segmenter, outputs, choices))
+        yield Case(truth.astype(np.int32), _fuser(segmenter, segmenter.network_outputs(raw), ways))
+
+
+def _frames(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[float, ...]]]:
+    for step in sorted((run / "steps").glob("07_*/done.json")):
+        parameters = json.loads(step.read_text())["parameters"]
+        if parameters.get("truth"):
+            raw, truth = Movie.open(parameters["raw"]), Movie.open(parameters["truth"])
+            for frame in range(raw.n_frames):
+                yield raw.frame(frame), truth.frame(frame), raw.voxel_size
+
+
+def _validation(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[float, ...]]]:
+    for stack in validation_stacks(OptimizeThresholds(run_dir=str(run))):
+        yield stack.raw, stack.truth, stack.voxel_size
 
 
 def _fuser(
-    segmenter: VollSegSegmenter, outputs: Outputs, choices: dict
+    segmenter: VollSegSegmenter, outputs: Outputs, ways: dict[str | None, dict]
 ) -> Callable[[Rules, str | None], np.ndarray]:
     def run(rules: Rules, divide: str | None) -> np.ndarray:
-        own = choices if divide is None else {**choices, "divide": divide}
-        return replace(segmenter, rules=rules).labels_from_outputs(outputs, **own)
+        return replace(segmenter, rules=rules).labels_from_outputs(outputs, **ways[divide])
 
     return run
 

@@ -33,9 +33,10 @@ def test_stardist_divides_where_it_is_good_and_borders_where_it_is_not(stardist,
     others = {} if stardist is None else {"stardist": _found(stardist)}
     best = choose_division(tried, others)
     assert best.divide == chosen
-    assert best.divided == dict(zip(("always", "borders", "never"), scores, strict=True))
+    assert best.divided == {one.divide: {"prob": 0.5, "score": one.score} for one in tried}
     assert best.choices == {"prob": 0.5, "divide": chosen}
-    assert load(save(best, tmp_path / "thresholds.json")).choices == best.choices
+    read = load(save(best, tmp_path / "thresholds.json"))
+    assert (read.choices, read.divided) == (best.choices, best.divided)
     said = " ".join(remarks({"vollseg": best}))
     assert (f"always {scores[0]:.3f}" in said) == (chosen != "always")
 

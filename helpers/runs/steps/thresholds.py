@@ -23,10 +23,11 @@ from helpers.segmentation.segmenter import VollSegSegmenter
 from helpers.segmentation.threshold_remarks import remarks
 from helpers.segmentation.thresholds import Thresholds
 
-#: F1 from which on StarDist alone is trusted: its cells divide what the U-Net sees as one.
-_TRUSTED = 0.75
+#: F1 from which on StarDist alone is trusted: its cells divide what the U-Net sees as one. This and the next are chosen on
+#: validation cells, one data set left out at a time: tests/benchmarks/fusion_constants.md.
+TRUSTED = 0.75
 #: Cells by which another way to divide must be better: fewer are chance.
-_CLEARLY = 2
+CLEARLY = 2
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,13 @@ def search(
     return {method: found[method] for method in segmenter.methods}
 
 
-def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds]) -> Thresholds:
+def choose_division(
+    tried: Sequence[Thresholds],
+    others: Mapping[str, Thresholds],
+    *,
+    trusted: float = TRUSTED,
+    clearly: float = CLEARLY,
+) -> Thresholds:
     """Choose whose word counts where the networks differ: StarDist's where it is good, else the borders between cells.
 
     Parameters
@@ -125,22 +132,25 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
         What was found for each `divide`; a single one is returned as it is.
     others : mapping
         Method → thresholds of StarDist and the U-Net alone, as far as they are known.
+    trusted : float
+        F1 from which on StarDist alone is trusted.
+    clearly : float
+        Cells by which another way must be better.
 
     Returns
     -------
     Thresholds
-        "always" where StarDist alone reaches an F1 of 0.75, or is unknown, else "borders"; another one if it is better by
-        more than two cells. `divided` holds all scores.
+        "always" where StarDist alone is trusted, or is unknown, else "borders"; another one if it is clearly better. `divided` holds what each of them reached.
     """
     if len(tried) == 1:
         return tried[0]
     by_way = {best.divide: best for best in tried}
-    trusted = "stardist" not in others or others["stardist"].score >= _TRUSTED
-    usual = by_way["always" if trusted else "borders"]
+    believed = "stardist" not in others or others["stardist"].score >= trusted
+    usual = by_way["always" if believed else "borders"]
     best = max(tried, key=lambda best: best.score)
     n_cells = int(best.table["n_true"].max())
-    chosen = usual if usual.score >= best.score - _CLEARLY / n_cells else best
-    return replace(chosen, divided={str(one.divide): one.score for one in tried})
+    chosen = usual if usual.score >= best.score - clearly / n_cells else best
+    return replace(chosen, divided={str(one.divide): {**one.values, "score": one.score} for one in tried})
 
 
 def save(found: dict[str, Thresholds], p: OptimizeThresholds) -> None:
