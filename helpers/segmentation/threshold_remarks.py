@@ -52,9 +52,18 @@ def remarks(found: Mapping[str, Thresholds]) -> list[str]:
 
 
 def _divided(best: Thresholds) -> list[str]:
-    if not best.divided or best.divide == "always":
+    if not best.divided:
         return []
     scores = ", ".join(f"{name} {own['score']:.3f}" for name, own in best.divided.items())
+    shut = {best.prob: ("StarDist", "U-Net"), best.foreground: ("U-Net", "StarDist")}.get(1.0)
+    if shut:
+        return [
+            f"the {shut[1]} alone, {best.score:.3f}, is clearly better than any fusion with this {shut[0]} ({scores}), "
+            f"which is left out: VollSeg's cells are the {shut[1]}'s. Train the {shut[0]} for more epochs or on more "
+            "stacks (notebook 03), and search again."
+        ]
+    if best.divide == "always":
+        return []
     ways = {
         "borders": "a cell of the U-Net is divided between StarDist's only where the probability dips between them",
         "never": "what the U-Net sees as one cell is one, whatever StarDist says",
@@ -64,7 +73,7 @@ def _divided(best: Thresholds) -> list[str]:
 
 def _unsettled(best: Thresholds) -> list[str]:
     said = []
-    for axis, value in best.values.items():
+    for axis, value in _searched(best).items():
         tried, scores = best.table[axis].to_numpy(float), best.table["score"].to_numpy(float)
         highest = [scores[tried == one].max() for one in np.unique(tried)]
         if len(highest) > 2 and max(highest) - min(highest) < SAME:
@@ -77,7 +86,7 @@ def _unsettled(best: Thresholds) -> list[str]:
 
 def _at_the_end(best: Thresholds) -> list[str]:
     said = []
-    for axis, value in best.values.items():
+    for axis, value in _searched(best).items():
         tried = np.unique(best.table[axis].to_numpy(float))
         if len(tried) > 1 and value in (tried[0], tried[-1]):
             end, low = ("lowest", True) if value == tried[0] else ("highest", False)
@@ -97,3 +106,7 @@ def _plateau(best: Thresholds) -> list[str]:
         f"cell apart count as equal, and of those the middle is taken, which holds best on other movies; here that "
         f"costs {cost:.3f}."
     ]
+
+
+def _searched(best: Thresholds) -> dict[str, float]:
+    return {axis: value for axis, value in best.values.items() if axis in best.table}

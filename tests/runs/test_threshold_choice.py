@@ -43,3 +43,19 @@ def test_stardist_divides_where_it_is_good_and_borders_where_it_is_not(stardist,
 
 def test_the_other_methods_have_nothing_to_divide():
     assert choose_division([_found(0.5)], {}).divided is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "left_out"),
+    [
+        ({"stardist": 0.91}, "U-Net"),
+        ({"unet": 0.91}, "StarDist"),
+        ({"stardist": 0.89, "unet": 0.85}, None),  # 0.09 is less than two of twenty cells
+    ],
+)
+def test_a_network_that_only_spoils_the_other_is_left_out(parts, left_out):
+    tried = [_found(score, way) for score, way in zip((0.8, 0.7, 0.6), ("always", "borders", "never"), strict=True)]
+    best = choose_division(tried, {method: _found(score) for method, score in parts.items()})
+    shut = {"U-Net": best.foreground, "StarDist": best.prob}
+    assert [name for name, value in shut.items() if value == 1.0] == ([left_out] if left_out else [])
+    assert (f"this {left_out}" in " ".join(remarks({"vollseg": best}))) == bool(left_out)

@@ -140,7 +140,9 @@ def choose_division(
     Returns
     -------
     Thresholds
-        "always" where StarDist alone is trusted, or is unknown, else "borders"; another one if it is clearly better. `divided` holds what each of them reached.
+        "always" where StarDist alone is trusted, or is unknown, else "borders"; another one if it is clearly better.
+        Where one network alone is clearly better than all of them, the thresholds that shut the other one out.
+        `divided` holds what each way reached.
     """
     if len(tried) == 1:
         return tried[0]
@@ -150,7 +152,17 @@ def choose_division(
     best = max(tried, key=lambda best: best.score)
     n_cells = int(best.table["n_true"].max())
     chosen = usual if usual.score >= best.score - clearly / n_cells else best
+    for alone in (_alone(method, one, best) for method, one in others.items()):
+        if alone.score > chosen.score + clearly / n_cells:
+            chosen = alone
     return replace(chosen, divided={str(one.divide): {**one.values, "score": one.score} for one in tried})
+
+
+def _alone(method: str, found: Thresholds, like: Thresholds) -> Thresholds:
+    """Return thresholds with which the fusion gives one network's own cells: of the other nothing is above 1."""
+    if method == "stardist":
+        return replace(found, foreground=1.0, outline=1.0, divide="always")
+    return replace(found, prob=1.0, nms=like.nms, outline=like.outline, divide="never")
 
 
 def save(found: dict[str, Thresholds], p: OptimizeThresholds) -> None:
