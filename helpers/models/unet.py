@@ -114,6 +114,8 @@ def train(
     prepare_tensorflow()
     training.seed_everything(settings.seed)
     model = _build(folder, settings, n_dim, state)
+    if settings.loss in ("bce_dice", "bce"):
+        _start_at(model, _foreground_share(patches))
 
     def make_batch(indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, NDArray]:
         pairs = []
@@ -159,6 +161,27 @@ def _build(folder: Path, settings: UNetSettings, n_dim: int, state: TrainingStat
         optimizer=keras.optimizers.Adam(settings.learning_rate), loss=mask_loss(settings.loss)
     )
     return model
+
+
+def _foreground_share(patches: TrainingSet, n_patches: int = 32) -> float:
+    """Return how much of the known voxels is foreground, from patches spread over the training set."""
+    chosen = patches.train[
+        np.linspace(0, len(patches.train) - 1, min(n_patches, len(patches.train))).astype(int)
+    ]
+    masks = [patches.read("Y", i)[0] for i in chosen]
+    known = sum(np.count_nonzero(mask >= 0) for mask in masks)
+    return sum(np.count_nonzero(mask > 0) for mask in masks) / max(known, 1)
+
+
+def _start_at(model: Any, share: float) -> None:
+    """Let the untrained network answer `share` everywhere (Lin et al., "Focal loss", 2017, section 4.1).
+
+    Far from every cell an image is flat, no feature answers, and the output is the last layer's bias. That moves by little
+    more than the learning rate a step; begun at 0, a short training can leave the background at a half.
+    """
+    bias = next(w for layer in reversed(model.keras_model.layers) for w in layer.weights if w.shape == (1,))
+    share = min(max(share, 0.01), 0.99)
+    bias.assign([np.log(share / (1 - share))])
 
 
 def mask_loss(kind: str) -> Any:

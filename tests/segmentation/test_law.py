@@ -1,0 +1,57 @@
+"""The law: with what notebook 04 chooses on validation cells, VollSeg is not below StarDist or the U-Net on other cells.
+
+Here on simulated networks of many kinds (`simulated`), each with two sets of cells to choose on and others to score; on
+trained networks in tests/notebooks/test_real_data.py, and over seeds by ``make scores``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from simulated import MASKS, STARS, cells, segmenter
+
+from helpers.runs.parameters import OptimizeThresholds
+from helpers.runs.steps.thresholds import ValidationStack, search
+from helpers.segmentation.matching import match_counts
+
+SEEDS = (0, 1)
+TOLERANCE = 0.01
+
+
+def scores(tissue: str, stars: str, mask: str, seed: int) -> dict[str, tuple[float, float]]:
+    """Return F1, mean of IoU 0.5 and 0.7, and MSE of the foreground for each method."""
+    networks = segmenter(STARS[stars], MASKS[mask], seed)
+    validation, test = cells(tissue, 100 + seed), [cells(tissue, 200 + 10 * seed + k) for k in range(2)]
+    stack = ValidationStack("validation", validation, validation, networks.voxel_size or ())
+    found = search(networks, [stack], OptimizeThresholds(run_dir="unused"))
+    outputs = [networks.network_outputs(truth) for truth in test]
+    reached = {}
+    for method, best in found.items():
+        labels = [networks.labels_from_outputs(o, method=method, **best.choices) for o in outputs]
+        counts = [match_counts(t, l, iou_thresholds=(0.5, 0.7)) for t, l in zip(test, labels, strict=True)]
+        tp, fp, fn = (sum(c[name].to_numpy(float) for c in counts) for name in ("tp", "fp", "fn"))
+        mse = np.mean([((l > 0) != (t > 0)).mean() for t, l in zip(test, labels, strict=True)])
+        reached[method] = (float((2 * tp / (2 * tp + fp + fn)).mean()), float(mse))
+    return reached
+
+
+@pytest.mark.parametrize(
+    ("tissue", "stars", "mask"),
+    [
+        ("nuclei", "good", "whole"),
+        ("nuclei", "good", "blind"),
+        ("nuclei", "rough", "eroded"),
+        ("nuclei", "rough", "rough"),
+        ("nuclei", "blind", "rough"),
+        ("membranes", "good", "eroded"),
+        ("membranes", "good", "blind"),
+        ("membranes", "rough", "whole"),
+        ("membranes", "bad", "eroded"),
+        ("membranes", "blind", "eroded"),
+    ],
+)
+def test_vollseg_is_not_below_its_parts(tissue: str, stars: str, mask: str) -> None:
+    reached = [scores(tissue, stars, mask, seed) for seed in SEEDS]
+    f1, mse = ({m: np.mean([one[m][k] for one in reached]) for m in reached[0]} for k in (0, 1))
+    assert f1["vollseg"] >= max(f1["stardist"], f1["unet"]) - TOLERANCE, f1
+    assert mse["vollseg"] <= min(mse["stardist"], mse["unet"]) + TOLERANCE, mse
