@@ -61,6 +61,15 @@ def test_prediction_is_a_probability_that_knows_cells(trained, make_set):
     assert np.array_equal(unet.predict(model, x[np.newaxis])[0], probability)  # one plane
 
 
+def test_an_untrained_network_expects_the_share_of_the_foreground(make_set, tmp_path):
+    """Where no feature answers, a short training would otherwise leave the background at a half."""
+    patches = make_set(PATCH)
+    model, _ = unet.train(patches, tmp_path / "flat", replace(FLAT, epochs=1, learning_rate=1e-9))
+    share = np.mean([patches.read("Y", i)[0] > 0 for i in patches.train])
+    assert abs(share - 0.5) > 0.05
+    assert unet.predict(model, np.zeros(PATCH, np.float32)) == pytest.approx(share, rel=1e-3)
+
+
 def test_tiles_cannot_be_seen(trained):
     _, model, _ = trained
     image = np.random.default_rng(3).normal(0.5, 0.4, (70, 53)).astype(np.float32)
