@@ -58,7 +58,7 @@ def _divided(best: Thresholds) -> list[str]:
     shut = {best.prob: ("StarDist", "U-Net"), best.foreground: ("U-Net", "StarDist")}.get(1.0)
     if shut:
         return [
-            f"the {shut[1]} alone, {best.score:.3f}, is clearly better than any fusion with this {shut[0]} ({scores}), "
+            f"the {shut[1]} alone, {best.score:.3f}, is better than any fusion with this {shut[0]} ({scores}), "
             f"which is left out: VollSeg's cells are the {shut[1]}'s. Train the {shut[0]} for more epochs or on more "
             "stacks (notebook 03), and search again."
         ]

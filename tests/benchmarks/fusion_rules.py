@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "segmentation"))
 
 from helpers.data.movies import Movie  # noqa: E402
+from helpers.data.samples import OVULE_TEST_FROM_Y, OVULE_VOXEL_SIZE  # noqa: E402
 from helpers.runs.parameters import OptimizeThresholds  # noqa: E402
 from helpers.runs.steps.thresholds import validation_stacks  # noqa: E402
-from helpers.data.samples import OVULE_TEST_FROM_Y, OVULE_VOXEL_SIZE  # noqa: E402
 from helpers.segmentation import thresholds  # noqa: E402
 from helpers.segmentation.fusion import DIVIDE, Rules, fuse  # noqa: E402
 from helpers.segmentation.segmenter import Outputs, VollSegSegmenter  # noqa: E402

@@ -9,6 +9,8 @@ from helpers.runs.steps.thresholds import choose_division
 from helpers.segmentation.threshold_remarks import remarks
 from helpers.segmentation.thresholds import Thresholds, load, save
 
+WAYS = ("always", "borders", "never")
+
 
 def _found(score: float, divide: str | None = None) -> Thresholds:
     table = pd.DataFrame({"prob": [0.4, 0.5], "score": [score / 2, score], "n_true": 20, "n_predicted": 20})
@@ -16,21 +18,22 @@ def _found(score: float, divide: str | None = None) -> Thresholds:
 
 
 @pytest.mark.parametrize(
-    ("stardist", "scores", "chosen"),
+    ("stardist", "unet", "scores", "chosen"),
     [
-        (0.91, (0.95, 0.98, 0.80), "always"),  # 0.03 is less than two of twenty cells
-        (0.91, (0.80, 0.95, 0.70), "borders"),
-        (0.50, (0.67, 0.69, 0.00), "borders"),
-        (0.50, (0.72, 0.69, 0.00), "borders"),
-        (0.50, (0.92, 0.93, 1.00), "borders"),  # 0.07 is less than two of twenty cells
-        (0.50, (0.70, 0.80, 1.00), "never"),
-        (0.50, (0.95, 0.80, 0.70), "always"),
-        (None, (0.95, 0.98, 0.80), "always"),
+        (0.91, 0.20, (0.98, 0.95, 0.80), "always"),
+        (0.91, 0.20, (0.94, 0.95, 0.70), "borders"),
+        (0.50, 0.60, (0.70, 0.80, 0.81), "never"),
+        (0.50, 0.20, (0.95, 0.95, 0.95), "always"),  # of equals the better network's
+        (0.50, 0.60, (0.95, 0.95, 0.95), "never"),
+        (0.50, 0.60, (0.95, 0.95, 0.70), "borders"),
+        (None, None, (0.95, 0.95, 0.80), "always"),
     ],
 )
-def test_stardist_divides_where_it_is_good_and_borders_where_it_is_not(stardist, scores, chosen, tmp_path):
-    tried = [_found(score, way) for score, way in zip(scores, ("always", "borders", "never"), strict=True)]
-    others = {} if stardist is None else {"stardist": _found(stardist)}
+def test_what_scores_best_divides_and_of_equals_what_trusts_the_better_network(
+    stardist, unet, scores, chosen, tmp_path
+):
+    tried = [_found(score, way) for score, way in zip(scores, WAYS, strict=True)]
+    others = {} if stardist is None else {"unet": _found(unet), "stardist": _found(stardist)}
     best = choose_division(tried, others)
     assert best.divide == chosen
     assert best.divided == {one.divide: {"prob": 0.5, "score": one.score} for one in tried}
@@ -48,13 +51,13 @@ def test_the_other_methods_have_nothing_to_divide():
 @pytest.mark.parametrize(
     ("parts", "left_out"),
     [
-        ({"stardist": 0.91}, "U-Net"),
-        ({"unet": 0.91}, "StarDist"),
-        ({"stardist": 0.89, "unet": 0.85}, None),  # 0.09 is less than two of twenty cells
+        ({"stardist": 0.81}, "U-Net"),
+        ({"unet": 0.81}, "StarDist"),
+        ({"stardist": 0.8, "unet": 0.79}, None),
     ],
 )
 def test_a_network_that_only_spoils_the_other_is_left_out(parts, left_out):
-    tried = [_found(score, way) for score, way in zip((0.8, 0.7, 0.6), ("always", "borders", "never"), strict=True)]
+    tried = [_found(score, way) for score, way in zip((0.8, 0.7, 0.6), WAYS, strict=True)]
     best = choose_division(tried, {method: _found(score) for method, score in parts.items()})
     shut = {"U-Net": best.foreground, "StarDist": best.prob}
     assert [name for name, value in shut.items() if value == 1.0] == ([left_out] if left_out else [])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-
 import numpy as np
 from scipy import ndimage
 from stacks import make_stack
@@ -120,9 +119,13 @@ def _stars(truth: np.ndarray, kind: StarKind, rng: np.random.Generator) -> StarP
         size = distances.mean(-1, keepdims=True) / max(usual.mean(), 1e-6)
         distances = (1 - kind.round) * distances + kind.round * usual * size
     distances *= np.exp(kind.noise * rng.standard_normal(distances.shape))
-    level = np.where(rng.random(labels.max() + 1) < kind.missed, 0.3, rng.uniform(0.85, 1.0, labels.max() + 1))
+    level = np.where(
+        rng.random(labels.max() + 1) < kind.missed, 0.3, rng.uniform(0.85, 1.0, labels.max() + 1)
+    )
     blurred = ndimage.gaussian_filter(rng.standard_normal(probability.shape), (0.5, 1, 1))
-    probability = probability * level[labels[coarse]] * kind.level + 0.5 * kind.noise * blurred * (0.2 + there)
+    probability = probability * level[labels[coarse]] * kind.level + 0.5 * kind.noise * blurred * (
+        0.2 + there
+    )
     probability = np.clip(probability, 0, 1).astype(np.float32)
     where = np.nonzero(probability > _FLOOR)
     spacing_rays = np.linalg.norm(_RAYS.vertices * np.array(SPACING), axis=1)
@@ -176,7 +179,11 @@ def _foreground(truth: np.ndarray, kind: MaskKind, rng: np.random.Generator) -> 
                 b = np.argsort(away)[1]
                 for t in np.linspace(0, 1, 40):
                     z, y, x = np.round(np.array(middles[a]) * (1 - t) + np.array(middles[b]) * t).astype(int)
-                    ball = (slice(max(z - 1, 0), z + 2), slice(max(y - 2, 0), y + 3), slice(max(x - 2, 0), x + 3))
+                    ball = (
+                        slice(max(z - 1, 0), z + 2),
+                        slice(max(y - 2, 0), y + 3),
+                        slice(max(x - 2, 0), x + 3),
+                    )
                     logit[ball] = np.maximum(logit[ball], 1.5)
     for _ in range(kind.specks):
         z, y, x = (int(rng.integers(2, s - 2)) for s in truth.shape)
@@ -184,6 +191,3 @@ def _foreground(truth: np.ndarray, kind: MaskKind, rng: np.random.Generator) -> 
     blurred = ndimage.gaussian_filter(rng.standard_normal(truth.shape), (0.5, 1.2, 1.2))
     logit = logit + 4 * kind.noise * blurred / max(blurred.std(), 1e-6)
     return (1 / (1 + np.exp(-logit))).astype(np.float32)
-
-
-

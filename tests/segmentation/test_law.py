@@ -28,9 +28,11 @@ def scores(tissue: str, stars: str, mask: str, seed: int) -> dict[str, tuple[flo
     reached = {}
     for method, best in found.items():
         labels = [networks.labels_from_outputs(o, method=method, **best.choices) for o in outputs]
-        counts = [match_counts(t, l, iou_thresholds=(0.5, 0.7)) for t, l in zip(test, labels, strict=True)]
+        counts = [
+            match_counts(t, own, iou_thresholds=(0.5, 0.7)) for t, own in zip(test, labels, strict=True)
+        ]
         tp, fp, fn = (sum(c[name].to_numpy(float) for c in counts) for name in ("tp", "fp", "fn"))
-        mse = np.mean([((l > 0) != (t > 0)).mean() for t, l in zip(test, labels, strict=True)])
+        mse = np.mean([((own > 0) != (t > 0)).mean() for t, own in zip(test, labels, strict=True)])
         reached[method] = (float((2 * tp / (2 * tp + fp + fn)).mean()), float(mse))
     return reached
 

@@ -23,12 +23,6 @@ from helpers.segmentation.segmenter import VollSegSegmenter
 from helpers.segmentation.threshold_remarks import remarks
 from helpers.segmentation.thresholds import Thresholds
 
-#: F1 from which on StarDist alone is trusted: its cells divide what the U-Net sees as one. This and the next are chosen on
-#: validation cells, one data set left out at a time: tests/benchmarks/fusion_constants.md.
-TRUSTED = 0.75
-#: Cells by which another way to divide must be better: fewer are chance.
-CLEARLY = 2
-
 
 @dataclass(frozen=True)
 class ValidationStack:
@@ -117,14 +111,8 @@ def search(
     return {method: found[method] for method in segmenter.methods}
 
 
-def choose_division(
-    tried: Sequence[Thresholds],
-    others: Mapping[str, Thresholds],
-    *,
-    trusted: float = TRUSTED,
-    clearly: float = CLEARLY,
-) -> Thresholds:
-    """Choose whose word counts where the networks differ: StarDist's where it is good, else the borders between cells.
+def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds]) -> Thresholds:
+    """Choose whose word counts where the networks differ: what scores best on the validation stacks.
 
     Parameters
     ----------
@@ -132,29 +120,21 @@ def choose_division(
         What was found for each `divide`; a single one is returned as it is.
     others : mapping
         Method → thresholds of StarDist and the U-Net alone, as far as they are known.
-    trusted : float
-        F1 from which on StarDist alone is trusted.
-    clearly : float
-        Cells by which another way must be better.
 
     Returns
     -------
     Thresholds
-        "always" where StarDist alone is trusted, or is unknown, else "borders"; another one if it is clearly better.
-        Where one network alone is clearly better than all of them, the thresholds that shut the other one out.
-        `divided` holds what each way reached.
+        The best way to divide; of equals the one that trusts the better network most. Where one network alone is better
+        than all of them, the thresholds that shut the other one out. `divided` holds what each way reached.
     """
     if len(tried) == 1:
         return tried[0]
-    by_way = {best.divide: best for best in tried}
-    believed = "stardist" not in others or others["stardist"].score >= trusted
-    usual = by_way["always" if believed else "borders"]
-    best = max(tried, key=lambda best: best.score)
-    n_cells = int(best.table["n_true"].max())
-    chosen = usual if usual.score >= best.score - clearly / n_cells else best
-    for alone in (_alone(method, one, best) for method, one in others.items()):
-        if alone.score > chosen.score + clearly / n_cells:
-            chosen = alone
+    alone = {method: others[method].score if method in others else 0.0 for method in ("stardist", "unet")}
+    order = DIVIDE if alone["stardist"] >= alone["unet"] else DIVIDE[::-1]
+    chosen = max(tried, key=lambda one: (one.score, -order.index(one.divide)))  # pyright: ignore[reportArgumentType]
+    for method, one in others.items():
+        if one.score > chosen.score:
+            chosen = _alone(method, one, chosen)
     return replace(chosen, divided={str(one.divide): {**one.values, "score": one.score} for one in tried})
 
 
