@@ -447,10 +447,15 @@ class VollSegSegmenter:
         outline: float,
         divide: Divide,
     ) -> NDArray[np.int32]:
-        """Fuse one image: the geometric mean of both networks' outputs is flooded, so that either can part cells."""
-        landscape = star.full_probability() if self.use_probability else star.full_distance()
-        np.multiply(landscape, foreground, out=landscape)
-        np.sqrt(np.maximum(landscape, 0, out=landscape), out=landscape)
+        """Fuse one image: the geometric mean of both networks' outputs is flooded, so that either can part cells.
+
+        Where StarDist found nothing, it has no word in it.
+        """
+        landscape = foreground
+        if stars.any():
+            landscape = star.full_probability() if self.use_probability else star.full_distance()
+            np.multiply(landscape, foreground, out=landscape)
+            np.sqrt(np.maximum(landscape, 0, out=landscape), out=landscape)
         return fuse(
             landscape,
             stars,

@@ -37,6 +37,21 @@ def scores(tissue: str, stars: str, mask: str, seed: int) -> dict[str, tuple[flo
     return reached
 
 
+@pytest.mark.parametrize("tissue", ["nuclei", "membranes"])
+def test_the_fusion_of_one_network_with_nothing_is_that_network(tissue: str) -> None:
+    networks, truth = segmenter(STARS["rough"], MASKS["rough"]), cells(tissue, 0)
+    outputs = networks.network_outputs(truth)
+    for method, shut in (
+        ("stardist", {"foreground": 1.0, "outline": 1.0, "divide": "always"}),
+        ("unet", {"prob": 1.0, "divide": "never", "outline": 0.3}),
+    ):
+        outline = {"outline": shut["outline"]} if method == "unet" else {}
+        alone = networks.labels_from_outputs(outputs, method=method, **outline)
+        both = networks.labels_from_outputs(outputs, method="vollseg", **shut)
+        counts = match_counts(alone, both, iou_thresholds=(0.999,))
+        assert alone.max() > 5 and list(counts[["fp", "fn"]].iloc[0]) == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("tissue", "stars", "mask"),
     [
