@@ -52,7 +52,9 @@ def test_a_short_training_finds_real_cells(
     monkeypatch.setenv("VOLLTRACK_SAMPLES", str(samples))
     scores = _scores(name, tmp_path)
     assert scores["vollseg"]["f1_50"] >= least
-    assert scores["vollseg"]["f1_50"] >= scores["stardist"]["f1_50"]
+    f1 = {method: (found["f1_50"] + found["f1_70"]) / 2 for method, found in scores.items()}
+    # Of 20 cells and more: the law, or one cell.
+    assert f1["vollseg"] >= max(f1["stardist"], f1["unet"]) - 0.05, f1
 
 
 def test_a_short_training_of_cellpose_finds_real_nuclei(tmp_path: Path) -> None:
