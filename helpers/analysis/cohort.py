@@ -2,7 +2,8 @@
 
 The cells of one movie share an embryo, a day and a microscope. They are not independent, and counting each of them as
 evidence makes any difference significant (Lord et al. 2020, J. Cell Biol. 219:e202001064). So a movie is one value, the
-mean of its cells, wherever every condition has movies enough.
+mean of its cells, wherever every condition has movies enough. Movies of one animal are not independent either: where the
+animals are named, an animal is one value, the mean of its movies.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import pandas as pd
 from helpers.errors import InputError
 from helpers.tracking.tracks import numeric_columns
 
-#: Movies that each condition needs for movies to be compared, not cells.
+#: Movies, or animals, that each condition needs for them to be compared, not cells.
 MIN_MOVIES = 3
+Unit = Literal["auto", "animal", "movie", "cell"]
 #: Tables that notebooks 10, 11 and 12 leave in a movie's folder, one row a tracklet.
 TABLES = ("boundary_tracklets.csv", "spectrum_tracklets.csv", "migration_tracklets.csv")
 #: Columns that say which tracklet a row is of, and are no measure.
@@ -34,14 +36,14 @@ class Comparison:
     ----------
     metric : str
         The column.
-    unit : {"movie", "cell"}
+    unit : {"animal", "movie", "cell"}
         What was counted as one observation.
     cells : DataFrame
-        ``condition, movie, value``: a row a tracklet.
+        ``condition, movie, value`` (and ``animal``): a row a tracklet.
     values : DataFrame
-        ``condition, value`` and ``movie``: what was compared, a row an observation.
+        ``condition, value`` and ``movie`` or ``animal``: what was compared, a row an observation.
     groups : DataFrame
-        Per condition ``n_movies, n_cells, n`` (observations)``, mean, sd, median``.
+        Per condition (``n_animals,``) ``n_movies, n_cells, n`` (observations)``, mean, sd, median``.
     pairs : DataFrame
         Per pair of conditions ``a, b, difference`` (mean of b − mean of a)``, low, high`` (95 % interval, bootstrap)``,
         hedges_g, cliffs_delta, statistic, p_value, p_holm`` (corrected for the number of pairs).
@@ -67,12 +69,13 @@ def read_cohort(movies: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     movies : DataFrame
-        ``run_dir, movie_id, condition``: a row a movie, in any number of run folders.
+        ``run_dir, movie_id, condition``: a row a movie, in any number of run folders. A column ``animal`` says which
+        movies are of one animal; one without an entry is of its own.
 
     Returns
     -------
     DataFrame
-        A row a tracklet: ``condition, movie`` (run and movie)`` , tracklet_id, …`` and the measures of those notebooks
+        A row a tracklet: ``condition, movie`` (run and movie)``, animal`` (where named)``, tracklet_id, …`` and the measures of those notebooks
         of 10, 11 and 12 that were run.
 
     Raises
@@ -88,6 +91,9 @@ def read_cohort(movies: pd.DataFrame) -> pd.DataFrame:
         raise InputError("cohort", movies.loc[unnamed, "movie_id"].tolist(), "give these movies a condition")
     if (twice := movies.duplicated(["run_dir", "movie_id"])).any():
         raise InputError("cohort", movies.loc[twice, "movie_id"].tolist(), "name each movie once")
+    named = "animal" in movies and movies["animal"].notna().any()
+    if named:
+        movies = movies.assign(animal=movies["animal"].fillna(""))
     tables = []
     for row in movies.itertuples():
         folder = Path(str(row.run_dir)) / "movies" / str(row.movie_id) / "analysis"
@@ -100,7 +106,10 @@ def read_cohort(movies: pd.DataFrame) -> pd.DataFrame:
         for other in found[1:]:
             new = ["tracklet_id", *(name for name in other if name not in table)]
             table = table.merge(other[new], on="tracklet_id", how="outer", validate="one_to_one")
-        table.insert(0, "movie", f"{Path(str(row.run_dir)).name}/{row.movie_id}")
+        name = f"{Path(str(row.run_dir)).name}/{row.movie_id}"
+        if named:
+            table.insert(0, "animal", str(row.animal or name))
+        table.insert(0, "movie", name)
         table.insert(0, "condition", str(row.condition))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -115,7 +124,7 @@ def compare(
     cohort: pd.DataFrame,
     metric: str,
     *,
-    unit: Literal["auto", "movie", "cell"] = "auto",
+    unit: Unit = "auto",
     test: Literal["auto", "welch", "mann_whitney"] = "auto",
     seed: int = 0,
 ) -> Comparison:
@@ -124,14 +133,15 @@ def compare(
     Parameters
     ----------
     cohort : DataFrame
-        ``condition, movie`` and the measure, such as from `read_cohort`.
+        ``condition, movie`` (and ``animal``) and the measure, such as from `read_cohort`.
     metric : str
         The column.
-    unit : {"auto", "movie", "cell"}
-        What counts as one observation; ``auto`` takes movies where every condition has `MIN_MOVIES`.
+    unit : {"auto", "animal", "movie", "cell"}
+        What counts as one observation; ``auto`` takes animals where they are named, else movies, where every condition
+        has `MIN_MOVIES` of them.
     test : {"auto", "welch", "mann_whitney"}
         Welch's t-test (of more than two conditions Welch's ANOVA) compares means, Mann-Whitney's (Kruskal-Wallis')
-        ranks; ``auto`` takes the first for movies, whose means are near normal, the second for cells.
+        ranks; ``auto`` takes the first for animals and movies, whose means are near normal, the second for cells.
     seed : int
         Of the bootstrap.
 
@@ -146,25 +156,35 @@ def compare(
         A column that is not there or holds no numbers, or a choice that does not exist.
     """
     for name, value, allowed in (
-        ("unit", unit, ("auto", "movie", "cell")),
+        ("unit", unit, ("auto", "animal", "movie", "cell")),
         ("test", test, ("auto", "welch", "mann_whitney")),
     ):
         if value not in allowed:
             raise InputError(name, value, "one of " + ", ".join(map(repr, allowed)))
     if metric not in numeric_columns(cohort):
         raise InputError("metric", metric, f"one of {', '.join(measures(cohort))}")
-    known = cohort.loc[np.isfinite(cohort[metric].to_numpy(float)), ["condition", "movie", metric]]
+    if unit == "animal" and "animal" not in cohort:
+        raise InputError(
+            "unit", unit, "a column animal in the table of movies, to say which are of one animal"
+        )
+    ids = [name for name in ("condition", "animal", "movie") if name in cohort]
+    known = cohort.loc[np.isfinite(cohort[metric].to_numpy(float)), [*ids, metric]]
     cells = known.rename(columns={metric: "value"}).astype({"value": float})
-    per_movie = cells.groupby(["condition", "movie"], sort=True)["value"].mean().reset_index()
-    n_movies = per_movie.groupby("condition").size()
+    means = {"movie": cells.groupby(ids, sort=True)["value"].mean().reset_index()}
+    if "animal" in ids:
+        means["animal"] = means["movie"].groupby(ids[:2], sort=True)["value"].mean().reset_index()
+    numbers = {name: values.groupby("condition").size() for name, values in means.items()}
     if unit == "auto":
-        unit = "movie" if len(n_movies) and n_movies.min() >= MIN_MOVIES else "cell"
-    values = per_movie if unit == "movie" else cells.reset_index(drop=True)
+        largest = "animal" if "animal" in ids else "movie"
+        enough = len(numbers[largest]) and numbers[largest].min() >= MIN_MOVIES
+        unit = largest if enough else "cell"
+    values = means.get(unit, cells).reset_index(drop=True)
     by = values.groupby("condition", sort=True)["value"]
     groups = by.agg(n="count", mean="mean", sd="std", median="median").reset_index()
     groups.insert(1, "n_cells", groups["condition"].map(cells.groupby("condition").size()))
-    groups.insert(1, "n_movies", groups["condition"].map(n_movies))
-    parametric = test == "welch" or (test == "auto" and unit == "movie")
+    for name in means:
+        groups.insert(1, f"n_{name}s", groups["condition"].map(numbers[name]))
+    parametric = test == "welch" or (test == "auto" and unit != "cell")
     samples = {str(name): part.to_numpy() for name, part in by}
     pairs = _pairs(samples, parametric, seed)
     name = "Welch's t-test" if parametric else "Mann-Whitney U test"
@@ -176,7 +196,7 @@ def compare(
         groups,
         pairs,
         name,
-        _words(metric, unit, groups, samples, pairs, parametric),
+        _words(metric, unit, cells, groups, samples, pairs, parametric),
     )
 
 
@@ -246,14 +266,21 @@ def _interval(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float]:
 def _words(
     metric: str,
     unit: str,
+    cells: pd.DataFrame,
     groups: pd.DataFrame,
     samples: dict[str, np.ndarray],
     pairs: pd.DataFrame,
     parametric: bool,
 ) -> str:
     counted = "; ".join(
-        f"{row.condition}: {row.n_movies} {'movie' if row.n_movies == 1 else 'movies'}, {row.n_cells} tracklets"
-        for row in groups.itertuples()
+        f"{row['condition']}: "
+        + "".join(
+            f"{row[f'n_{name}s']} {name if row[f'n_{name}s'] == 1 else f'{name}s'}, "
+            for name in ("animal", "movie")
+            if f"n_{name}s" in row
+        )
+        + f"{row['n_cells']} tracklets"
+        for row in groups.to_dict("records")
     )
     said = [f"{metric} ({counted})."]
     if len(samples) < 2:
@@ -269,15 +296,22 @@ def _words(
             continue
         corrected = f" (Holm: {_p(row['p_holm'])})" if len(pairs) > 1 else ""
         said.append(
-            f"{pair}: {name}, two-sided, on {'movie means' if unit == 'movie' else 'tracklets'}, {_p(row['p_value'])}"
+            f"{pair}: {name}, two-sided, on {'tracklets' if unit == 'cell' else f'{unit} means'}, {_p(row['p_value'])}"
             f"{corrected}; difference of means {row['difference']:.3g} (95 % interval {row['low']:.3g} to {row['high']:.3g}), "
             f"Hedges' g = {row['hedges_g']:.2f}, Cliff's delta = {row['cliffs_delta']:.2f}."
         )
     if unit == "cell":
+        needed = "animals" if "n_animals" in groups else "movies"
         said.append(
             "Each tracklet counts as one value here. Those of one movie are not independent: take the p-value as a "
-            f"hint, and at least {MIN_MOVIES} movies a condition for a test."
+            f"hint, and at least {MIN_MOVIES} {needed} a condition for a test."
         )
+    if unit == "movie" and "n_animals" in groups and (groups["n_animals"] < groups["n_movies"]).any():
+        said.append(
+            "Movies of one animal count as independent here, and are not: take the p-value as a hint."
+        )
+    if "animal" in cells and (cells.groupby("animal")["condition"].nunique() > 1).any():
+        said.append("Some animals are in more than one condition; the test does not know of such pairs.")
     return " ".join(said)
 
 

@@ -256,7 +256,8 @@ def compare_with_truth(
     -------
     DataFrame
         A row for each tracklet with a spectrum and a true cell: ``tracklet_id, cell, rhythmic, true_frequency_hz,
-        long_enough, recovered`` (peak within one bin of the truth)``, called_rhythmic``.
+        long_enough, error_bins`` (distance of the peak from the truth)``, recovered`` (within one bin)``,
+        called_rhythmic``.
     """
     table = spectra.tracklets
     cells = truth.set_index("id")
@@ -264,7 +265,7 @@ def compare_with_truth(
     known = np.isfinite(cell) & (table["reason"] == "").to_numpy()
     found, own = table[known], cells.loc[cell[known].astype(int)]
     true = own["frequency_hz"].to_numpy(float)
-    off = np.abs(found["peak_frequency_hz"].to_numpy() - true)
+    off = np.abs(found["peak_frequency_hz"].to_numpy() - true) / found["bin_hz"].to_numpy()
     return pd.DataFrame(
         {
             "tracklet_id": found["tracklet_id"].to_numpy(),
@@ -272,7 +273,8 @@ def compare_with_truth(
             "rhythmic": own["rhythmic"].to_numpy(bool),
             "true_frequency_hz": true,
             "long_enough": true * found["duration_s"].to_numpy() >= min_periods - 1e-9,
-            "recovered": off <= found["bin_hz"].to_numpy() * (1 + 1e-9),
+            "error_bins": off,
+            "recovered": off <= 1 + 1e-9,
             "called_rhythmic": found["rhythmic"].to_numpy(bool),
         }
     )

@@ -48,7 +48,7 @@ PAIRS = ("raw_dir", "label_dir", "binary_dir")
 _TEXTS = ("name", "run_dir", "data_dir", "movies")
 PREPARATIONS = ("synthetic", "ovule", "embryo", "nuclei", "cells")
 #: Columns of the movies' CSV, beside the parameters of the steps that work on one movie.
-COLUMNS = ("movie_id", "movie", "labels", "truth", "clean", "truth_tracks", "condition", "note")
+COLUMNS = ("movie_id", "movie", "labels", "truth", "clean", "truth_tracks", "condition", "animal", "note")
 #: Those of them that hold paths.
 PATH_COLUMNS = ("movie", "labels", "truth", "clean", "truth_tracks", "tissue_mask")
 #: What a cell may say instead of a number, a list or a text.

@@ -32,6 +32,7 @@ _OWN = {
     "raw_paths",
     "clean_paths",
     "conditions",
+    "animals",
     "overwrite",
 }
 

@@ -257,6 +257,7 @@ def _run_values(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]
         values["clean_paths"] = [row["clean"] for row in experiment.movies if "clean" in row]
     if "conditions" in cls.model_fields:
         values["conditions"] = {row["movie_id"]: row.get("condition", "all") for row in experiment.movies}
+        values["animals"] = {row["movie_id"]: row["animal"] for row in experiment.movies if "animal" in row}
     return values
 
 

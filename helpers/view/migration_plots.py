@@ -350,8 +350,8 @@ def condition_plot(comparisons: list[Comparison]) -> Figure:
     Returns
     -------
     Figure
-        A panel a measure; the bar is the mean of what was compared. Below each condition the numbers of movies and
-        tracklets.
+        A panel a measure. Diamonds are the means of animals where these were compared, else of movies; below each
+        condition stand their numbers and that of the tracklets.
     """
     columns = min(4, max(len(comparisons), 1))
     rows = -(-max(len(comparisons), 1) // columns)
@@ -363,11 +363,17 @@ def condition_plot(comparisons: list[Comparison]) -> Figure:
         for k, row in enumerate(found.groups.itertuples()):
             name = str(row.condition)
             cells = found.cells[found.cells["condition"].astype(str) == name]
-            movies = cells.groupby("movie")["value"].mean()
+            means = cells.groupby("movie")["value"].mean()
+            if found.unit == "animal":
+                means = found.values.loc[found.values["condition"].astype(str) == name, "value"]
             strips(axes, [np.array([])] * k + [cells["value"].to_numpy()], names[: k + 1], colors, size=2.2)
-            aside = np.linspace(-0.2, 0.2, len(movies)) if len(movies) > 1 else np.zeros(1)
-            axes.plot(k + aside, movies, "D", color=colors[name], markeredgecolor="black", markersize=6.5, zorder=6, gid="movies")  # fmt: skip
-        labels = [f"{r.condition}\n{r.n_movies} mov., {r.n_cells} tr." for r in found.groups.itertuples()]
+            aside = np.linspace(-0.2, 0.2, len(means)) if len(means) > 1 else np.zeros(1)
+            axes.plot(k + aside, means, "D", color=colors[name], markeredgecolor="black", markersize=6.5, zorder=6, gid="movies")  # fmt: skip
+        n_of, short = ("n_animals", "animals") if found.unit == "animal" else ("n_movies", "mov.")
+        labels = [
+            f"{r['condition']}\n{r[n_of]} {short}, {r['n_cells']} tr."
+            for r in found.groups.to_dict("records")
+        ]
         axes.set_xticks(range(len(labels)), labels, fontsize=7.5)
         axes.set_xlim(-0.6, len(labels) - 0.4)
         p = found.pairs["p_holm"].min() if len(found.pairs) else np.nan

@@ -13,6 +13,26 @@ from helpers.analysis.cohort import cliffs_delta, compare, hedges_g, holm, measu
 from helpers.errors import InputError
 
 
+def test_movies_of_one_animal_are_one_value() -> None:
+    cohort = _cohort({"wild type": [5.0, 5.5, 4.8, 5.2], "mutant": [7.0, 7.6, 6.9, 7.1]})
+    # The first animal of each condition has two movies.
+    animals = {name: f"{name[:-1]} {max(int(name[-1]), 1)}" for name in cohort["movie"].unique()}
+    cohort = cohort.assign(animal=cohort["movie"].map(animals))
+    result = compare(cohort, "speed")
+    assert result.unit == "animal" and result.groups["n_animals"].tolist() == [3, 3]
+    movies = cohort.groupby(["condition", "animal", "movie"])["speed"].mean()
+    means = movies.groupby(level=["condition", "animal"]).mean()
+    expected = stats.ttest_ind(means["mutant"], means["wild type"], equal_var=False)
+    assert result.pairs["p_value"][0] == pytest.approx(expected.pvalue)
+    assert "on animal means" in result.words and "mutant: 3 animals, 4 movies, 120 tracklets" in result.words
+    assert "count as independent" in compare(cohort, "speed", unit="movie").words
+    assert compare(cohort[cohort["animal"] != "mutant 3"], "speed").unit == "cell", "two animals are too few"
+    paired = cohort.assign(animal=cohort["movie"].str[-1])
+    assert "in more than one condition" in compare(paired, "speed").words
+    with pytest.raises(InputError, match=r"unit = 'animal'.*column animal"):
+        compare(cohort.drop(columns="animal"), "speed", unit="animal")
+
+
 def _cohort(
     movies: dict[str, list[float]], *, cells: int = 30, spread: float = 1.0, seed: int = 0
 ) -> pd.DataFrame:
@@ -104,6 +124,10 @@ def test_runs_are_read_and_joined(tmp_path: Path) -> None:
     assert cohort["movie"].tolist() == ["r1/m1"] * 2 + ["r2/m1"] * 2
     assert cohort["directness"].tolist() == [0.1, 0.2, 0.1, 0.2]
     assert "directness" in measures(cohort) and "generation" not in measures(cohort)
+    named = read_cohort(movies.assign(animal=["mouse", None]))
+    assert named["animal"].tolist() == ["mouse"] * 2 + ["r2/m1"] * 2, (
+        "a movie without an entry is an animal of its own"
+    )
     with pytest.raises(InputError, match="name each movie once"):
         read_cohort(pd.concat([movies, movies]))
     with pytest.raises(InputError, match="not analysed yet; run notebook 10"):

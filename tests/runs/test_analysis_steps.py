@@ -132,6 +132,12 @@ def test_11_finds_the_known_rhythms(run_dir: Path) -> None:
     results = spectrum.results(spectra, compared, false_rhythms)
     assert results["tracklets_of_three_periods"] >= 4
     assert results["frequency_recovered"] >= 0.95
+    assert results["frequency_error_bins"] <= 0.5
+    rhythmic = compared[compared["rhythmic"]]
+    n = results["tracklets_of_three_periods"]
+    assert results["tracklets_too_short"] == len(rhythmic) - n
+    assert f"Of {n} tracklets" in spectrum.recovery_in_words(compared)
+    assert "No tracklet" in spectrum.recovery_in_words(compared[~compared["long_enough"]])
     assert results["false_rhythms"] <= 0.05
     assert results["spectra"] + sum(results["without_spectrum"].values()) == results["tracklets"]
 

@@ -208,21 +208,24 @@ class CompareConditions(Parameters):
     conditions: dict[str, str] = Field(
         {}, description="Condition of each movie of this run, by its name, such as {'movie_1': 'wild type'}"
     )
+    animals: dict[str, str] = Field(
+        {}, description="Animal of each movie, by its name, where several movies are of one animal"
+    )
     cohort: OptionalPath = Field(
         None,
-        description="Table (CSV) of movies from any runs: run_dir, movie_id, condition; in place of conditions",
+        description="Table (CSV) of movies from any runs: run_dir, movie_id, condition (and animal); in place of conditions",
     )
     metrics: list[str] = Field(
         ["mean_speed_um_per_min", "directness", "mean_distance_um", "peak_period_s"],
         min_length=1,
         description="Measures to compare: columns of the tracklet tables of notebooks 10 to 12; those not there are left out",
     )
-    unit: Literal["auto", "movie", "cell"] = Field(
+    unit: Literal["auto", "animal", "movie", "cell"] = Field(
         "auto",
-        description="What counts as one observation; 'auto' takes movies where each condition has three",
+        description="What counts as one observation; 'auto' takes animals where they are named, else movies, where each condition has three",
     )
     test: Literal["auto", "welch", "mann_whitney"] = Field(
-        "auto", description="'auto' takes Welch's t-test for movies, Mann-Whitney's for cells"
+        "auto", description="'auto' takes Welch's t-test for animals and movies, Mann-Whitney's for cells"
     )
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")
 

@@ -31,6 +31,9 @@ def open_cohort(p: CompareConditions) -> pd.DataFrame:
     if not p.conditions:
         raise InputError("conditions", {}, "name the condition of each movie, or a table cohort")
     movies = pd.DataFrame({"movie_id": list(p.conditions), "condition": list(p.conditions.values())})
+    if unknown := sorted(set(p.animals) - set(p.conditions)):
+        raise InputError("animals", unknown, f"movies of conditions: {', '.join(p.conditions)}")
+    movies["animal"] = [p.animals.get(movie) for movie in movies["movie_id"]]
     return cohort.read_cohort(movies.assign(run_dir=str(p.run_dir)))
 
 

@@ -128,6 +128,19 @@ def compare_with_truth(
     return spectrum.compare_with_truth(spectra, cells, cell_of)
 
 
+def recovery_in_words(compared: pd.DataFrame) -> str:
+    """Return how many of the known rhythms were found, among how many, how exactly, and how many could not be."""
+    rhythmic = compared[compared["rhythmic"]]
+    shown = rhythmic[rhythmic["long_enough"]]
+    short = f"{len(rhythmic) - len(shown)} more hold fewer than three periods, too short to show their rhythm"
+    if not len(shown):
+        return f"No tracklet with a known rhythm holds three periods of it; {short}."
+    return (
+        f"Of {len(shown)} tracklets with a known rhythm and at least three periods of it, {int(shown['recovered'].sum())} "
+        f"have their peak within one bin of the truth; the median error is {shown['error_bins'].median():.2f} bins. {short}."
+    )
+
+
 def results(spectra: spectrum.Spectra, compared: pd.DataFrame | None, false_rhythms: float) -> dict[str, Any]:
     """Return what ``done.json`` keeps of notebook 11."""
     rows = spectra.tracklets
@@ -143,7 +156,9 @@ def results(spectra: spectrum.Spectra, compared: pd.DataFrame | None, false_rhyt
         shown = compared[compared["rhythmic"] & compared["long_enough"]]
         noise = compared[~compared["rhythmic"]]
         found["frequency_recovered"] = float(shown["recovered"].mean()) if len(shown) else np.nan
+        found["frequency_error_bins"] = float(shown["error_bins"].median()) if len(shown) else np.nan
         found["tracklets_of_three_periods"] = len(shown)
+        found["tracklets_too_short"] = int((compared["rhythmic"] & ~compared["long_enough"]).sum())
         found["cells_without_rhythm_called_rhythmic"] = (
             float(noise["called_rhythmic"].mean()) if len(noise) else np.nan
         )
