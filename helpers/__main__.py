@@ -128,8 +128,10 @@ def _status(given: argparse.Namespace) -> int:
     for name, state in state_of(jobs, experiment.run_dir / ".batch", verify=given.verify):
         print(f"{name}: {state}")
     if is_prepared(experiment):
-        for error in look_at_inputs(experiment, jobs).all.found:
-            print(f"error: {error}", file=sys.stderr)
+        found = look_at_inputs(experiment, jobs)
+        for remark in found.remarks:
+            print(f"note: {remark}")
+        found.all.tell()
     return 0
 
 

@@ -15,12 +15,13 @@ import numcodecs
 import numpy as np
 import zarr
 
+from helpers.data.shards import lost_in_shards
 from helpers.data.source import Source, VoxelSize, resolve_axes
 from helpers.data.units import micrometres, seconds
 from helpers.errors import InputError
 
 #: What to do about chunks that are not there.
-LOST_CHUNKS = "give the whole Zarr; if its writer left out what is all 0, set missing_frames (notebook 05) to 'empty' to read zeros there"
+LOST_CHUNKS = "give the whole Zarr; if its writer left out what is all 0, set missing_frames (notebooks 05, 06) to 'empty' to read zeros there"
 #: Bytes of one chunk; a larger stack is cut along z (Blosc takes 2 GiB at most).
 _LARGEST_CHUNK = 2**30
 
@@ -155,7 +156,7 @@ class WholeArray:
 
 
 def missing_chunks(array: Any, folder: Path, index: tuple = (), *, absent: bool = True) -> list[str]:
-    """Return the names of chunk files (of shards, where there are any) that are not there, or not whole.
+    """Return the names of chunk files, and of chunks within shards, that are not there, or not whole.
 
     Blosc, which most chunks are compressed with, reads beyond the end of one that was cut; its header tells the size.
 
@@ -175,9 +176,10 @@ def missing_chunks(array: Any, folder: Path, index: tuple = (), *, absent: bool 
         [int(i) // chunk] if isinstance(i, int | np.integer) else range(n)
         for i, chunk, n in zip(index + (slice(None),) * (len(grid) - len(index)), grid, counts, strict=True)
     ]
-    keys = (array.metadata.encode_chunk_key(at) for at in itertools.product(*places))
+    keys = {at: array.metadata.encode_chunk_key(at) for at in itertools.product(*places)}
     blosc = array.shards is None and any("blosc" in type(c).__name__.lower() for c in array.compressors)
-    return [key for key in keys if not _is_whole(folder / key, blosc, absent)]
+    lost = [key for key in keys.values() if not _is_whole(folder / key, blosc, absent)]
+    return lost if array.shards is None else lost + lost_in_shards(array, folder, index, keys, absent=absent)
 
 
 def _is_whole(chunk: Path, blosc: bool, absent: bool) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from helpers.data.experiment import Experiment
 from helpers.data.patches import check_patch_size
+from helpers.data.source import stem
 from helpers.data.stacks import Stack, open_stacks
+from helpers.data.tables import read_table
 from helpers.errors import InputError, Mistakes
 from helpers.runs.movie_inputs import MovieInputs
-from helpers.runs.parameters import CreateDataset, Segment, TrainDenoiser
+from helpers.runs.parameters import CompareConditions, CreateDataset, Parameters, Segment, TrainDenoiser
 from helpers.runs.parameters.training import Pairs
 from helpers.runs.plan import Job
 
@@ -80,26 +83,58 @@ def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
     for job in jobs:
         if isinstance(job.parameters, TrainDenoiser):
             _look_at_denoising(experiment, job.parameters, looked, found)
+        elif job.movie_id is None and not isinstance(job.parameters, Pairs):
+            _look_at_paths(experiment, job.parameters, found)
+        if isinstance(job.parameters, CompareConditions):
+            _look_at_conditions(experiment, job.parameters, found)
     return found
+
+
+def _look_at_paths(experiment: Experiment, p: Parameters, found: Findings) -> None:
+    """Note files and folders that a step names and that are not there."""
+    for name, path in p:
+        if isinstance(path, Path) and name != "run_dir" and not path.exists():
+            kind = "folder" if name.endswith("_dir") else "file or folder"
+            found.whole.add(_where(experiment, p, name), str(path), f"there is no such {kind}")
+
+
+def _where(experiment: Experiment, p: Parameters, name: str) -> str:
+    given = name in experiment.pairs and name not in experiment.steps[p.step]
+    return experiment.where("pairs", name) if given else experiment.where("steps", p.step, name)
+
+
+def _look_at_conditions(experiment: Experiment, p: CompareConditions, found: Findings) -> None:
+    """Look at the table of movies of notebook 13, and say which movies have no condition while others do."""
+    if p.cohort and p.cohort.is_file():
+        try:
+            movies = read_table(p.cohort, "cohort", dtype=str)
+        except InputError as error:
+            found.whole.include(error)
+            return
+        missing = [name for name in ("run_dir", "movie_id", "condition") if name not in movies]
+        if missing:
+            where = experiment.where("steps", p.step, "cohort")
+            found.whole.add(where, str(p.cohort), f"a table with the columns {', '.join(missing)} too")
+    blank = [row["movie_id"] for row in experiment.movies if "condition" not in row]
+    own = p.cohort or experiment.steps[p.step].get("conditions")
+    if not own and 0 < len(blank) < len(experiment.movies):
+        found.remarks.append(f"{', '.join(blank)}: no condition is given; {p.step} calls it 'all'")
 
 
 def _look_at_pairs(experiment: Experiment, p: Pairs, found: Findings) -> list[Stack]:
     """Open all pairs, one by one, so that every wrong one is named; then see whether they go together."""
     from helpers.runs.steps.dataset import find_pairs
 
-    def where(name: str) -> str:
-        given = name in experiment.pairs and name not in experiment.steps[p.step]
-        return experiment.where("pairs", name) if given else experiment.where("steps", p.step, name)
-
     for name in ("raw_dir", "label_dir", "binary_dir"):
         folder = getattr(p, name)
         if folder is not None and not folder.exists():
-            found.whole.add(where(name), str(folder), "there is no such folder")
+            found.whole.add(_where(experiment, p, name), str(folder), "there is no such folder")
     if found.whole.found:
         return []
     settings = {"voxel_size": p.voxel_size_um, "dataset": p.dataset_key, "boundary_width": 0.0}
     before = len(found.whole.found)
     stacks: list[Stack] = []
+    unknown: list[str] = []
     try:
         pairs = find_pairs(p)
     except InputError as error:
@@ -109,7 +144,14 @@ def _look_at_pairs(experiment: Experiment, p: Pairs, found: Findings) -> list[St
         try:
             stacks += open_stacks([pair], **settings)  # type: ignore[arg-type]
         except InputError as error:
-            found.whole.include(_named(error, experiment))
+            if error.name == "voxel_size":
+                unknown.append(pair.name or stem(Path(str(pair.raw))))
+            else:
+                found.whole.include(error)
+    if unknown:
+        others = f" and {len(unknown) - 5} others" if len(unknown) > 5 else ""
+        expected = f"{', '.join(unknown[:5])}{others} do not say it: write voxel_size_um, [z, y, x] in µm, at the top of {experiment.path.name}"
+        found.whole.add("voxel_size_um of the pairs", None, expected)
     if len(found.whole.found) > before:
         return []
     try:
@@ -117,21 +159,10 @@ def _look_at_pairs(experiment: Experiment, p: Pairs, found: Findings) -> list[St
         if isinstance(p, CreateDataset):
             check_patch_size(p.patch_size, stacks, p.network_depth)
     except InputError as error:
-        place = where("patch_size") if error.name == "patch_size" else error.name
+        place = _where(experiment, p, "patch_size") if error.name == "patch_size" else error.name
         found.whole.add(place, error.value, error.expected)
         return []
     return stacks
-
-
-def _named(error: InputError, experiment: Experiment) -> InputError:
-    """Say where a voxel size that a stack does not state may be written."""
-    if error.name != "voxel_size":
-        return error
-    return InputError(
-        "voxel_size_um of the pairs",
-        error.value,
-        f"{error.expected}: write voxel_size_um at the top of {experiment.path.name}",
-    )
 
 
 def _compare(

@@ -14,6 +14,7 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.data.tables import read_table
 from helpers.errors import InputError, Mistakes
+from helpers.runs.columns import given, wrong_columns
 from helpers.runs.parameters import STEPS, Parameters
 from helpers.tracking.tracks import check_objects
 
@@ -62,9 +63,16 @@ class MovieInputs:
         self._open_once("truth_tracks", lambda _, path: _tracks(path))
         self._open_once("roi", lambda _, path: _exists(path))
         self._open_once("clean", lambda _, path: Movie.open(path))
+        self._open_once("other_labels", self._labels_of)
+        self._open_once("other_tracks", lambda _, path: _tracks(path))
+        self._open_once("merge_log", lambda _, path: None)
+        for step, p in self._steps.items():
+            if re.search(r"[/\\.]", name := str(getattr(p, "model", None) or "")):
+                self._tried(step, "model", Path(name), lambda: None)
         self._check_scale()
         for step, p in self._steps.items():
             self._check_numbers(step, p)
+        self._check_columns()
         return self
 
     def _open_raw(self) -> Movie | None:
@@ -179,6 +187,18 @@ class MovieInputs:
         )
         expected = f"{path} does not say it, and {step} needs it: write {name}, {what}, at the top of {yaml}, or as a column of {table}"
         self.mistakes.add(f"{name} of {self._experiment.movies[self.row]['movie_id']}", None, expected)
+
+    def _check_columns(self) -> None:
+        """Note parameters that name a column which their table has not."""
+        source = self.raw or self._labels
+        planar = None if source is None else source.shape[-3] == 1
+        told = {(error.name, str(error.value)) for error in self.mistakes.found}
+        for step, names, error in wrong_columns(self._steps, planar):
+            name = ([n for n in names if n in error.name] or given(self._steps[step], names) or names)[0]
+            place, value = self._where(step, name), getattr(self._steps[step], name)
+            there = f": {', '.join(map(str, error.value))}" if isinstance(error.value, list) else ""
+            if (place, str(value)) not in told:
+                self.mistakes.add(place, value, error.expected + there)
 
     def _check_numbers(self, step: str, p: Parameters) -> None:
         """Note channels and frames that the movie has not."""

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
 import h5py
 import numpy as np
 import pytest
 import tifffile
 import zarr
+from zarr.codecs import ShardingCodec
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie, write_movie
@@ -54,6 +56,39 @@ def _shard(cut: int) -> Callable[[Path], Path]:
         array[:] = MOVIE
         shard = path / "c" / "1" / "0" / "0" / "0"
         shard.write_bytes(shard.read_bytes()[:-cut])
+        return path
+
+    return make
+
+
+def _chunk_of_a_shard(place: str, offset: int | None = None) -> Callable[[Path], Path]:
+    """Return what makes a Zarr 3 movie with shards, one of whose chunks is not there, or lies beyond its shard's end."""
+
+    def make(folder: Path) -> Path:
+        path = folder / "movie.zarr"
+        sharding = ShardingCodec(chunk_shape=(1, 2, 16, 16), index_location=place)
+        array = zarr.create_array(
+            str(path),
+            shape=MOVIE.shape,
+            dtype="uint16",
+            chunks=(1, 4, 16, 16),
+            compressors=None,
+            serializer=sharding,
+            zarr_format=3,
+            config={"write_empty_chunks": True},
+        )
+        array[:] = MOVIE
+        if offset is None:
+            array.with_config({"write_empty_chunks": False})[1, :2] = 0
+            return path
+        shard = path / "c" / "1" / "0" / "0" / "0"
+        content = bytearray(shard.read_bytes())
+        start = 0 if place == "start" else len(content) - 36
+        content[start : start + 8] = offset.to_bytes(8, "little")
+        content[start + 32 : start + 36] = google_crc32c.value(bytes(content[start : start + 32])).to_bytes(
+            4, "little"
+        )
+        shard.write_bytes(content)
         return path
 
     return make
@@ -119,6 +154,7 @@ BAD = {
     "a chunk has another size": _chunk(lambda content: b"\x02\x01\x21\x02\x00\x00\x00\x00" * 4),
     "a shard is cut": _shard(9),
     "a shard is almost gone": _shard(1000),
+    "a chunk lies beyond its shard": _chunk_of_a_shard("end", 10**6),
     "the array's header is cut": _damaged("0/.zarray", '{"chunks": [1'),
     "the array's header is a list": _damaged("0/.zarray", "[]"),
     "the array's shape is text": _damaged("0/.zarray", '{"zarr_format": 2, "shape": "x"}'),
@@ -141,10 +177,17 @@ BAD = {
 }
 
 
+#: What labels may leave out, as background, and a raw movie may not.
+LOST = {
+    "a chunk of a shard is gone": _chunk_of_a_shard("end"),
+    "a chunk of a shard with its index first is gone": _chunk_of_a_shard("start"),
+}
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("what", BAD | LOST)
 def test_a_bad_movie_is_refused_by_name(what: str, tmp_path: Path) -> None:
-    path = BAD[what](tmp_path)
+    path = (BAD | LOST)[what](tmp_path)
     with pytest.raises(InputError) as refusal:
         Movie.open(path).frame(1)
     assert str(tmp_path) in str(refusal.value)
@@ -157,6 +200,19 @@ def test_a_bad_label_movie_is_refused_by_name(what: str, tmp_path: Path) -> None
     with pytest.raises(InputError) as refusal:
         LabelMovie.open(path).frame(1)
     assert str(tmp_path) in str(refusal.value)
+
+
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_only_chunks_that_are_read_are_looked_for_and_an_empty_one_may_be_wanted(
+    tmp_path: Path, place: str
+) -> None:
+    path = _chunk_of_a_shard(place)(tmp_path)
+    movie = Movie.open(path)
+    assert movie.lost_chunks() == ["c/1/0/0/0, chunk (0, 0, 0, 0)"]
+    np.testing.assert_array_equal(movie.frame(0), MOVIE[0])
+    read = Movie.open(path, missing_frames="empty").frame(1)
+    assert not read[:2].any()
+    np.testing.assert_array_equal(read[2:], MOVIE[1, 2:])
 
 
 def test_a_mask_is_no_movie_to_segment(tmp_path: Path) -> None:

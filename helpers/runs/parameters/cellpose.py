@@ -8,7 +8,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from helpers.runs.parameters.base import Counts, OptionalPath, OptionalText, VoxelSize
-from helpers.runs.parameters.segmentation import FRAMES_PER_JOB, OneMovie
+from helpers.runs.parameters.segmentation import (
+    FRAMES_PER_JOB,
+    MISSING_FRAMES,
+    MissingFrames,
+    OneMovie,
+)
 
 #: Positions [first, last + 1] along one axis.
 Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
@@ -43,6 +48,7 @@ class SegmentCellpose(OneMovie):
         None, description="Seconds between two frames; None reads it from the file"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
+    missing_frames: MissingFrames = Field("refuse", description=MISSING_FRAMES)
     channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
     second_channel: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Channel of the nuclei, where channel shows the cells' bodies; None: none"

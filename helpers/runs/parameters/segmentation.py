@@ -22,6 +22,9 @@ from helpers.runs.parameters.base import (
 FRAMES_PER_JOB = {
     "frames_per_job": "In experiments only: split the frames of a movie over jobs of so many each, side by side"
 }
+#: What to do where a part of a movie is not there.
+MissingFrames = Literal["refuse", "empty"]
+MISSING_FRAMES = "Numbers that a folder of stacks leaves out, and lost chunks of a Zarr: 'refuse' stops, 'empty' reads nothing there"
 
 
 class OneMovie(Parameters):
@@ -61,10 +64,7 @@ class Segment(OneMovie):
     labels_key: OptionalText = Field(
         None, description="The same of labels, such as ilastik's 'exported_data'"
     )
-    missing_frames: Literal["refuse", "empty"] = Field(
-        "refuse",
-        description="Numbers that a folder of stacks leaves out, and lost chunks of a Zarr: 'refuse' stops, 'empty' reads nothing there",
-    )
+    missing_frames: MissingFrames = Field("refuse", description=MISSING_FRAMES)
     channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
     method: Literal["vollseg", "stardist", "unet"] = Field(
         "vollseg", description="'vollseg' (both networks and the watershed), 'stardist' or 'unet'"

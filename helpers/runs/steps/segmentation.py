@@ -37,7 +37,7 @@ def open_movie(p: Segment | SegmentCellpose) -> Movie:
     scale: dict[str, Any] = {
         "voxel_size": p.voxel_size_um,
         "frame_interval": p.frame_interval_s,
-        "missing_frames": getattr(p, "missing_frames", "refuse"),
+        "missing_frames": p.missing_frames,
     }
     if labels is not None:
         key = p.labels_key  # type: ignore[union-attr]

@@ -61,10 +61,7 @@ def open_cells(p: Track) -> Cells:
             "objects", str(path), "there is no such table; run notebook 05 or 06, or name your own"
         )
     objects = check_objects(read_table(path, "objects"), "objects")
-    if p.color_by:
-        known = [*objects.columns, *Tracks(objects.head(0)).annotated().columns]
-        if p.color_by not in known:
-            raise InputError("color_by", p.color_by, f"one of the columns {', '.join(dict.fromkeys(known))}")
+    check_color(p, objects)
     labels = LabelMovie.open(p.labels_path()) if p.labels_path() else None  # type: ignore[arg-type]
     voxel_size = p.voxel_size_um or (labels.voxel_size if labels else None)
     interval = p.frame_interval_s or (labels.frame_interval if labels else None)
@@ -74,6 +71,18 @@ def open_cells(p: Track) -> Cells:
     if labels is not None and voxel_size is None:
         raise InputError("voxel_size_um", None, f"{p.labels_path()} does not say it; give [z, y, x] in µm")
     return Cells(objects, labels, voxel_size, interval)
+
+
+def check_color(p: Track, objects: pd.DataFrame) -> None:
+    """Raise `InputError` where tracks are to be coloured by a column that neither the table nor tracking gives."""
+    known = Tracks(objects.head(0)).annotated().columns
+    if p.color_by and p.color_by not in known:
+        raise InputError("color_by", p.color_by, f"one of the columns {', '.join(known)}")
+
+
+def quality_column(objects: pd.DataFrame) -> str:
+    """Return the name of the column that holds the quality of cells: ours, or TrackMate's."""
+    return "quality" if "quality" in objects else "QUALITY"
 
 
 def keep_cells(cells: Cells, p: Track) -> tuple[Cells, pd.DataFrame]:
@@ -91,8 +100,11 @@ def keep_cells(cells: Cells, p: Track) -> tuple[Cells, pd.DataFrame]:
         If a filter asks for a column that the table has not, or a mask does not fit the labels.
     """
     size = "volume_um3" if "volume_um3" in cells.objects else "area_um2"
-    quality = "quality" if "quality" in cells.objects else "QUALITY"
-    minimum = {size: p.min_size_um3, "intensity_mean": p.min_intensity, quality: p.min_quality}
+    minimum = {
+        size: p.min_size_um3,
+        "intensity_mean": p.min_intensity,
+        quality_column(cells.objects): p.min_quality,
+    }
     kept = filters.filter_objects(
         cells.objects,
         minimum={name: value for name, value in minimum.items() if value is not None},
@@ -177,7 +189,14 @@ def track(cells: Cells, p: Track) -> Tracks:
     if p.tracker == "lap":
         overlaps = overlap_table(cells.labels, cells.objects) if p.overlap_weight else None
         return link(cells.objects, parameters, overlaps=overlaps, **scale)
-    return link_kalman(cells.objects, parameters, **scale)
+    return _without_long_gaps(link_kalman(cells.objects, parameters, **scale), p.max_frame_gap)
+
+
+def _without_long_gaps(tracks: Tracks, longest: int) -> Tracks:
+    """Leave out links over more than so many frames: TrackMate's Kalman filters bridge one frame more than its LAP."""
+    frames = tracks.objects["frame"].to_numpy()[tracks.link_rows]
+    kept = frames[:, 1] - frames[:, 0] <= longest
+    return Tracks(tracks.objects, tracks.links[kept], tracks.voxel_size, tracks.frame_interval)
 
 
 def keep_tracks(tracks: Tracks, cells: Cells, p: Track) -> tuple[Tracks, pd.DataFrame]:
@@ -200,7 +219,7 @@ def keep_tracks(tracks: Tracks, cells: Cells, p: Track) -> tuple[Tracks, pd.Data
         starts=(None, bounds.get("latest_start_frame")),  # type: ignore[arg-type]
         ends=(bounds.get("earliest_end_frame"), None),  # type: ignore[arg-type]
         min_quality=bounds.get("min_quality"),
-        quality_column="quality" if "quality" in tracks.objects else "QUALITY",
+        quality_column=quality_column(tracks.objects),
     )
     removed.append(gone)
     if p.tissue_mask is not None:
