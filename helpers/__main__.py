@@ -70,11 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print(
-            "error: no space is left on the disk: free some, and run the same command again", file=sys.stderr
+        full = "no space is left on the disk: free some, and run the same command again"
+        said = (
+            full
+            if error.errno == errno.ENOSPC
+            else f"{error.filename or 'a file'}: {error.strerror or error}"
         )
+        print(f"error: {said}", file=sys.stderr)
         return 2
 
 

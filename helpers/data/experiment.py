@@ -121,6 +121,11 @@ class Experiment:
         return f"{self._table[0]}, line {self._table[2][row]}, column {column}"
 
     @property
+    def is_table_read(self) -> bool:
+        """Whether the table of movies could be read, or none is named."""
+        return bool(self._table[1]) or not self._table[0]
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the table of movies."""
         return self._table[1]
@@ -289,16 +294,17 @@ def _movies(
     if not content.get("movies"):
         return [], nothing
     table = path.parent / str(content["movies"])
+    unread = (table.name, (), ())
     if not table.is_file():
         mistakes.add(marks.where("movies"), content["movies"], f"there is no such file in {path.parent}")
-        return [], nothing
+        return [], unread
     try:
         text = table.read_text(encoding="utf-8-sig")
         if "\0" in text:
             raise UnicodeDecodeError("utf-8", b"\0", text.index("\0"), text.index("\0") + 1, "a zero byte")
     except UnicodeDecodeError as error:
         mistakes.add(table.name, f"byte {error.start}", "is not text in UTF-8; save the table as 'CSV UTF-8'")
-        return [], nothing
+        return [], unread
     # Strict: a quote that never closes would swallow the rest of the table.
     reader = csv.reader(text.splitlines(keepends=True), strict=True)
     try:
@@ -306,7 +312,7 @@ def _movies(
     except csv.Error as error:
         expected = f"is no CSV here ({error}); look for a quote that does not close"
         mistakes.add(f"{table.name}, line {_unclosed(text) or reader.line_num}", table.name, expected)
-        return [], nothing
+        return [], unread
     columns = tuple(column.strip() for column in columns[0])
     if not {"movie", "labels"} & set(columns):
         hint = (
@@ -314,7 +320,7 @@ def _movies(
         )
         expected = f"needs a column 'movie' with the path of each movie{hint}"
         mistakes.add(f"{table.name}, line 1", list(columns), expected)
-        return [], nothing
+        return [], unread
     for column in {c for c in columns if columns.count(c) > 1}:
         mistakes.add(f"{table.name}, line 1, column {column}", column, "stands twice; keep one of them")
     movies, lines = [], []
@@ -327,10 +333,9 @@ def _movies(
             continue
         row = {c: cell.strip() for c, cell in zip(columns, cells, strict=True) if cell.strip()}
         movie = _movie(row, data_dir, where, mistakes)
-        if movie["movie_id"] in {m["movie_id"] for m in movies}:
-            mistakes.add(
-                f"{where}, column movie_id", movie["movie_id"], "stands twice; give each movie its own name"
-            )
+        if movie["movie_id"].casefold() in {m["movie_id"].casefold() for m in movies}:
+            expected = "stands twice, in any case of its letters; give each movie its own name"
+            mistakes.add(f"{where}, column movie_id", movie["movie_id"], expected)
         movies.append(movie)
         lines.append(line)
     return movies, (table.name, columns, tuple(lines))

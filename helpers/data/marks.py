@@ -58,11 +58,17 @@ class Marks:
             self._written: Any = yaml.load(text, Loader=_AsWritten)
         except InputError:
             raise
+        except UnicodeDecodeError as error:
+            raise InputError(
+                path.name, f"byte {error.start}", "is not text in UTF-8; save it as UTF-8"
+            ) from None
         except (
             Exception
         ) as error:  # YAML's own, and what dates, numbers and nesting beyond Python's make of it
             mark = getattr(error, "problem_mark", None)
             reason = getattr(error, "problem", None) or str(error)
+            if isinstance(error, yaml.parser.ParserError) and "block" in reason:
+                reason += "; a line begins in the same column as the others of its section: remove a # with its space"
             raise InputError(f"{path.name}{_at(mark)}", "not valid YAML", reason.replace("\n", " ")) from None
         self._collect(root, ())
 

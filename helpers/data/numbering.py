@@ -11,6 +11,9 @@ from pathlib import Path
 from helpers.data.source import stem
 from helpers.errors import InputError
 
+#: What a number counts that is no frame, as the word before it says.
+_COUNTED = re.compile(r"(?:^|[^a-z])(z|slice|plane|c|ch|channel)[ _=-]?$")
+
 
 def frame_files(files: Sequence[Path], where: str, *, fill: bool = False) -> list[Path | None]:
     """Return the file of each frame.
@@ -35,8 +38,9 @@ def frame_files(files: Sequence[Path], where: str, *, fill: bool = False) -> lis
     Raises
     ------
     InputError
-        Two files for one frame; or a number is missing, and not `fill`.
+        Two files for one frame; a number is missing, and not `fill`; or the names count planes or channels.
     """
+    _check_words(files, where)
     numbers = _numbers(files)
     if numbers is None:
         return list(files)
@@ -66,6 +70,23 @@ def frame_files(files: Sequence[Path], where: str, *, fill: bool = False) -> lis
             f"frames are missing: {shown} ({between}); add them; or set missing_frames (notebooks 05, 06) to 'empty' to have them without cells",
         )
     return [there.get(n) for n in frames]
+
+
+def _check_words(files: Sequence[Path], where: str) -> None:
+    """Refuse planes (z01, z02 …), and channels beside frames (t1_c1, t1_c2 …): each would be read as a frame."""
+    parts = [re.split(r"([0-9]+)", stem(file).lower()) for file in files]
+    if len({len(p) for p in parts}) > 1:
+        return
+    differing = [k for k in range(1, len(parts[0]), 2) if len({p[k] for p in parts}) > 1]
+    words = {match[1] for k in differing if (match := _COUNTED.search(parts[0][k - 1]))}
+    told = words & {"z", "slice", "plane"} or (len(differing) > 1 and words)
+    if told:
+        raise InputError(
+            where,
+            f"{files[0].name}, {files[1].name} …",
+            f"the files count {' and '.join(sorted(told))}, and each should be one frame; save each frame as one stack, or "
+            "name one channel by a pattern with *",
+        )
 
 
 def _numbers(files: Sequence[Path]) -> list[int] | None:

@@ -75,7 +75,11 @@ def _open(
     missing: Literal["refuse", "empty"],
 ) -> Source:
     here = Path(path)
-    if not here.exists():
+    try:
+        there = here.exists()
+    except OSError as error:  # such as a name that is too long, or a folder that may not be looked into
+        raise InputError("path", str(path), f"cannot be opened: {error.strerror}") from None
+    if not there:
         if glob.has_magic(str(path)):
             return _open_stacks(map(Path, glob.glob(str(path))), str(path), dataset, axes, missing)
         raise InputError("path", str(path), "does not exist; check the spelling and the folder")

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from helpers.data.experiment import Experiment
@@ -28,7 +28,7 @@ from helpers.runs.lock import alone_in, is_at_work, read
 from helpers.runs.outputs import COMMAND
 from helpers.runs.plan import Job, plan
 from helpers.runs.prepare import is_prepared, prepare
-from helpers.runs.run import write_json
+from helpers.runs.run import hint, write_json
 
 #: Seconds between two looks at the jobs.
 _LOOK = 0.3
@@ -221,7 +221,21 @@ def state_of(jobs: Iterable[Job], batch: Path, *, verify: bool = False) -> list[
     """
     jobs = list(jobs)
     nodes, _ = to_run(jobs, verify=verify)
-    return [(job.name, _state(job, nodes, batch)) for job in jobs]
+    made = [path for job in jobs for path in job.parameters.outputs()]
+    return [(job.name, _state(job, nodes, batch) + _lacks(job, nodes, made)) for job in jobs]
+
+
+def _lacks(job: Job, nodes: dict[str, Node], made: Sequence[Path]) -> str:
+    """Say what a job that is to run needs from the run folder, and no job makes."""
+    if job.key not in nodes:
+        return ""
+    lost = [
+        path
+        for path in job.parameters.inputs()
+        if path.is_relative_to(job.parameters.run_dir) and not path.exists()
+        if not any(path.match(str(one)) or one in path.parents for one in made)
+    ]
+    return f"; {lost[0]} is missing{hint(lost[0])}" if lost else ""
 
 
 def _state(job: Job, nodes: dict[str, Node], batch: Path) -> str:

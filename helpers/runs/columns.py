@@ -150,7 +150,8 @@ def _of_tracking(p: Track, cells: pd.DataFrame) -> Iterator[tuple[tuple[str, ...
         ("track_filters",): lambda: filters.filter_tracks(
             Tracks(few), min_quality=quality, quality_column=tracking.quality_column(cells)
         ),
-        ("penalties", "lap_options"): lambda: sorted_points(cells, sorted(costs)),
+        ("penalties",): lambda: sorted_points(cells, sorted(costs & {*p.penalties})),
+        ("lap_options",): lambda: sorted_points(cells, sorted(costs - {*p.penalties})),
         ("tracker",): lambda: radii(cells) if kalman else None,
     }
     for names, look in looks.items():

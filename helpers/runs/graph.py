@@ -133,29 +133,38 @@ def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None, gpus: Se
     for name in ("jobs", "running", "ended", "failed"):
         (batch / name).mkdir(exist_ok=True)
     memory = psutil.virtual_memory().total // 2**20 if cores else None
-    rules = {node.job.step: _rule(node.job.step) for node in nodes.values()}
     jobs = {}
     for key, node in nodes.items():
         (batch / "failed" / f"{key}.json").unlink(missing_ok=True)
         threads = _threads(node, nodes, cores, len(gpus))
         limit = node.job.step[:2] not in _TRAININGS and (cores is None or threads < (os.cpu_count() or 1))
-        rule = rules[node.job.step]
-        own = gpus if node.job.step[:2] in _NETWORKS else ()
-        write_json(batch / "jobs" / f"{key}.json", specification(node.job, rule, threads, limit, own))
-        jobs[key] = {"rule": rule, "needs": node.needs, "threads": threads}
-    needed = {step: _MEMORY if step[:2] in _NETWORKS else _LITTLE_MEMORY for step in rules}
-    graph = {
-        "python": sys.executable,
-        "jobs": jobs,
-        "gpu": {rules[step]: int(step[:2] in _NETWORKS) for step in rules},
-        "mem_mb": {rules[step]: min(needed[step], memory or needed[step]) for step in rules},
-    }
-    write_json(batch / "graph.json", graph)
+        needed = _MEMORY if _runs_networks(node.job) else _LITTLE_MEMORY
+        own = gpus if _wants_gpu(node.job) else ()
+        write_json(
+            batch / "jobs" / f"{key}.json", specification(node.job, _rule(node.job), threads, limit, own)
+        )
+        jobs[key] = {
+            "rule": _rule(node.job),
+            "needs": node.needs,
+            "threads": threads,
+            "gpu": int(_wants_gpu(node.job)),
+            "mem_mb": min(needed, memory or needed),
+        }
+    write_json(batch / "graph.json", {"python": sys.executable, "jobs": jobs})
 
 
-def _rule(step: str) -> str:
+def _rule(job: Job) -> str:
     """Return the step's name for Snakemake: without its number, for a name cannot begin with one."""
-    return step[3:]
+    return job.step[3:]
+
+
+def _runs_networks(job: Job) -> bool:
+    """Whether a job runs networks; labels from elsewhere are only measured."""
+    return job.step[:2] in _NETWORKS and getattr(job.parameters, "labels", None) is None
+
+
+def _wants_gpu(job: Job) -> bool:
+    return _runs_networks(job) and getattr(job.parameters, "use_gpu", True)
 
 
 def _threads(node: Node, nodes: dict[str, Node], cores: int | None, n_gpus: int) -> int:
@@ -163,9 +172,9 @@ def _threads(node: Node, nodes: dict[str, Node], cores: int | None, n_gpus: int)
     if node.job.step[:2] in _MEASUREMENTS:
         return 1
     if cores is None:
-        return 4 if node.job.step[:2] in _NETWORKS else 1
+        return 4 if _runs_networks(node.job) else 1
     beside = sum(other.job.step == node.job.step for other in nodes.values())
-    if n_gpus and node.job.step[:2] in _NETWORKS:
+    if n_gpus and _wants_gpu(node.job):
         beside = min(beside, n_gpus)
     return max(1, cores // beside)
 

@@ -89,6 +89,8 @@ class MovieInputs:
                     f"{len(lost)} chunks are lost; give the whole Zarr, or set missing_frames to 'empty'"
                 )
                 self.mistakes.add(self._where(step, name), str(path), f"{expected} ({', '.join(lost[:3])})")
+            if found is not None and name == "movie":
+                self._tried(step, name, path, found.require_intensities)
             return found
         return None
 
@@ -111,7 +113,9 @@ class MovieInputs:
             return look()
         except InputError as error:
             self.mistakes.add(self._where(step, name), str(path), _reason(error, name, path))
-            return None
+        except OSError as error:  # such as a name that is too long, or a folder that may not be looked into
+            self.mistakes.add(self._where(step, name), str(path), f"cannot be opened: {error.strerror}")
+        return None
 
     def _where(self, step: str, name: str) -> str:
         column = "movie" if name == "raw" else name

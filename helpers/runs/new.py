@@ -169,7 +169,7 @@ def _yaml(
         "# An experiment: its data, and the notebooks to run with their parameters.",
         f"#   python -m helpers run {name}.yaml --dry-run     says what would run, and why",
         f"#   python -m helpers run {name}.yaml               runs what is not done yet",
-        "# A line that begins with # is off: it shows a parameter's default. Take the # away to change the parameter.",
+        "# A line that begins with # is off: it shows a parameter's default. To change it take away the # and the space after it.",
         f"name: {json.dumps(name)}",
         f"# run_dir: runs/{name}    # folder of the results",
         f"data_dir: {json.dumps(str(data), ensure_ascii=False)}    # the paths here and in the table are relative to it",

@@ -144,7 +144,7 @@ def plan(experiment: Experiment, *, mistakes: Mistakes | None = None) -> list[Jo
             values = {**_scale(cls, experiment), **_run_values(cls, experiment), **given}
             jobs.append(_job(cls, values, experiment, None, found))
             continue
-        if not experiment.movies:
+        if not experiment.movies and experiment.is_table_read:
             found.add(
                 experiment.where("steps", step), "no movies", "list them in a CSV file: movies: movies.csv"
             )
@@ -230,7 +230,10 @@ def _job(
     try:
         parameters = cls.checked({**values, "run_dir": experiment.run_dir}, source=where)
     except InputError as error:
-        mistakes.include(error)
+        told = {(one.name, repr(one.value)) for one in mistakes.found}  # what all steps take is told once
+        for one in getattr(error, "errors", [error]):
+            if (one.name, repr(one.value)) not in told:
+                mistakes.include(one)
         return None
     absolute: dict[str, Any] = {}
     for name, value in parameters:

@@ -89,7 +89,7 @@ class Run:
         for path in parameters.inputs():
             if "*" not in str(path) and not path.exists():
                 raise InputError(
-                    _owner(parameters, path), str(path), "there is no such file or folder" + _hint(path)
+                    _owner(parameters, path), str(path), "there is no such file or folder" + hint(path)
                 )
         outputs.check_inputs(parameters)
         return cls(parameters, folder)
@@ -315,7 +315,8 @@ def _owner(parameters: Parameters, path: Path) -> str:
     return "run_dir"
 
 
-def _hint(path: Path) -> str:
+def hint(path: Path) -> str:
+    """Say which notebook makes a file of the run folder; nothing where that is not known."""
     makers = {
         "training.npz": "; notebook 01 makes it",
         "dataset.json": "; notebook 01 makes it",

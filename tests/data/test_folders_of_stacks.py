@@ -36,6 +36,9 @@ def _stacks(folder: Path, *names: str) -> Path:
         (("t1.tif", "t01.tif"), ["t1.tif", "t01.tif", "same frame twice"]),
         (("t0.tif", "t0.h5", "t1.tif"), ["t0.h5", "t0.tif", "same frame twice"]),
         (("t1.tif", "t2.tif", "t02.tif", "t3.tif"), ["t02.tif", "t2.tif", "same frame twice"]),
+        (("t1_c1.tif", "t1_c2.tif", "t2_c1.tif", "t2_c2.tif"), ["t1_c1.tif", "count c", "pattern with *"]),
+        (("a_Z001.tif", "a_Z002.tif"), ["a_Z001.tif", "count z", "one stack"]),
+        (("t1_z1.tif", "t1_z2.tif"), ["count z"]),
     ],
 )
 def test_gaps_and_twins_are_named(tmp_path: Path, names: tuple[str, ...], words: list[str]) -> None:
@@ -56,6 +59,8 @@ def test_gaps_and_twins_are_named(tmp_path: Path, names: tuple[str, ...], words:
         (("t000.tif", "t005.tif", "t010.tif"), [1, 2, 3]),
         (("t9.tif", "t08.tif"), [2, 1]),
         (("before.tif", "after.tif"), [2, 1]),
+        (("c1.tif", "c2.tif"), [1, 2]),
+        (("hertz1.tif", "hertz2.tif"), [1, 2]),
         (("a1_t2.tif", "a2_t4.tif"), [1, 2]),
         (("20240101.tif",), [1]),
         (("x.tif",), [1]),

@@ -124,7 +124,7 @@ def test_movies_share_the_cores_and_measurements_take_one(experiment_of: Make, t
     track = lock.read(tmp_path / "jobs" / "08_track-a.json")
     assert track is not None and track["limit_threads"] == ((os.cpu_count() or 1) > 1)
     assert written["jobs"]["12_analyze_migration-a"]["needs"] == ["05_segment-a", "08_track-a"]
-    assert written["gpu"] == {"segment": 1, "track": 0, "analyze_migration": 0}
+    assert not any(one["gpu"] for one in written["jobs"].values()), "labels are given, and only measured"
 
 
 def test_migration_waits_for_the_regions_it_compares(experiment_of: Make) -> None:

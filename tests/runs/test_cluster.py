@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -95,13 +96,23 @@ def test_jobs_are_submitted_with_what_they_need_and_run(
 def test_only_networks_ask_for_a_gpu(experiment_of: Callable[..., Path], tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
     path = experiment_of("a", **{step: {} for step in STEPS if step[:2] not in ("07", "09")})
+    table = tmp_path / "movies.csv"
+    given = pd.read_csv(table)
+    given.drop(columns="labels").to_csv(table, index=False)
     nodes, _ = graph.to_run(open_experiment(path)[1])
     graph.write_graph(tmp_path, nodes, None)
     written = lock.read(tmp_path / "graph.json")
     assert written is not None
-    asking = {rule for rule, gpus in written["gpu"].items() if gpus}
+    asking = {one["rule"] for one in written["jobs"].values() if one["gpu"]}
     assert asking == {
         "train_denoiser", "train_segmentation", "optimize_thresholds", "segment", "segment_cellpose",
     }  # fmt: skip
     profile = yaml.safe_load((graph.PROFILES / "slurm" / "config.yaml").read_text())
-    assert set(profile["set-resources"]) <= set(written["gpu"])
+    assert set(profile["set-resources"]) <= {one["rule"] for one in written["jobs"].values()}
+    given.to_csv(table, index=False)
+    nodes, _ = graph.to_run(open_experiment(path)[1])
+    graph.write_graph(tmp_path, nodes, None)
+    (measured,) = (
+        one for one in lock.read(tmp_path / "graph.json")["jobs"].values() if one["rule"] == "segment"
+    )  # type: ignore[index]
+    assert (measured["gpu"], measured["mem_mb"], measured["threads"]) == (0, 2000, 1), "labels are measured"

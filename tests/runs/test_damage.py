@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from threshold_segmenter import Threshold
 
 from helpers.__main__ import main
 from helpers.data.label_movies import LabelMovie
@@ -21,22 +22,8 @@ from helpers.runs.parameters import Segment, Track
 from helpers.runs.plan import Job
 from helpers.runs.run import Run, read_done, step_folder, why_not_done
 from helpers.runs.segment_movie import SegmentedMovie, segment_movie
-from helpers.segmentation.segmenter import Segmentation
 
 FRAME_2 = "labels.zarr/0/2/0/0/0"
-
-
-class Threshold:
-    """A segmenter that needs no network, and notes the frames it was given."""
-
-    def __init__(self) -> None:
-        self.sums: list[int] = []
-
-    def __call__(self, frame: np.ndarray, mask: np.ndarray | None = None) -> Segmentation:
-        self.sums.append(int(frame.sum()))
-        labels = (frame > np.median(frame)).astype(np.int32)
-        sure = pd.DataFrame({"label": [1], "quality": [0.5]})
-        return Segmentation(labels={"unet": labels}, seconds={"network": 0.0}, cells=sure)
 
 
 @pytest.fixture

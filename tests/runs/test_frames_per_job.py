@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from threshold_segmenter import Threshold
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
@@ -18,19 +19,6 @@ from helpers.runs import graph
 from helpers.runs.parameters import Segment
 from helpers.runs.plan import open_experiment
 from helpers.runs.segment_movie import segment_frames, segment_movie
-from helpers.segmentation.segmenter import Segmentation
-
-
-class Threshold:
-    """A segmenter that needs no network: the bright half of a frame is one cell, and it notes what it was given."""
-
-    def __init__(self) -> None:
-        self.sums: list[int] = []
-
-    def __call__(self, frame: np.ndarray, mask: np.ndarray | None = None) -> Segmentation:
-        self.sums.append(int(frame.sum()))
-        labels = (frame > np.median(frame)).astype(np.int32)
-        return Segmentation(labels={"unet": labels}, seconds={"network": 0.0}, cells=None)
 
 
 @pytest.fixture

@@ -84,8 +84,21 @@ def test_jobs_side_by_side_see_different_gpus_and_a_killed_one_frees_its(tmp_pat
             one.communicate()
 
 
+def _without_labels(folder: Path) -> None:
+    """Take the labels out of the table of movies: those that are given need no network."""
+    table = folder / "movies.csv"
+    pd.read_csv(table).drop(columns="labels").to_csv(table, index=False)
+
+
 def test_networks_are_given_the_gpus_and_share_the_cores_by_them(experiment_of: Make, tmp_path: Path) -> None:
-    _, jobs = open_experiment(experiment_of("a", "b", "c", "d", **SEGMENT, **{"08_track": {}}))
+    path = experiment_of("a", "b", "c", "d", **SEGMENT, **{"08_track": {}})
+    nodes, _ = graph.to_run(open_experiment(path)[1])
+    graph.write_graph(tmp_path, nodes, 8, ("0", "1"))
+    assert not any((lock.read(one) or {})["gpus"] for one in (tmp_path / "jobs").iterdir()), (
+        "labels are given"
+    )
+    _without_labels(tmp_path)
+    _, jobs = open_experiment(path)
     nodes, _ = graph.to_run(jobs)
     graph.write_graph(tmp_path, nodes, 8, ("0", "1"))
     specs = {path.stem: lock.read(path) or {} for path in (tmp_path / "jobs").iterdir()}
@@ -97,8 +110,7 @@ def test_networks_are_given_the_gpus_and_share_the_cores_by_them(experiment_of: 
 
 def test_a_run_gives_its_jobs_gpus(experiment_of: Make, tmp_path: Path, two_gpus: None) -> None:
     path = experiment_of("a", "b", **SEGMENT, **{"08_track": {"tracker": "nearest"}})
-    table = tmp_path / "movies.csv"
-    pd.read_csv(table).drop(columns="labels").to_csv(table, index=False)  # which need no network
+    _without_labels(tmp_path)
     experiment, _ = open_experiment(path)
     failed = run_experiment(experiment, gpus=2, cores=2, say=lambda line: None)
     batch = tmp_path / "run" / ".batch"

@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from ended_run import command, kill_in
 from run_content import assert_equal, content
 
 from helpers.__main__ import main
@@ -77,24 +75,10 @@ ALL_STEPS = {
         "10_analyze_boundary_distance": {"tissue_mask": "movie/tissue.ome.tif"},
         "11_analyze_intensity_spectrum": {"n_permutations": 99},
         "12_analyze_migration": {},
+        "13_compare_conditions": {},
     },
 }
 MOVIES = "movie_id,movie,truth,truth_tracks\nmovie,movie/raw.ome.tif,movie/labels.ome.tif,movie\n"
-
-
-def _command(path: Path, run_dir: Path) -> list[str]:
-    return [sys.executable, "-m", "helpers", "run", str(path), "--run-dir", str(run_dir)]
-
-
-def _kill_in(step: str, path: Path, run_dir: Path, wait: float) -> bool:
-    """Start a run, kill it some time after a step has begun, and return whether it was still running."""
-    process = subprocess.Popen(_command(path, run_dir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    running = run_dir / ".batch" / "running"
-    while process.poll() is None and not list(running.glob(f"{step}*.json")):
-        time.sleep(0.02)
-    time.sleep(wait)
-    process.send_signal(signal.SIGKILL)  # nothing where it has ended already
-    return process.wait() == -signal.SIGKILL
 
 
 def _finished(run_dir: Path) -> dict[str, int]:
@@ -114,13 +98,13 @@ def _epochs(run_dir: Path) -> dict[str, list[str]]:
 def _survive(path: Path, folder: Path, kills: list[str], seed: int) -> None:
     """Run once undisturbed and once with kills; compare the results, and that nothing finished was done again."""
     calm, killed = folder / "calm", folder / "killed"
-    subprocess.run(_command(path, calm), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command(path, calm), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     durations = {done.parent.name: read(done)["duration_s"] for done in calm.glob("steps/*/done.json")}  # type: ignore[index]
     moments, count = random.Random(seed), 0
     for step in kills:
         longest = max((s for name, s in durations.items() if name.startswith(step)), default=5.0)
         before, epochs = _finished(killed), _epochs(killed)
-        count += _kill_in(step, path, killed, moments.uniform(0, 0.7 * longest))
+        count += kill_in(step, "run", path, killed, moments.uniform(0, 0.7 * longest))
         after, now = _finished(killed), _epochs(killed)
         assert before == {name: after.get(name) for name in before}, (
             f"done twice after the kill before {step}"
@@ -128,7 +112,7 @@ def _survive(path: Path, folder: Path, kills: list[str], seed: int) -> None:
         assert all(now[name][: len(lines)] == lines for name, lines in epochs.items()), (
             "an epoch was trained twice"
         )
-    subprocess.run(_command(path, killed), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command(path, killed), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert count >= len(kills) / 2, "most kills met a run that was still at work"
     assert_equal(content(calm), content(killed))
 

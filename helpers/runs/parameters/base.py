@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -133,7 +134,7 @@ class Parameters(BaseModel):
             where = source if callable(source) else lambda name: f"{source}: {name}" if source else name
             # Of a parameter that may be of several kinds, pydantic tells what is wrong with each.
             once = {e["loc"][:1]: e for e in reversed(error.errors())}
-            found = [_readable(cls, e, where) for e in reversed(once.values())]
+            found = [_readable(cls, e, where, not callable(source)) for e in reversed(once.values())]
             raise found[0] if len(found) == 1 else InputErrors(found) from None
 
     @classmethod
@@ -267,7 +268,9 @@ def _shown(value: Any) -> str:
     return "empty" if value is None else str(value)
 
 
-def _readable(cls: type[Parameters], error: Any, where: Callable[[str], str]) -> InputError:
+def _readable(
+    cls: type[Parameters], error: Any, where: Callable[[str], str], in_notebook: bool
+) -> InputError:
     name = str(error["loc"][0]) if error["loc"] else cls.step
     if error["type"] == "extra_forbidden":
         hint = nearest(name, [*cls.model_fields, *cls.batch_options])
@@ -275,8 +278,12 @@ def _readable(cls: type[Parameters], error: Any, where: Callable[[str], str]) ->
     field = cls.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").strip()
+    if error["type"] in ("tuple_type", "list_type"):
+        message = "should be a list in brackets, such as [2.0, 0.5, 0.5]"
     if isinstance(error["input"], str) and error["type"] in ("tuple_type", "list_type", "dict_type"):
-        message += f"; papermill takes it by -y '{name}: …', not by -p"
+        message += f"; papermill takes it by -y '{name}: …', not by -p" if in_notebook else ""
+    if error["type"] in ("too_long", "too_short"):
+        message = re.sub(r"^\w+ should have", "should have", message).replace(" after validation", "")
     if words := choices(field) if field else []:
         message = "should be one of " + ", ".join(map(repr, words))
     return InputError(where(name), error["input"], f"{message}{meaning}")

@@ -1,0 +1,71 @@
+"""Every process of a run is killed in every step, and the same command goes on to the same result.
+
+By default two are killed in the last step. ``VOLLTRACK_KILLS=20`` kills each kind of process twenty times, at random moments,
+twelve of them in notebooks 08 to 13; that takes an hour or two. The trainings are killed in `test_nothing_is_lost`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ended_run import KINDS, command, kill_in
+from run_content import assert_equal, content
+
+from helpers.runs.lock import read
+
+KILLS = int(os.environ.get("VOLLTRACK_KILLS", "0"))
+
+#: All steps that need no network, as quick as they can be.
+STEPS = {
+    "05_segment": {"frames_per_job": 3},
+    "07_evaluate_segmentation": {},
+    "08_track": {"tracker": "nearest"},
+    "09_evaluate_tracking": {},
+    "10_analyze_boundary_distance": {"animation": "none"},
+    "11_analyze_intensity_spectrum": {"n_permutations": 19},
+    "12_analyze_migration": {},
+    "13_compare_conditions": {},
+}
+LATE = ("08", "09", "10", "11", "12", "13")
+
+
+def _plan(number: int) -> list[tuple[str, str]]:
+    """Return which process is killed in which step, in the order of the steps: of each kind three fifths in 08 to 13."""
+    if not number:
+        return [("13", "job"), ("13", "run")]
+    late = round(0.6 * number)
+    steps = [LATE[-1 - k % 6] for k in range(late)] + [("05", "07")[k % 2] for k in range(number - late)]
+    return [(step, kind) for step in sorted(steps) for kind in KINDS]
+
+
+@pytest.mark.timeout(4 * 3600 if KILLS else 900)
+def test_kills_of_every_process_change_nothing(
+    experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = experiment_of("a", **STEPS)
+    table = tmp_path / "movies.csv"
+    rows = pd.read_csv(table).drop(columns="objects")
+    rows.assign(truth=rows["labels"], truth_tracks="a", condition="0").to_csv(table, index=False)
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    for folder in (calm,) if KILLS else (calm, killed):
+        subprocess.run(command(path, folder), check=True, capture_output=True)
+    seconds = {done.parent.name: (read(done) or {})["duration_s"] for done in calm.glob("steps/*/done.json")}
+    moments, counts = random.Random(11), {kind: [] for kind in KINDS}
+    plan = _plan(KILLS)
+    for step, kind in plan:
+        for done in killed.glob(f"steps/{step}*/done.json"):
+            done.unlink()  # so that there is something to end
+        longest = max(value for name, value in seconds.items() if name.startswith(step))
+        if kill_in(step, kind, path, killed, moments.uniform(0, 0.5 * longest)):
+            counts[kind].append(step)
+    subprocess.run(command(path, killed), check=True, capture_output=True)
+    assert_equal(content(calm), content(killed))
+    with capsys.disabled():
+        print(f"\nkilled at work: {counts}" if KILLS else "")
+    assert sum(map(len, counts.values())) >= len(plan) / 2, "most kills met a run that was still at work"
