@@ -1,4 +1,4 @@
-"""Columns that parameters name, looked for before anything runs.
+"""What parameters ask of tables and labels, columns above all, looked for before anything runs.
 
 A table that is given is read; of one that a step will write the columns are known all the same::
 
@@ -129,6 +129,9 @@ def given(p: Parameters, names: Iterable[str]) -> list[str]:
 
 
 def _of_tracking(p: Track, cells: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], InputError]]:
+    if p.labels_path() is None and (p.tracker == "overlap" or p.overlap_weight):
+        expected = "the overlap of cells is measured in labels: name the label movie"
+        yield ("labels",), InputError("labels", None, expected)
     kalman = p.tracker in ("kalman", "advanced_kalman")
     if not (kalman or given(p, _TRACKING)):
         return

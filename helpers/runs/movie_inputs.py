@@ -200,6 +200,7 @@ class MovieInputs:
         for step, names, error in wrong_columns(self._steps, planar):
             name = ([n for n in names if n in error.name] or given(self._steps[step], names) or names)[0]
             place, value = self._where(step, name), getattr(self._steps[step], name)
+            value = str(value) if isinstance(value, Path) else value
             there = f": {', '.join(map(str, error.value))}" if isinstance(error.value, list) else ""
             if (place, str(value)) not in told:
                 self.mistakes.add(place, value, error.expected + there)

@@ -140,8 +140,12 @@ def test_scale_is_given_once_and_a_movie_may_have_its_own(tmp_path: Path) -> Non
 @pytest.mark.parametrize("value", ["-1", "[1, 1]]", "[1, nan, 1]", "[.inf, 1, 1]", "fast", "true", "[1]"])
 def test_a_wrong_scale_is_named_where_it_stands(tmp_path: Path, value: str) -> None:
     path = _experiment(
-        tmp_path, "movie_id,movie\na,a.tif\n", "  08_track:\n", top=f"voxel_size_um: {value}\n"
+        tmp_path,
+        "movie_id,movie\na,a.tif\n",
+        "  06_segment_cellpose:\n  08_track:\n",
+        top=f"voxel_size_um: {value}\n",
     )
     with pytest.raises(InputError, match=r"mine\.yaml, line 3") as error:
         open_experiment(path)
     assert str(error.value).count("\n") == 0, "told once, not for every step"
+    assert "papermill" not in str(error.value)

@@ -56,6 +56,7 @@ def test_paths_are_relative_to_the_file_and_rows_override(tmp_path: Path) -> Non
         ("movies.csv", "movie.csv", ["line 4", "no such file"]),
         ("steps:", "prepare: {{sinthetic: }}\nsteps:", ["line 5", "did you mean 'synthetic'"]),
         ("name: mine", "name: [mine", ["not valid YAML"]),
+        ("name: mine", " name: mine", ["not valid YAML", "the same column as the others"]),
     ],
 )
 def test_mistakes_in_the_file_are_named_by_line(tmp_path: Path, old: str, new: str, words: list[str]) -> None:

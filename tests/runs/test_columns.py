@@ -43,6 +43,7 @@ CASES = {
     "penalties of filters": ("08_track", {"tracker": "kalman", "penalties": {"hue": 1.0}}, True, "penalties"),
     "quality": ("08_track", {"min_quality": 0.5}, True, "min_quality"),
     "quality of tracks": ("08_track", {"track_filters": {"min_quality": 0.5}}, True, "track_filters"),
+    "overlap": ("08_track", {"tracker": "overlap"}, False, None),
     "intensity": ("08_track", {"min_intensity": 3.0}, True, None),
     "spectrum": ("11_analyze_intensity_spectrum", {"intensity_column": "MEAN_INTENSITY_CH1"}, False, "intensity_column"),
     "spectrum of what is measured": ("11_analyze_intensity_spectrum", {"intensity_column": "intensity_sum"}, True, None),
@@ -64,6 +65,15 @@ def test_columns(what: str, experiment_of: Make, tmp_path: Path) -> None:
     if told:
         assert found[0].name.startswith("small.yaml, line")
         assert found[0].value == given[told]
+
+
+@pytest.mark.parametrize("given", [{"tracker": "overlap"}, {"overlap_weight": 0.5}])
+def test_an_overlap_needs_labels(given: dict, experiment_of: Make, tmp_path: Path) -> None:
+    path = experiment_of("a", **{"08_track": given})
+    table = tmp_path / "movies.csv"
+    pd.read_csv(table).drop(columns="labels").to_csv(table, index=False)
+    (error,) = look_at_inputs(*open_experiment(path)).all.found
+    assert error.name.endswith("steps.08_track.labels") and "name the label movie" in error.expected
 
 
 def test_a_column_of_one_row_is_told_with_all_else(experiment_of: Make, tmp_path: Path, capsys) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,10 +19,11 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
 from helpers.runs.inputs import look_at_inputs, voxel_remark
-from helpers.runs.parameters import Segment
+from helpers.runs.parameters import Segment, SegmentCellpose
 from helpers.runs.plan import open_experiment
 from helpers.runs.run import Run, why_not_done
 from helpers.runs.segment_movie import segment_movie
+from helpers.runs.steps import cellpose
 from helpers.runs.steps.segmentation import open_movie, training_remarks
 from helpers.segmentation.resampled import ResampledSegmenter
 
@@ -281,6 +283,34 @@ def test_an_empty_frame_of_a_folder_of_stacks_has_no_cells(tmp_path: Path) -> No
     result = segment_movie(open_movie(p), Threshold, p)
     assert sorted(result.objects["frame"].unique()) == [0, 1, 3]
     assert not result.labels.frame(2).any()
+
+
+def test_an_empty_frame_is_one_for_cellpose_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for t in (0, 1, 3):
+        _tiff(tmp_path / "movie" / f"t{t}.tif", (1, 20, 20))
+    given = {"run_dir": tmp_path / "run", "movie": tmp_path / "movie", "voxel_size_um": [0.5, 0.5]}
+    with pytest.raises(InputError, match=r"t1\.tif and t3\.tif.*missing_frames"):
+        cellpose.open_movie(SegmentCellpose.checked(given))
+    p = SegmentCellpose.checked(given | {"missing_frames": "empty"})
+    assert cellpose.open_movie(p).empty_frames == {2}
+    table = "movie_id,movie,missing_frames\nm,movie,empty\n"
+    path = _experiment(tmp_path, table, {"06_segment_cellpose": {}}, voxel_size_um=[0.5, 0.5])
+    assert main(["run", str(path), "--dry-run"]) == 0
+    (tmp_path / "own.csv").write_text("movie_id,movie\nm,movie\n")
+    assert main(["run", str(path), "--dry-run"]) == 2
+    assert "set missing_frames" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("path", "words"), [("x" * 300 + ".tif", "cannot be opened: File name too long"), ("mask.h5", "a mask, not an image"), ("loop.tif", "no such file")])  # fmt: skip
+def test_a_movie_that_cannot_be_one_is_told(tmp_path: Path, capsys, path: str, words: str) -> None:
+    with h5py.File(tmp_path / "mask.h5", "w") as file:
+        file["mask"] = np.ones((2, 4, 8, 8), bool)
+    (tmp_path / "loop.tif").symlink_to(tmp_path / "loop.tif")
+    table = f"movie_id,movie\nm,{path}\n"
+    experiment = _experiment(tmp_path, table, {"06_segment_cellpose": {}}, voxel_size_um=[1, 1, 1])
+    assert main(["run", str(experiment), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert "own.csv, line 2, column movie" in error and words in error
 
 
 def test_frames_are_shown_at_the_size_that_networks_know() -> None:

@@ -60,6 +60,18 @@ def test_every_tracker_follows_two_cells(folder: Path, tracker: str) -> None:
     assert tracks.frame_interval == 60.0
 
 
+@pytest.mark.parametrize("tracker", ["kalman", "advanced_kalman", "lap"])
+@pytest.mark.parametrize(("longest", "linked"), [(1, False), (2, False), (3, True)])
+def test_a_gap_is_as_long_for_every_tracker(tmp_path: Path, tracker: str, longest: int, linked: bool) -> None:
+    """Of a cell that moves steadily two frames are missing; TrackMate's own filters would bridge them with 2."""
+    seen = [t for t in range(12) if t not in (5, 6)]
+    cells = pd.DataFrame({"frame": seen, "z": 0.0, "y": 0.0, "x": [2.0 * t for t in seen], "radius_um": 2.0})
+    p = Track.checked({"run_dir": tmp_path, "tracker": tracker, "max_frame_gap": longest})
+    tracks = step.track(step.Cells(cells, None, None, None), p)
+    assert tracks.n_tracklets == (1 if linked else 2)
+    assert len(tracks.links) == (9 if linked else 8)
+
+
 @pytest.mark.parametrize(
     ("filters", "reason"),
     [
