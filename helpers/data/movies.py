@@ -130,6 +130,17 @@ class Movie:
         # An open file cannot travel to another process; its path can.
         return functools.partial(Movie.open, self.path, **self._opened), ()
 
+    def __str__(self) -> str:
+        """Say what a biologist would of the movie."""
+        t, c, *stack = self.shape
+        counts = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in ((t, "frame"), (c, "channel"))]
+        size = " × ".join(map(str, stack[1:] if self.is_2d else stack))
+        voxel = self.voxel_size[1:] if self.voxel_size and self.is_2d else self.voxel_size
+        known = f" of {' × '.join(f'{n:g}' for n in voxel)} µm" if voxel else " of unknown size"
+        every = f", every {self.frame_interval:g} s" if self.frame_interval and t > 1 else ""
+        axes = "y, x" if self.is_2d else "z, y, x"
+        return f"{self.name}: {', '.join(counts)}{every}, {size} voxels ({axes}){known}, {self.dtype}"
+
     @property
     def is_2d(self) -> bool:
         """Whether each stack is one plane."""

@@ -129,6 +129,12 @@ class TrainingSet:
             settings=settings,
         )
 
+    def __repr__(self) -> str:
+        held_out = int(np.count_nonzero(self.validation_mask))
+        size = " × ".join(map(str, self.patch_size))
+        parts = f"{len(self) - held_out} to train, {held_out} to validate"
+        return f"TrainingSet({len(self)} patches of {size} voxels: {parts}; {self.path})"
+
     def __len__(self) -> int:
         return self.members["X"].shape[0]
 

@@ -17,9 +17,11 @@ def prepare_tensorflow() -> None:
     Two trainings can then share a GPU. Without a GPU nothing changes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
+    with _silent_errors():
+        import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
+        gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
         # RuntimeError: TensorFlow has started already, and memory growth cannot be changed any more.
         with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -39,6 +41,19 @@ def free_memory() -> int:
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return 4 * 2**30  # what the smallest GPUs in use have
     return psutil.virtual_memory().available
+
+
+@contextlib.contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Swallow what compiled code writes to standard error, as TensorFlow does before it looks at its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,15 +57,23 @@ class SegmentedMovie:
     seconds: pd.DataFrame
     wall_s: float
 
-    def summary(self) -> dict[str, Any]:
-        """Return the counts and times that ``done.json`` keeps."""
+    def summary(self, remarks: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the counts and times that ``done.json`` keeps; `remarks` and its own become its ``warnings``."""
         per_frame = self.objects.groupby("frame").size().reindex(range(self.labels.n_frames), fill_value=0)
         return {
             "frames": self.labels.n_frames,
             "cells": len(self.objects),
             "cells_per_frame": float(per_frame.mean()),
             "seconds": self.seconds.drop(columns="frame").sum().round(3).to_dict(),
+            "warnings": [*remarks, *self._remarks(per_frame)],
         }
+
+    def _remarks(self, per_frame: pd.Series) -> list[str]:
+        empty = int((per_frame == 0).sum())
+        if not empty:
+            return []
+        where = "any frame" if empty == len(per_frame) else f"{empty} of {len(per_frame)} frames"
+        return [f"no cell was found in {where}: look at the channel, the scale and the thresholds"]
 
 
 def segment_movie(
