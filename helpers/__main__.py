@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import io
 import os
 import sys
 import time
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     steps = commands.add_parser("help", help="print the parameters of a step")
     steps.add_argument("step", nargs="?", help="such as 05 or 05_segment; all steps where left out")
     given = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _COMMANDS[given.command](given)
     except InputError as error:

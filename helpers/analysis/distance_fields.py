@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from helpers.data.tables import read_table
-from helpers.errors import InputError
+from helpers.errors import InputError, reading
 
 #: Points by facets that are held in memory at once.
 _CHUNK = 5_000_000
@@ -397,15 +397,18 @@ class RoiBoundary:
             import roifile
 
             size = _spacing(voxel_size, (1, 1, 1))
-            return cls(np.asarray(roifile.roiread(str(path)).coordinates(), float)[:, ::-1] * size[1:])  # type: ignore[union-attr]
+            with reading(path, "a region of ImageJ"):
+                points = np.asarray(roifile.roiread(str(path)).coordinates(), float)[:, ::-1]  # type: ignore[union-attr]
+            return cls(points * size[1:])
         table = read_table(path, "roi")
         if {"y", "x"} <= set(table):
-            return cls(table[["y", "x"]].to_numpy(float))
+            with reading(path, "a region", "give numbers in y and x, in µm"):
+                return cls(table[["y", "x"]].to_numpy(float))
         axes = sorted(name for name in map(str, table) if name.startswith("axis-"))
         if len(axes) < 2:
             raise InputError("roi", str(path), f"columns {list(table)}: a region needs y and x, in µm")
         size = _spacing(voxel_size, (1, 1, 1))
-        first = table[table["index"] == table["index"].iloc[0]] if "index" in table else table
+        first = table[table["index"] == table["index"].iloc[0]] if "index" in table and len(table) else table
         return cls(first[axes[-2:]].to_numpy(float) * size[1:])
 
 

@@ -41,7 +41,7 @@ def frame_files(files: Sequence[Path], where: str, *, fill: bool = False) -> lis
         Two files for one frame; a number is missing, and not `fill`; or the names count planes or channels.
     """
     _check_words(files, where)
-    numbers = _numbers(files)
+    numbers = frame_numbers(files)
     if numbers is None:
         return list(files)
     order = sorted(range(len(files)), key=lambda i: numbers[i])
@@ -89,7 +89,7 @@ def _check_words(files: Sequence[Path], where: str) -> None:
         )
 
 
-def _numbers(files: Sequence[Path]) -> list[int] | None:
+def frame_numbers(files: Sequence[Path]) -> list[int] | None:
     """Return the one number in which the names differ, or None where they differ in more, or in words."""
     parts = [re.split(r"([0-9]+)", stem(file)) for file in files]
     if len(files) < 2 or len({tuple(p[::2]) for p in parts}) > 1:

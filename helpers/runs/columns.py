@@ -17,7 +17,7 @@ import pandas as pd
 
 from helpers.data.tables import read_table
 from helpers.errors import InputError
-from helpers.runs.parameters import AnalyzeIntensitySpectrum, AnalyzeMigration, Track
+from helpers.runs.parameters import AnalyzeBoundaryDistance, AnalyzeIntensitySpectrum, AnalyzeMigration, Track
 from helpers.runs.parameters.analysis import TrackedMovie
 from helpers.runs.parameters.base import Parameters
 from helpers.tracking.tracks import Tracks, check_objects, numeric_columns
@@ -54,7 +54,10 @@ def wrong_columns(
             cells = _cells(p, steps, planar)
             if cells is not None:
                 yield from ((step, names, error) for names, error in _of_tracking(p, cells))
-        elif isinstance(p, (AnalyzeIntensitySpectrum, AnalyzeMigration)):
+            continue
+        if isinstance(p, TrackedMovie):
+            yield from ((step, names, error) for names, error in _of_labels(p))
+        if isinstance(p, (AnalyzeIntensitySpectrum, AnalyzeMigration)):
             try:
                 tracks = _tracks(p, cells, read)
             except InputError as error:
@@ -164,10 +167,23 @@ def _of_tracking(p: Track, cells: pd.DataFrame) -> Iterator[tuple[tuple[str, ...
             yield names, error
 
 
+def _of_labels(p: TrackedMovie) -> Iterator[tuple[tuple[str, ...], InputError]]:
+    """Yield what asks for labels of tracks that come from elsewhere and bring none; and two boundaries at once."""
+    for name in ("nearest_voxel", "intensity_movie"):
+        if getattr(p, name, None) and p.tracks and not getattr(p, "labels", None):
+            yield (
+                ("labels",),
+                InputError("labels", None, f"{name} is measured in labels: name the label movie"),
+            )
+    if isinstance(p, AnalyzeBoundaryDistance) and p.roi and p.tissue_mask:
+        yield ("roi",), InputError("roi", str(p.roi), "name a region or a tissue_mask, not both")
+
+
 def _of_analysis(p: TrackedMovie, tracks: Tracks) -> Iterator[tuple[tuple[str, ...], InputError]]:
     try:
-        own = isinstance(p, AnalyzeIntensitySpectrum) and not p.intensity_movie
-        if own and p.intensity_column not in numeric_columns(tracks.objects):
+        if isinstance(p, AnalyzeIntensitySpectrum) and not (
+            p.intensity_movie or p.intensity_column in numeric_columns(tracks.objects)
+        ):
             from helpers.runs.steps import spectrum
 
             spectrum.measured_intensity(p, tracks)

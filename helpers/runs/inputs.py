@@ -9,13 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.experiment import Experiment
+from helpers.data.movies import Movie
 from helpers.data.patches import check_patch_size
 from helpers.data.source import stem
 from helpers.data.stacks import Stack, open_stacks
 from helpers.data.tables import read_table
 from helpers.errors import InputError, Mistakes
 from helpers.runs.movie_inputs import MovieInputs
-from helpers.runs.parameters import CompareConditions, CreateDataset, Parameters, Segment, TrainDenoiser
+from helpers.runs.parameters import (
+    CompareConditions,
+    CreateDataset,
+    Parameters,
+    Segment,
+    TrainDenoiser,
+    TrainSegmentation,
+)
 from helpers.runs.parameters.training import Pairs
 from helpers.runs.plan import Job
 
@@ -69,6 +77,7 @@ def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
     found = Findings()
     stacks: list[Stack] = []
     for job in jobs:
+        _look_for_pairs(experiment, job.parameters, found)
         if isinstance(job.parameters, Pairs) and job.parameters.raw_dir:
             stacks = _look_at_pairs(experiment, job.parameters, found) or stacks
     looked: list[MovieInputs] = []
@@ -88,6 +97,17 @@ def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
         if isinstance(job.parameters, CompareConditions):
             _look_at_conditions(experiment, job.parameters, found)
     return found
+
+
+def _look_for_pairs(experiment: Experiment, p: Parameters, found: Findings) -> None:
+    """Note that a step makes a training set, and no pairs are named."""
+    if not (isinstance(p, CreateDataset) or (isinstance(p, TrainSegmentation) and p.create_npz)):
+        return
+    masks = getattr(p, "binary_dir", None)
+    for name, folder in (("raw_dir", p.raw_dir), ("label_dir", p.label_dir or masks)):
+        if folder is None:
+            expected = f"name the folder: pairs: {{raw_dir: …, label_dir: …}} in {experiment.path.name}"
+            found.whole.add(_where(experiment, p, name), None, expected)
 
 
 def _look_at_paths(experiment: Experiment, p: Parameters, found: Findings) -> None:
@@ -218,19 +238,18 @@ def _look_at_denoising(
     experiment: Experiment, p: TrainDenoiser, movies: list[MovieInputs], found: Findings
 ) -> None:
     for path in p.raw_paths:
-        known = next((m for m in movies if m.raw is not None and m.raw.path == path), None)
-        if known is None:
-            if any(str(path) == str(row.get("movie")) for row in experiment.movies):
-                continue  # told with its movie
-            if not path.exists() and "*" not in str(path):
-                found.whole.add(
-                    experiment.where("steps", p.step, "raw_paths"),
-                    str(path),
-                    "there is no such file or folder",
-                )
+        known = next((m.raw for m in movies if m.raw is not None and m.raw.path == path), None)
+        row = next((m.row for m in movies if experiment.movies[m.row]["movie"] == str(path)), None)
+        if known is None and row is not None and movies[row].mistakes.found:
+            continue  # told with its movie
+        try:
+            known = known or Movie.open(path, dataset=p.dataset_key, missing_frames="empty")
+        except InputError as error:
+            own = experiment.where("steps", p.step, "raw_paths")
+            place = own if row is None else experiment.where_movie(row, "movie")
+            found.whole.add(place, str(path), error.expected)
             continue
-        assert known.raw is not None
-        spatial = known.raw.shape[3:] if known.raw.is_2d else known.raw.shape[2:]
+        spatial = known.shape[3:] if known.is_2d else known.shape[2:]
         if len(p.patch_size) != len(spatial) or any(
             n > have for n, have in zip(p.patch_size, spatial, strict=True)
         ):

@@ -15,7 +15,7 @@ from helpers.data.movies import Movie
 from helpers.data.tables import read_table
 from helpers.errors import InputError, Mistakes
 from helpers.runs.columns import given, wrong_columns
-from helpers.runs.parameters import STEPS, Parameters
+from helpers.runs.parameters import Parameters
 from helpers.tracking.tracks import check_objects
 
 _T = TypeVar("_T")
@@ -61,7 +61,7 @@ class MovieInputs:
         self._open_once("objects", lambda _, path: check_objects(read_table(path, "objects"), "objects"))
         self._open_once("tracks", lambda _, path: _tracks(path))
         self._open_once("truth_tracks", lambda _, path: _tracks(path))
-        self._open_once("roi", lambda _, path: _exists(path))
+        self._open_once("roi", lambda _, path: _region(path))
         self._open_once("clean", lambda _, path: Movie.open(path))
         self._open_once("other_labels", self._labels_of)
         self._open_once("other_tracks", lambda _, path: _tracks(path))
@@ -218,13 +218,18 @@ class MovieInputs:
                 self.mistakes.add(
                     self._where(step, name), value, f"{self.raw.path.name} has {count}, counted from 0"
                 )
-        late = [t for t in getattr(p, "preview_frames", []) if t >= self.raw.n_frames]
-        if late and getattr(p, "preview_frames", None) != STEPS[step].model_fields["preview_frames"].default:
-            self.mistakes.add(
-                self._where(step, "preview_frames"),
-                late,
-                f"the movie has {self.raw.n_frames} frames, counted from 0",
-            )
+        planes = self.raw.is_2d or getattr(p, "slice_wise", False) or getattr(p, "stitch_planes", False)
+        if len(tiles := getattr(p, "n_tiles", None) or [1, 1, 1]) == 2 and not planes:
+            self.mistakes.add(self._where(step, "n_tiles"), tiles, "the movie is 3D: give [z, y, x]")
+        crop = getattr(p, "preview_crop", None) or []
+        for (first, _), size, axis in zip(crop, self.raw.shape[2:], "zyx", strict=False):
+            if first >= size:
+                expected = f"is empty along {axis}: the frames are of {self.raw.shape[2:]} voxels"
+                self.mistakes.add(self._where(step, "preview_crop"), crop, expected)
+        for name in given(p, ("preview_frames", "curated_frames")):
+            if late := [t for t in getattr(p, name) if not 0 <= t < self.raw.n_frames]:
+                expected = f"the movie has {self.raw.n_frames} frames, counted from 0"
+                self.mistakes.add(self._where(step, name), late, expected)
 
 
 def _differ(found: tuple[int, ...], wanted: tuple[int, ...], also: str = "") -> None:
@@ -236,6 +241,12 @@ def _differ(found: tuple[int, ...], wanted: tuple[int, ...], also: str = "") -> 
 def _exists(path: Path) -> None:
     if not path.exists():
         raise InputError(str(path), str(path), "there is no such file or folder")
+
+
+def _region(path: Path) -> None:
+    from helpers.analysis.boundary import RoiBoundary
+
+    RoiBoundary.read(path, (1.0, 1.0, 1.0))
 
 
 def _tracks(path: Path) -> None:

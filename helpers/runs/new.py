@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from helpers.data.boundary_width import BoundaryWidth, choose_boundary_width
 from helpers.data.experiment import SCALE
 from helpers.data.movies import Movie
+from helpers.data.numbering import frame_numbers
 from helpers.data.pairs import list_images, match_pairs
 from helpers.data.source import is_image, natural_key, stem
 from helpers.data.stacks import open_stacks
@@ -73,6 +75,9 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
         if path.exists():
             raise InputError("folder", str(folder), f"{path} is there already; rename or remove it")
     opened = {path: Movie.open(path) for path in movies}
+    for path in movies:
+        if not str(path).isprintable():
+            raise InputError("folder", str(path), "this name holds what is no text: rename it")
     unknown = [path.name for path, movie in opened.items() if movie.voxel_size is None]
     untimed = [path.name for path, m in opened.items() if m.frame_interval is None and m.n_frames > 1]
     _write_table(table, data, movies, truths)
@@ -83,12 +88,19 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
         values["boundary_width_um"] = border.width
     reasons = {"boundary_width_um": border.why} if border else {}
     yaml.write_text(_yaml(name, data, table.name, pairs, bool(truths), values, reasons), encoding="utf-8")
-    lines = [f"{len(movies)} movies in {here}, {sum(stem(p) in truths for p in movies)} with true labels"]
+    lines = [
+        f"{len(movies)} movie{'' if len(movies) == 1 else 's'} in {here}, {sum(stem(p) in truths for p in movies)} with true labels"
+    ]
+    if _are_frames(list(opened.values())):
+        lines.append(
+            "NOTE: these look like the frames of one movie, a file each: if so, put them into one folder in "
+            f"{data / _MOVIES[0]}, and begin anew"
+        )
     lines.append(f"training pairs: {data / pairs[0]} and {pairs[1]}" if pairs else _NO_PAIRS)
     if border:
         lines.append(f"the U-Net's mask, boundary_width_um {border.width:g}: {border.why}")
     for parameter, what, silent in (
-        ("voxel_size_um", "[z, y, x] in µm", unknown),
+        ("voxel_size_um", "[z, y, x] in µm (in 2D [y, x])", unknown),
         ("frame_interval_s", "the seconds between two frames", untimed),
     ):
         if silent:
@@ -105,6 +117,14 @@ _NO_PAIRS = (
     "no training pairs (train/raw and train/label): the experiment segments with Cellpose; with pairs, turn on "
     "01 to 05 in the file"
 )
+
+
+def _are_frames(movies: list[Movie]) -> bool:
+    """Whether movies of one frame are told apart by a number that counts on."""
+    if len(movies) < 3 or any(movie.n_frames > 1 or movie.shape != movies[0].shape for movie in movies):
+        return False
+    numbers = frame_numbers([movie.path for movie in movies])
+    return numbers is not None and len({b - a for a, b in pairwise(sorted(numbers))}) == 1
 
 
 def _has_images(folder: Path) -> bool:

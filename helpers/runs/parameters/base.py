@@ -271,10 +271,15 @@ def _shown(value: Any) -> str:
 def _readable(
     cls: type[Parameters], error: Any, where: Callable[[str], str], in_notebook: bool
 ) -> InputError:
-    name = str(error["loc"][0]) if error["loc"] else cls.step
+    name, value = str(error["loc"][0]) if error["loc"] else cls.step, error["input"]
+    if not error["loc"] and isinstance(
+        value, dict
+    ):  # of several parameters together: the first that is spoken of
+        spoken = [word for word in re.findall(r"\w+", error["msg"]) if word in cls.model_fields]
+        name, value = (spoken[0], value.get(spoken[0])) if spoken else (name, value)
     if error["type"] == "extra_forbidden":
         hint = nearest(name, [*cls.model_fields, *cls.batch_options])
-        return InputError(where(name), error["input"], f"{cls.step} has no such parameter; {hint}")
+        return InputError(where(name), value, f"{cls.step} has no such parameter; {hint}")
     field = cls.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").strip()
@@ -286,4 +291,4 @@ def _readable(
         message = re.sub(r"^\w+ should have", "should have", message).replace(" after validation", "")
     if words := choices(field) if field else []:
         message = "should be one of " + ", ".join(map(repr, words))
-    return InputError(where(name), error["input"], f"{message}{meaning}")
+    return InputError(where(name), value, f"{message}{meaning}")

@@ -1,0 +1,98 @@
+"""What cannot work is told by the dry run, with its place: a table of experiments and of what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+
+from helpers.__main__ import main
+from helpers.runs.inputs import look_at_inputs
+from helpers.runs.new import new_experiment
+from helpers.runs.plan import open_experiment
+
+TRACKS = "id,frame,y,x,sources\n0,0,1,1,\n1,1,1,1,0\n"
+BOUNDARY = "10_analyze_boundary_distance"
+PATCH = {"patch_size": [16, 16]}
+
+#: What is wrong → steps, cells of the movie's row, the parameter or column that is told, and the words.
+CASES = {
+    "no pairs": ({"01_create_dataset": {}}, {}, "raw_dir", "name the folder: pairs"),
+    "no pairs for networks": ({"03_train_segmentation": {"create_npz": True}}, {}, "raw_dir", "name the folder"),
+    "no such tissue": ({"03_train_segmentation": {"train_tissue": True, "tissue_dir": "no"}}, {}, "tissue_dir", "no such folder"),
+    "a flat patch": ({"02_train_denoiser": PATCH}, {}, "patch_size", "3 numbers, no larger than m.tif"),
+    "no movie to denoise": ({"02_train_denoiser": PATCH}, {"movie": "no.tif"}, "movie", "does not exist"),
+    "two tiles": ({"06_segment_cellpose": {"n_tiles": [2, 2]}}, {}, "n_tiles", "give [z, y, x]"),
+    "a crop outside": ({"06_segment_cellpose": {"preview_crop": [[0, 5], [30, 40], [0, 9]]}}, {}, "preview_crop", "empty along y"),
+    "no such model": ({"06_segment_cellpose": {"model": "models/none"}}, {}, "model", "no such file"),
+    "sizes in the wrong order": ({"05_segment": {"min_size_um3": 5, "max_size_um3": 2}}, {}, "min_size_um3", "smaller than max_size_um3"),
+    "a region that is none": ({BOUNDARY: {"roi": "m.tif"}}, {"tracks": "t.csv"}, "roi", "a CSV table"),
+    "two boundaries": ({BOUNDARY: {"roi": "r.csv", "tissue_mask": "m.tif"}}, {"tracks": "t.csv"}, "roi", "not both"),
+    "nearest without labels": ({BOUNDARY: {"nearest_voxel": True}}, {"tracks": "t.csv"}, "labels", "name the label movie"),
+    "intensities without labels": ({"11_analyze_intensity_spectrum": {"intensity_movie": "m.tif"}}, {"tracks": "t.csv"}, "labels", "name the label movie"),
+    "frames that are not there": ({"14_curate": {"curated_frames": [1, 7]}}, {}, "curated_frames", "has 2 frames"),
+    "no such log": ({"14_curate": {"merge_log": "no.jsonl"}}, {}, "merge_log", "no such file"),
+    "a table of movies without conditions": ({"13_compare_conditions": {"cohort": "t.csv"}}, {}, "cohort", "run_dir, movie_id, condition"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_what_cannot_work(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps, cells, place, words = CASES[what]
+    tifffile.imwrite(
+        tmp_path / "m.tif", np.random.default_rng(0).integers(0, 50, (2, 5, 20, 20)).astype(np.uint16)
+    )
+    (tmp_path / "t.csv").write_text(TRACKS)
+    (tmp_path / "r.csv").write_text("y,x\n0,0\n0,9\n9,9\n")
+    row = {"movie_id": "m", "movie": "m.tif", **cells}
+    (tmp_path / "own.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+    given = {"run_dir": str(tmp_path / "run"), "voxel_size_um": [1, 1, 1], "frame_interval_s": 60}
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({**given, "movies": "own.csv", "steps": steps}))
+    for command in (["run", str(path), "--dry-run"], ["status", str(path)]):
+        assert main(command) == 2
+        first = capsys.readouterr().err.splitlines()[0]
+        assert f"{place} = " in first and words in first
+
+
+def test_a_scale_of_many_pairs_is_asked_for_once(tmp_path: Path) -> None:
+    for kind in ("raw", "label"):
+        (tmp_path / kind).mkdir()
+        for k in range(9):
+            tifffile.imwrite(tmp_path / kind / f"s{k}.tif", np.ones((8, 16, 16), np.uint8))
+    (tmp_path / "own.csv").write_text("movie\n")
+    steps = {"01_create_dataset": {"patch_size": [8, 16, 16]}}
+    path = tmp_path / "own.yaml"
+    pairs = {"raw_dir": "raw", "label_dir": "label"}
+    path.write_text(yaml.safe_dump({"pairs": pairs, "movies": "own.csv", "steps": steps}))
+    (error,) = look_at_inputs(*open_experiment(path)).whole.found
+    assert "s0, s1, s2, s3, s4 and 4 others do not say it" in error.expected
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["t0.tif", "t1.tif", "t2.tif"], "NOTE: these look like the frames of one movie"),
+        (["t0.tif", "t1.tif", "t5.tif"], None),
+        (["wild.tif", "type.tif", "mutant.tif"], None),
+    ],
+)
+def test_a_new_experiment_of_loose_frames(tmp_path: Path, names: list[str], words: str | None) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in names:
+        tifffile.imwrite(tmp_path / "mine" / name, np.ones((8, 16, 16), np.uint8))
+    said = new_experiment(tmp_path / "mine", into=tmp_path)
+    assert ("NOTE" in said) == (words is not None) and (words or "") in said
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    raw: Callable[[bytes], bytes] = lambda name: bytes(tmp_path) + b"/" + name  # noqa: E731
+    tifffile.imwrite(tmp_path / "m.tif", np.ones((8, 16, 16), np.uint8))
+    (tmp_path / "m.tif").rename(raw(b"m\xff.tif").decode("utf-8", "surrogateescape"))
+    monkeypatch.chdir(tmp_path.parent)
+    assert main(["new", str(tmp_path)]) == 2
+    assert "is no text: rename it" in capsys.readouterr().err
