@@ -30,6 +30,7 @@ class SegmentCellpose(OneMovie):
     step: ClassVar[str] = "06_segment_cellpose"
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "cellpose"
+    rarely_set: ClassVar[tuple[str, ...]] = ("mesh_iterations",)
     file_or_name: ClassVar[tuple[str, ...]] = ("model",)
     compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
