@@ -67,7 +67,7 @@ class Marks:
         ) as error:  # YAML's own, and what dates, numbers and nesting beyond Python's make of it
             mark = getattr(error, "problem_mark", None)
             reason = getattr(error, "problem", None) or str(error)
-            if isinstance(error, yaml.MarkedYAMLError) and "expected <block end>" in reason:
+            if isinstance(error, yaml.MarkedYAMLError) and "block" in reason:
                 reason += "; a line begins in the same column as the others of its section: remove a # with its space"
             raise InputError(f"{path.name}{_at(mark)}", "not valid YAML", reason.replace("\n", " ")) from None
         self._collect(root, ())
