@@ -73,6 +73,19 @@ def read_state(folder: str | Path) -> State:
     return State(automatic, content.edits, content.header["highest_label"])
 
 
+def state_on_disk(folder: str | Path) -> State:
+    """Read the state of a movie as it is on the disk, also where nobody has edited it yet; nothing is locked or changed.
+
+    Raises
+    ------
+    InputError
+        As `Curation`.
+    """
+    automatic = Automatic.open(folder)
+    content = open_log(Path(folder), automatic, begin=True)
+    return State(automatic, content.edits, content.header["highest_label"])
+
+
 def is_curated(folder: str | Path) -> bool:
     """Whether a movie's folder holds a log of edits."""
     return (Path(folder) / LOG).is_file()

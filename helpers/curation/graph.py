@@ -32,6 +32,8 @@ class Graph:
         (frame, label) → id.
     cell_of : dict
         id → (frame, label).
+    ids_in : dict of set
+        frame → ids of its objects.
     targets, sources : dict of set
         id → ids of the next, of the cells before; without an entry where there are none.
     marks : set of Mark
@@ -51,6 +53,9 @@ class Graph:
         self.id_at: dict[Key, int] = {key: i for i, key in self.cell_of.items()}
         if len(self.id_at) < len(self.cell_of):
             raise InputError("tracks", "a label twice in a frame", "one object for each label of a frame")
+        self.ids_in: dict[int, set[int]] = defaultdict(set)
+        for i, (t, _) in self.cell_of.items():
+            self.ids_in[t].add(i)
         self.targets: dict[int, set[int]] = defaultdict(set)
         self.sources: dict[int, set[int]] = defaultdict(set)
         for source, target in tracks.links[["source", "target"]].to_numpy(np.int64).tolist():
@@ -86,9 +91,11 @@ class Graph:
         for frame, label, before, _ in moves:
             if before is not None:
                 del self.id_at[frame, label], self.cell_of[before]
+                self.ids_in[frame].discard(before)
         for frame, label, _, after in moves:
             if after is not None:
                 self.id_at[frame, label], self.cell_of[after] = after, (frame, label)
+                self.ids_in[frame].add(after)
                 self.next_id = max(self.next_id, after + 1)
         for renaming in changes.renamings:
             before, after = (part.tolist() for part in renaming.pairs(backwards=backwards))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -87,12 +87,15 @@ class State:
         In force; what a redo would bring back, the next one last.
     highest_label : int
         Above 0, no label that was ever used is higher.
+    watchers : list of callable
+        Each is called with the `Changes` of every edit that is done, undone or redone from now on.
     """
 
     def __init__(self, automatic: Automatic, edits: Iterable[Edit] = (), highest_label: int = 0) -> None:
         self.automatic = automatic
         self.labels = CuratedLabels(automatic)
         self.graph = Graph(automatic.tracks)
+        self.watchers: list[Callable[[Changes], None]] = []
         edits = list(edits)
         self.done, self.undone = active(edits)
         self.highest_label = highest_label
@@ -127,6 +130,8 @@ class State:
         self.labels.apply(changes, backwards=backwards)
         self.graph.apply(changes, backwards=backwards)
         self._remember(changes)
+        for watcher in self.watchers:
+            watcher(changes)
 
     def _remember(self, changes: Changes) -> None:
         self.highest_label = max(self.highest_label, changes.highest_label)

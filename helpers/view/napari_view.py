@@ -68,34 +68,117 @@ def open(run_folder: str | Path, movie: str | None = None, *, show: bool = True)
     return viewer
 
 
+def curate(
+    run_folder: str | Path, movie: str | None = None, author: str | None = None, *, show: bool = True
+) -> napari.Viewer:
+    """Open a movie of a run in napari, to be corrected.
+
+    Parameters
+    ----------
+    run_folder, movie, show
+        As `open`.
+    author : str, optional
+        Who edits; the name of who is logged in where left out.
+
+    Returns
+    -------
+    napari.Viewer
+        With the layers of `open`, of which ``labels`` and ``tracks`` follow the edits; the dock is
+        ``viewer.window.dock_widgets["Curate"]``.
+
+    Raises
+    ------
+    InputError
+        As `open` and `helpers.curation.Curation`: someone else edits it, or a step ran anew since.
+    """
+    import napari
+    from napari.qt import get_qapp
+
+    run = read_run(run_folder, movie)
+    viewer = napari.Viewer(title=f"{run.name} – Volltrack", show=show)
+    try:
+        dock = start_curation(viewer, run, author)
+    except BaseException:
+        viewer.close()
+        raise
+    viewer.window.add_dock_widget(dock, name="Curate", area="right")
+    get_qapp().processEvents()
+    viewer.reset_view()
+    return viewer
+
+
+def start_curation(viewer: napari.Viewer, run: TrackedRun, author: str | None = None) -> Any:
+    """Add the layers that are edited to a viewer, in place of the run's labels and tracks; return the dock."""
+    from helpers.curation.session import Curation
+    from helpers.view.napari_curation import CurationDock
+
+    curation = Curation(run.folder, author)
+    try:
+        for name in ("labels", "tracks", "chosen"):
+            if name in viewer.layers:
+                viewer.layers.remove(name)
+        if "image" not in viewer.layers:
+            _add(viewer, [part for part in layer_data(run) if part[1]["name"] in ("image", "boundary")])
+        flat = curation.state.shape[1] == 1
+        about = placed(run.voxel_size, flat)
+        dock = CurationDock(viewer, curation, {**about, "metadata": _of(run)}, run.movie)
+        _finish(viewer, about["axis_labels"])
+    except BaseException:
+        curation.close()
+        raise
+    return dock
+
+
 def add_layers(viewer: Any, run: TrackedRun) -> None:
     """Add the layers of a run to a viewer, at their true scale in µm."""
-    flat = run.is_flat
-    axes = ["time", "y", "x"] if flat else ["time", "z", "y", "x"]
+    _add(viewer, layer_data(run))
+    _finish(viewer, placed(run.voxel_size, run.is_flat)["axis_labels"])
 
-    def placed(voxel_size: Any = None) -> dict[str, Any]:
-        scale = (1.0, *(voxel_size or run.voxel_size)[1 if flat else 0 :])
-        return {"scale": scale, "units": ["pixel", *["um"] * (len(axes) - 1)], "axis_labels": axes}
 
-    if run.movie is not None:
-        limits = gray_limits(run.movie.frame(0))
-        viewer.add_image(_lazy(run.movie, flat), name="image", contrast_limits=limits, **placed())
-    if run.tissue is not None:
-        viewer.add_labels(
-            _edges(run.tissue, run.tracks, flat), name="boundary", opacity=0.4, colormap=_one_color(OKABE_ITO["sky"]),
-            **placed(run.tissue.voxel_size),
-        )  # fmt: skip
-    if run.labels is not None:
-        layer = viewer.add_labels(_lazy(run.labels, flat), name="labels", opacity=0.4, **placed())
-        layer.contour = 1
-    data, graph = _track_data(run)
-    if len(data):
-        viewer.add_tracks(
-            data, graph=graph, features=_colours(run), name="tracks", tail_length=12, head_length=0, **placed()
-        )  # fmt: skip
+def _add(viewer: Any, layers: list[tuple[Any, dict[str, Any], str]]) -> None:
+    for data, about, kind in layers:
+        layer = getattr(viewer, f"add_{kind}")(data, **about)
+        if about["name"] == "labels":
+            layer.contour = 1
+
+
+def _finish(viewer: Any, axes: list[str]) -> None:
     viewer.dims.axis_labels = axes
     viewer.canvas.overlays.scale_bar.visible = True
     viewer.dims.set_current_step(0, 0)
+
+
+def placed(voxel_size: Any, flat: bool) -> dict[str, Any]:
+    """Return scale, units and axis labels of a layer with voxels (z, y, x) of this size in µm."""
+    axes = ["time", "y", "x"] if flat else ["time", "z", "y", "x"]
+    scale = (1.0, *voxel_size[1 if flat else 0 :])
+    return {"scale": scale, "units": ["pixel", *["um"] * (len(axes) - 1)], "axis_labels": axes}
+
+
+def _of(run: TrackedRun) -> dict[str, Any]:
+    """What a layer notes of the run that it shows."""
+    return {"volltrack": (str(run.folder.parent.parent), run.name)}
+
+
+def layer_data(run: TrackedRun) -> list[tuple[Any, dict[str, Any], str]]:
+    """Return the layers of a run, each as napari's readers give it: data, what they are added with, and their kind."""
+    flat = run.is_flat
+    common = {**placed(run.voxel_size, flat), "metadata": _of(run)}
+    layers: list[tuple[Any, dict[str, Any], str]] = []
+    if run.movie is not None:
+        limits = gray_limits(run.movie.frame(0))
+        layers.append((lazy(run.movie, flat), {"name": "image", "contrast_limits": limits, **common}, "image"))
+    if run.tissue is not None:
+        about = {"name": "boundary", "opacity": 0.4, "colormap": _one_color(OKABE_ITO["sky"]), **common}
+        about |= placed(run.tissue.voxel_size or run.voxel_size, flat)
+        layers.append((_edges(run.tissue, run.tracks, flat), about, "labels"))
+    if run.labels is not None:
+        layers.append((lazy(run.labels, flat), {"name": "labels", "opacity": 0.4, **common}, "labels"))
+    data, graph = _track_data(run)
+    if len(data):
+        about = {"graph": graph, "features": _colours(run), "name": "tracks", "tail_length": 12, "head_length": 0}
+        layers.append((data, about | common, "tracks"))
+    return layers
 
 
 def track_rows(tracks: Tracks) -> np.ndarray:
@@ -121,7 +204,7 @@ def _colours(run: TrackedRun) -> pd.DataFrame:
     return chosen.fillna(chosen.min()).reset_index(drop=True)
 
 
-def _lazy(source: Any, flat: bool) -> Any:
+def lazy(source: Any, flat: bool) -> Any:
     """An array of all frames that reads a frame only when it is looked at."""
     import dask.array as da
     from dask.delayed import delayed

@@ -9,6 +9,7 @@ from helpers.curation.operations import (  # noqa: F401
     confirm,
     divisions,
     fill,
+    from_labels,
     interpolate,
     labels,
     links,

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import InputError
-from helpers.tracking.formats import btrackmate, ctc, geff, table, trackmate
+from helpers.tracking.formats import btrackmate, ctc, geff, mmv_h4tracks, table, trackmate
 from helpers.tracking.tracks import Tracks
 
 
 def read(
     path: str | Path, *, voxel_size: Sequence[float] | None = None, frame_interval: float | None = None
 ) -> Tracks:
-    """Read tracks: a TrackMate XML, a GEFF, a folder of the Cell Tracking Challenge, a BTrackMate CSV or a plain table.
+    """Read tracks of TrackMate, GEFF, the Cell Tracking Challenge, BTrackMate or mmv_h4tracks, or a plain table.
 
     Parameters
     ----------
@@ -48,6 +48,8 @@ def _format_of(path: Path) -> tuple[Any, str]:
         return trackmate, ""
     if path.suffix.lower() == ".geff":
         return geff, ""
+    if mmv_h4tracks.is_mmv(path):
+        return mmv_h4tracks, "is a .zarr of mmv_h4tracks, which counts pixels"
     if path.is_dir() and not (path / "objects.csv").is_file():
         return ctc, "holds masks, which have no scale"
     if path.is_file() and _is_btrackmate(path):

@@ -1,0 +1,222 @@
+"""What can be done while correcting, by name, with its key in napari. mmv_h4tracks' keys do here what they do there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from helpers.curation import confirming
+from helpers.curation.cells import Cell
+from helpers.curation.suspects.fixes import usual_fix
+from helpers.errors import InputError
+from helpers.view.curation_desk import Desk
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to do.
+
+    Attributes
+    ----------
+    key : str
+        In napari's notation.
+    tip : str
+        What it does, in words.
+    do : callable
+        Takes the desk, and may return a message.
+    """
+
+    key: str
+    tip: str
+    do: Callable[[Desk], str | None]
+
+
+def act(desk: Desk, action: Action) -> str:
+    """Do it; return a message: what was done, or why it was not."""
+    try:
+        return action.do(desk) or ""
+    except InputError as error:
+        return f"<b>not done:</b> {error}"
+
+
+def _on_one(operation: str) -> Callable[[Desk], str]:
+    return lambda desk: desk.do(operation, cell=desk.one())
+
+
+def _on_two(operation: str, first: str, second: str, *, in_time: bool = False) -> Callable[[Desk], str]:
+    def do(desk: Desk) -> str:
+        cells = desk.two()
+        if in_time:
+            cells = sorted(cells, key=lambda cell: cell.frame)
+        return desk.do(operation, **{first: cells[0], second: cells[1]})
+
+    return do
+
+
+def _confirm(what: Callable[..., dict]) -> Callable[[Desk], str]:
+    return lambda desk: desk.do("confirm", **what(desk.curation.state, desk.one()))
+
+
+def _split(operation: str, name: str) -> Callable[[Desk], str]:
+    def do(desk: Desk) -> str:
+        message = desk.do(operation, cell=desk.one(), **{name: desk.chosen_points()})
+        desk.choose_points([])
+        return message
+
+    return do
+
+
+def _division(desk: Desk) -> str:
+    mother, daughters = desk.first()
+    return desk.do("set_division", mother=mother, daughters=daughters)
+
+
+def _no_division(desk: Desk) -> str:
+    mother, keep = desk.first()
+    return desk.do("remove_division", mother=mother, keep=keep[0] if keep else None)
+
+
+def _confirm_link(desk: Desk) -> str:
+    source, target = sorted(desk.two(), key=lambda cell: cell.frame)
+    return desk.do("confirm", **confirming.link(desk.curation.state, source, target))
+
+
+def _no_longer(desk: Desk) -> str:
+    state, cell = desk.curation.state, desk.one()
+    return desk.do("confirm", **confirming.track(state, cell) | {"correct": False})
+
+
+def _fix(desk: Desk) -> str:
+    row = desk.suspect
+    if row is None:
+        raise InputError("suspects", "none left", "a suspect to correct")
+    operation, arguments = usual_fix(desk.curation.state, row)
+    message = desk.do(operation, **arguments)
+    desk.move(1)
+    return message
+
+
+def _undo(desk: Desk) -> str:
+    return f"undone: {desk.curation.undo().operation}"
+
+
+def _redo(desk: Desk) -> str:
+    return f"done again: {desk.curation.redo().operation}"
+
+
+def _piece(desk: Desk) -> Cell:
+    """The chosen cell at the piece that was clicked, or at the first chosen point."""
+    cell, points = desk.one(), desk.chosen_points()
+    if cell.at is None and points:
+        z, y, x = ([0.0] * (3 - len(points[0])) + list(points[0]))[:3]
+        return Cell(cell.frame, cell.label, (round(z), round(y), round(x)))
+    return cell
+
+
+#: Titles of groups → name of an action → the action.
+GROUPS: dict[str, dict[str, Action]] = {
+    "suspects": {
+        "next": Action("N", "the next suspect", lambda desk: desk.move(1)),
+        "previous": Action("Shift-N", "the suspect before", lambda desk: desk.move(-1)),
+        "confirm": Action(
+            "O", "this is right: never list it again, keep it when a step runs anew", Desk.confirm_suspect
+        ),
+        "fix": Action("J", "correct it in the usual way for what is suspicious about it", _fix),
+        "rank anew": Action("Shift-R", "list what is suspicious after these edits", lambda desk: desk.rank()),
+    },
+    "cells": {
+        "remove": Action("R", "remove one cell, or its clicked piece, in this frame", _on_one("remove")),
+        "remove from here on": Action(
+            "Shift-D", "remove one cell and all that follow it", _on_one("remove_from_here_on")
+        ),
+        "merge": Action(
+            "A", "the first of two cells of a frame takes the second", _on_two("merge", "keep", "other")
+        ),
+        "separate": Action(
+            "H",
+            "make the clicked piece of a cell a cell of its own",
+            lambda desk: desk.do("separate", cell=_piece(desk)),
+        ),
+        "split by seeds": Action(
+            "Shift-S", "split one cell, a part for each point", _split("split_by_seeds", "seeds")
+        ),
+        "split by line": Action(
+            "Shift-X",
+            "split one cell along the line through two points, or the plane through three",
+            _split("split_by_plane", "points"),
+        ),
+        "fill holes": Action("Shift-F", "give a cell the background that it encloses", _on_one("fill_holes")),
+        "interpolate": Action(
+            "I",
+            "draw a cell in the frames that are missing between two",
+            _on_two("interpolate", "first", "last", in_time=True),
+        ),
+        "relabel pieces": Action(
+            "Shift-H",
+            "make each piece of this frame's cells a cell of its own",
+            lambda desk: desk.do("relabel_fragments", frame=desk.frame),
+        ),
+        "align labels": Action(
+            "Shift-A",
+            "give each tracked cell the number of its tracklet as label",
+            lambda desk: desk.do("align_labels"),
+        ),
+    },
+    "tracks": {
+        "link": Action(
+            "K",
+            "link cells of different frames; links in the way go",
+            lambda desk: desk.do("link", cells=desk.chosen(), replace=True),
+        ),
+        "unlink": Action(
+            "U",
+            "take the links between two cells of a track away",
+            _on_two("unlink", "first", "last", in_time=True),
+        ),
+        "cut": Action("C", "begin a new track with this cell", _on_one("cut")),
+        "swap": Action(
+            "T", "exchange the tracks of two cells of a frame, from here on", _on_two("swap", "one", "other")
+        ),
+        "follow": Action(
+            "G", "link one cell with those it overlaps in the frames that follow", _on_one("follow")
+        ),
+        "tracks from labels": Action(
+            "Control-T",
+            "link cells of like label in frames that follow each other, where nothing is linked",
+            lambda desk: desk.do("tracks_from_labels"),
+        ),
+        "delete tracks": Action(
+            "Delete",
+            "take the tracks of the chosen cells out of the tables; their labels stay",
+            lambda desk: desk.do("delete_tracks", cells=desk.chosen()),
+        ),
+    },
+    "divisions": {
+        "set division": Action("D", "the first cell divides into the others", _division),
+        "remove division": Action("Shift-U", "the first cell goes on as the second, or ends", _no_division),
+        "set parent": Action(
+            "Shift-K", "the first cell comes from the second", _on_two("set_parent", "daughter", "parent")
+        ),
+    },
+    "correct": {
+        "cell is right": Action("Y", "the outline of this cell is correct", _confirm(confirming.cell)),
+        "link is right": Action("Shift-L", "the link between two cells is correct", _confirm_link),
+        "track is right": Action(
+            "Shift-Y", "all cells and links of this track are correct", _confirm(confirming.track)
+        ),
+        "division is right": Action(
+            "Shift-M", "this cell divides as it does", _confirm(confirming.division)
+        ),
+        "frame is complete": Action(
+            "Shift-C",
+            "all cells of this frame are outlined, and outlined right",
+            lambda desk: desk.do("confirm", **confirming.frame(desk.curation.state, desk.frame)),
+        ),
+        "not confirmed": Action("Shift-O", "take back that this track is correct", _no_longer),
+    },
+    "edits": {
+        "undo": Action("Control-Z", "take the last edit back", _undo),
+        "redo": Action("Control-Shift-Z", "bring it back", _redo),
+    },
+}
+ACTIONS: dict[str, Action] = {name: action for group in GROUPS.values() for name, action in group.items()}

@@ -1,0 +1,120 @@
+"""What napari knows of Volltrack (``helpers/napari.yaml``): readers for run folders and their files, and the docks.
+
+Dropping a run folder, or a movie's folder in it, on napari shows the movie with labels, tracks and the tissue's boundary; the
+docks *Tracks* and *Curate* of the Plugins menu then work on what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from helpers.data.label_movies import LabelMovie
+from helpers.errors import InputError
+from helpers.view.tracked_run import read_run
+
+LayerData = tuple[Any, dict[str, Any], str]
+#: Where a layer notes of which movie it is.
+KEY = "volltrack"
+
+
+def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
+    """Return what reads a path; folders that are none of ours are left to napari's own reader."""
+    if isinstance(path, list):
+        return None
+    found = Path(path)
+    if run_of(found) is not None:
+        return read_folder
+    if found.is_dir() and (found / "zarr.json").is_file() and found.name == "labels.zarr":
+        return read_labels
+    if found.name == "tracks.csv":
+        return read_tracks
+    if found.is_dir():
+        from napari_builtins.io import napari_get_reader
+
+        return napari_get_reader(path)
+    return None
+
+
+def run_of(path: Path) -> tuple[Path, str | None] | None:
+    """Return the run's folder and the movie's name (None: the only one) where a path is a run, or a movie of one."""
+    if any(path.glob("movies/*/tracks.csv")):
+        return path, None
+    if path.parent.name == "movies" and (path / "tracks.csv").is_file():
+        return path.parent.parent, path.name
+    return None
+
+
+def read_folder(path: str) -> list[LayerData]:
+    """Return image, boundary, labels and tracks of a run, at their true scale."""
+    from helpers.view.napari_view import layer_data
+
+    run = run_of(Path(path))
+    assert run is not None
+    folder, name = run
+    names = sorted(found.parent.name for found in folder.glob("movies/*/tracks.csv"))
+    several = name is None and len(names) > 1
+    layers = []
+    for each in names if several else [name]:
+        opened = read_run(folder, each)
+        for data, about, kind in layer_data(opened):
+            if several:
+                about["name"] = f"{opened.name} {about['name']}"
+            layers.append((data, about, kind))
+    return layers
+
+
+def read_labels(path: str) -> list[LayerData]:
+    """Return a label movie of the suite as a layer of labels."""
+    from helpers.view.napari_view import lazy, placed
+
+    labels = LabelMovie.open(path)
+    flat = labels.shape[1] == 1
+    return [(lazy(labels, flat), {"name": "labels", **placed(labels.voxel_size or (1.0,) * 3, flat)}, "labels")]
+
+
+def read_tracks(path: str) -> list[LayerData]:
+    """Return a table of tracks of the suite as a layer of tracks, in µm."""
+    from helpers.tracking.formats import table
+    from helpers.tracking.formats.napari import to_napari
+
+    tracks = table.read(Path(path))
+    data, graph, _, _ = to_napari(tracks)
+    size = tracks.voxel_size or (1.0,) * 3
+    scale = [1.0, *size[5 - data.shape[1] :]]
+    return [(data, {"name": "tracks", "graph": graph, "scale": scale}, "tracks")]
+
+
+def shown_movie(viewer: Any) -> tuple[Path, str]:
+    """Return the run folder and the movie of the layers that are shown; the active one's, where there are several.
+
+    Raises
+    ------
+    InputError
+        No layer is of a run.
+    """
+    active = viewer.layers.selection.active
+    for layer in [active, *reversed(viewer.layers)]:
+        if layer is not None and KEY in layer.metadata:
+            folder, name = layer.metadata[KEY]
+            return Path(folder), name
+    raise InputError("layers", [layer.name for layer in viewer.layers], "drop a run folder on napari first")
+
+
+def track_dock(napari_viewer: Any) -> Any:
+    """Return the dock of tracks for the run that is shown."""
+    from helpers.view.napari_panel import TrackPanel
+
+    folder, name = shown_movie(napari_viewer)
+    return TrackPanel(napari_viewer, read_run(folder, name))
+
+
+def curation_dock(napari_viewer: Any) -> Any:
+    """Return the dock of curation for the run that is shown; its labels and tracks give way to those that are edited."""
+    from helpers.view.napari_view import start_curation
+
+    folder, name = shown_movie(napari_viewer)
+    return start_curation(napari_viewer, read_run(folder, name))
+
+
