@@ -57,6 +57,7 @@ def link(
     parameters: LapParameters | None = None,
     *,
     overlaps: pd.DataFrame | None = None,
+    fixed: pd.DataFrame | None = None,
     voxel_size: Sequence[float] | None = None,
     frame_interval: float | None = None,
 ) -> Tracks:
@@ -73,6 +74,9 @@ def link(
     overlaps : DataFrame, optional
         ``source, target`` (object ids) and ``iou`` for `LapParameters.overlap_weight`; pairs that are not
         listed do not overlap. `helpers.tracking.overlap.overlap_table` makes one.
+    fixed : DataFrame, optional
+        ``source, target`` (object ids) of links that stand already, such as those that a person confirmed. They are among
+        the links found (cost NaN), and their ends are not linked to others from frame to frame.
     voxel_size : sequence of float, optional
         (z, y, x) in µm, for the Tracks.
     frame_interval : float, optional
@@ -86,7 +90,8 @@ def link(
     Raises
     ------
     InputError
-        A bad table (see `Tracks`) or a penalty for a column that is not there or not numeric.
+        A bad table (see `Tracks`), a penalty for a column that is not there or not numeric, or fixed links of objects that
+        are not there.
     """
     parameters = parameters or LapParameters()
     objects = check_objects(objects)
@@ -98,11 +103,17 @@ def link(
         lookup = Overlaps.from_table(overlaps, objects["id"].to_numpy())
     cost = LinkCost(parameters.max_distance, parameters.penalties, parameters.overlap_weight, lookup)
 
-    found = [
-        _offset(link_pair(source, target, cost, parameters.alternative_linking_cost_factor), at, following)
-        for source, target, at, following in _frame_pairs(points, frames)
-    ]
-    links = stack(found)
+    standing = _fixed_links(fixed, objects, points)
+    goes_on, comes_from = np.zeros((2, len(frames)), bool)
+    goes_on[standing[0]], comes_from[standing[1]] = True, True
+    found = []
+    for of_source, of_target in _frame_pairs(frames):
+        source, target = of_source[~goes_on[of_source]], of_target[~comes_from[of_target]]
+        i, j, costs = link_pair(
+            points.take(source), points.take(target), cost, parameters.alternative_linking_cost_factor
+        )
+        found.append((source[i], target[j], costs))
+    links = stack([*found, standing])
     if parameters.gap_closing or parameters.splitting or parameters.merging:
         links = stack([links, link_segments(points, frames, links, parameters)])
     return tracks_from(objects, points, links, voxel_size, frame_interval)
@@ -157,20 +168,21 @@ def tracks_from(
     return Tracks(objects, table, voxel_size, frame_interval)  # type: ignore[arg-type]
 
 
-def _frame_pairs(points: Points, frames: np.ndarray) -> Iterator[tuple[Points, Points, int, int]]:
-    """Yield (points at t, points at t + 1, where each begins) for all t that have both."""
+def _fixed_links(fixed: pd.DataFrame | None, objects: pd.DataFrame, points: Points) -> Links:
+    """Links that stand already, between sorted points."""
+    if fixed is None:
+        fixed = pd.DataFrame({"source": [], "target": []}, dtype=np.int64)
+    place = pd.Index(objects["id"].to_numpy()[points.rows])
+    source, target = (place.get_indexer(pd.Index(fixed[side])) for side in ("source", "target"))
+    if (source < 0).any() or (target < 0).any():
+        raise InputError("fixed", len(fixed), "links between objects of the table")
+    return source, target, np.full(len(fixed), np.nan)
+
+
+def _frame_pairs(frames: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the positions of the points at t, and at t + 1, for all t that have both."""
     present, starts = np.unique(frames, return_index=True)
     ends = np.append(starts[1:], len(frames))
     neighbours = np.flatnonzero(np.diff(present) == 1)
     for k in progress(neighbours, desc="Link", unit="frame", leave=False):
-        yield (
-            points.take(slice(starts[k], ends[k])),
-            points.take(slice(starts[k + 1], ends[k + 1])),
-            int(starts[k]),
-            int(starts[k + 1]),
-        )
-
-
-def _offset(links: Links, source_start: int, target_start: int) -> Links:
-    source, target, cost = links
-    return source + source_start, target + target_start, cost
+        yield np.arange(starts[k], ends[k]), np.arange(starts[k + 1], ends[k + 1])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from helpers.curation import confirming
 from helpers.curation.cells import Cell
+from helpers.curation.operations.relink import usual_reach
 from helpers.curation.suspects.fixes import usual_fix
 from helpers.errors import InputError
 from helpers.view.curation_desk import Desk
@@ -84,6 +85,10 @@ def _confirm_link(desk: Desk) -> str:
 def _no_longer(desk: Desk) -> str:
     state, cell = desk.curation.state, desk.one()
     return desk.do("confirm", **confirming.track(state, cell) | {"correct": False})
+
+
+def _relink(desk: Desk) -> str:
+    return desk.do("relink", max_distance=usual_reach(desk.curation.state))
 
 
 def _fix(desk: Desk) -> str:
@@ -184,6 +189,9 @@ GROUPS: dict[str, dict[str, Action]] = {
             "Control-T",
             "link cells of like label in frames that follow each other, where nothing is linked",
             lambda desk: desk.do("tracks_from_labels"),
+        ),
+        "link anew": Action(
+            "Shift-T", "track all cells anew; what is confirmed stands", _relink
         ),
         "delete tracks": Action(
             "Delete",

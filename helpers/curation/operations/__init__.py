@@ -16,6 +16,7 @@ from helpers.curation.operations import (  # noqa: F401
     overlap,
     paint,
     relabel,
+    relink,
     split,
 )
 from helpers.curation.operations.registry import OPERATIONS

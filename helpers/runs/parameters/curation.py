@@ -36,6 +36,10 @@ class Curate(OneMovie):
     merge_log: OptionalPath = Field(
         None, description="Log (edits.jsonl) of a second person, whose edits are added; may be empty"
     )
+    edited_tracks: OptionalPath = Field(
+        None,
+        description="Curated tracks that were edited in another program, such as the GEFF of napari-track-edit: what differs becomes edits; may be empty",
+    )
 
     @model_validator(mode="after")
     def _tracks_have_labels(self) -> Curate:
@@ -51,7 +55,7 @@ class Curate(OneMovie):
             self.movie_path("tracks.csv"),
             *([log] if log.is_file() else []),
         ]
-        named = (self.raw, self.other_labels, self.other_tracks, self.merge_log)
+        named = (self.raw, self.other_labels, self.other_tracks, self.merge_log, self.edited_tracks)
         return [*own, *(path for path in named if path)]
 
     def outputs(self) -> list[Path]:

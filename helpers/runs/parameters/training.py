@@ -70,11 +70,20 @@ class Pairs(Parameters):
         return [folder for folder in (self.raw_dir, self.label_dir, self.binary_dir) if folder]
 
 
+def edits(run: Path) -> list[Path]:
+    """Return the logs of edits of a run's movies; the run itself where it has none, so that this is told."""
+    return sorted(run.glob("movies/*/edits.jsonl")) or [run]
+
+
 class CreateDataset(Pairs):
     """Pairs of raw and label stacks become the NPZ training set."""
 
     step: ClassVar[str] = "01_create_dataset"
 
+    curated_runs: list[Path] = Field(
+        [],
+        description="Run folders whose corrected movies teach too: frames marked complete in notebook 14 are added to the pairs",
+    )
     patch_size: PatchSize = Field(
         (16, 128, 128), description="Size [z, y, x] of a training patch in voxels ([y, x] in 2D)"
     )
@@ -122,10 +131,15 @@ class CreateDataset(Pairs):
             raise ValueError("percentile_low must be smaller than percentile_high")
         return self
 
+    def require_pairs(self) -> None:
+        """Raise InputError unless raw stacks and labels or masks are given, or curated runs."""
+        if self.raw_dir is not None or not self.curated_runs:
+            super().require_pairs()
+
     def inputs(self) -> list[Path]:
-        """Return the folders of the pairs, and the denoiser where its copies are wanted."""
+        """Return the folders of the pairs, logs of edits, and the denoiser where its copies are wanted."""
         denoiser = self.model_files("denoiser") if self.augment_denoised else []
-        return super().inputs() + denoiser
+        return super().inputs() + [log for run in self.curated_runs for log in edits(run)] + denoiser
 
     def outputs(self) -> list[Path]:
         """Return the training set, and its description."""

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from helpers.curation import evaluation
-from helpers.curation.files import bring_up_to_date
+from helpers.curation.exchange import take_over
+from helpers.curation.files import Curated, bring_up_to_date
 from helpers.curation.merging import merge_log
 from helpers.curation.rebase import rebase
 from helpers.curation.session import Curation
@@ -19,7 +20,8 @@ from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.curation import raw_movie
 from helpers.runs.parameters import Curate
-from helpers.tracking.formats import any_format
+from helpers.runs.steps.tracking import write_formats
+from helpers.tracking.formats import any_format, mmv_h4tracks, table
 
 
 def open_curation(p: Curate) -> tuple[Curation, list[str]]:
@@ -56,6 +58,11 @@ def open_curation(p: Curate) -> tuple[Curation, list[str]]:
                 f"conflict: {row.operation} of {row.author}: {row.why}"
                 for row in merged.conflicts.itertuples()
             ]
+        if p.edited_tracks is not None:
+            size = curation.state.automatic.voxel_size
+            taken = take_over(curation, any_format.read(p.edited_tracks, voxel_size=size))
+            lines.append(f"{taken.edits} edits made of what is other in {p.edited_tracks}")
+            lines += [f"not taken over: {row.what}: {row.why}" for row in taken.missed.itertuples()]
     except BaseException:
         curation.close()
         raise
@@ -110,6 +117,17 @@ def evaluate(p: Curate, curation: Curation) -> pd.DataFrame | None:
     return evaluation.keep_scores(p.movie_path(), scores, len(state.done))
 
 
+def _write_formats(curated: Curated, raw: Movie | None) -> dict[str, str]:
+    """Write the curated tracks in every format of notebook 08, and for mmv_h4tracks where the movie is 2D."""
+    tracks, labels = table.read(curated.tracks), LabelMovie.open(curated.labels)
+    folder = curated.tracks.parent
+    written = write_formats(tracks, folder, labels, tracks.voxel_size, image=raw.path if raw else None)
+    if labels.shape[1] == 1 and tracks.voxel_size is not None:
+        mmv_h4tracks.write(tracks, folder / "mmv_h4tracks.zarr", labels, raw)
+        written["mmv_h4tracks.zarr"] = "mmv_h4tracks"
+    return written
+
+
 def finish(p: Curate, curation: Curation, raw: Movie | None, scores: pd.DataFrame | None) -> dict[str, Any]:
     """Write the curated result, close, and return what ``done.json`` keeps."""
     done = curation.state.done
@@ -117,7 +135,9 @@ def finish(p: Curate, curation: Curation, raw: Movie | None, scores: pd.DataFram
     found["operations"] = pd.Series([edit.operation for edit in done], dtype=object).value_counts().to_dict()
     curation.close()
     if p.movie_path("edits.jsonl").is_file():
-        found["authors"] = bring_up_to_date(p.movie_path(), raw).authors
+        curated = bring_up_to_date(p.movie_path(), raw)
+        found["authors"] = curated.authors
+        found["written"] = _write_formats(curated, raw)
     if scores is not None:
         newest = scores[scores["time"] == scores["time"].iloc[-1]]
         found["scores"] = json.loads(newest.to_json(orient="records"))

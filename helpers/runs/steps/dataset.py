@@ -14,21 +14,26 @@ from helpers.data.source import stem
 from helpers.data.stacks import StackPair
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
+from helpers.runs.curated_frames import curated_pairs
 from helpers.runs.parameters import CreateDataset
 from helpers.runs.parameters.training import Pairs
 from helpers.runs.run import identity, write_json
 
 
 def find_pairs(p: Pairs) -> list[StackPair]:
-    """Pair the raw stacks with their labels, their masks, or both, by name.
+    """Pair the raw stacks with their labels, their masks, or both, by name; add the complete frames of curated runs.
 
     Raises
     ------
     InputError
-        Listing the stacks that have no partner.
+        Listing the stacks that have no partner; as `helpers.runs.curated_frames.curated_pairs`.
     """
     p.require_pairs()
-    assert p.raw_dir is not None
+    curated: list[StackPair] = []
+    if isinstance(p, CreateDataset) and p.curated_runs:
+        curated = curated_pairs(p.curated_runs, p.path("dataset", "curated"))
+    if p.raw_dir is None:
+        return curated
     found: dict[str, StackPair] = {
         stem(raw): StackPair(raw) for raw in list_images(p.raw_dir, pattern=p.pattern, name="raw_dir")
     }
@@ -37,7 +42,7 @@ def find_pairs(p: Pairs) -> list[StackPair]:
     return [
         StackPair(pair.raw, labels.get(pair.raw), binary.get(pair.raw), name)  # type: ignore[call-overload]
         for name, pair in found.items()
-    ]
+    ] + curated
 
 
 def make(p: CreateDataset, pairs: Sequence[StackPair], name: str = "training.npz") -> TrainingSet:

@@ -287,21 +287,28 @@ def write_all(tracks: Tracks, cells: Cells, p: Track) -> dict[str, str]:
     """
     folder = p.movie_path()
     folder.mkdir(parents=True, exist_ok=True)
-    written = {
-        "tracks.csv": "pandas, Excel",
-        "tracks.xml": "TrackMate",
-        "tracks.geff": "geff, motile, napari",
-    }
     table.write(tracks, folder / "tracks.csv")
-    trackmate.write(
-        tracks, folder / "tracks.xml", labels=cells.labels, image=p.raw, tracker=tracker_parameters(p)
+    others = write_formats(
+        tracks, folder, cells.labels, cells.voxel_size, image=p.raw, tracker=tracker_parameters(p)
     )
-    geff.write(tracks, folder / "tracks.geff", labels="../labels.zarr" if cells.labels else None)
-    if cells.voxel_size is not None and "label" in tracks.objects:
+    return {"tracks.csv": "pandas, Excel", **others}
+
+
+def write_formats(
+    tracks: Tracks, folder: Path, labels: LabelMovie | None, voxel_size: Any, **about: Any
+) -> dict[str, str]:
+    """Write the tracks in every format that the data allow, beside our own table; return as `write_all`.
+
+    `about` is what TrackMate's file says of the movie: ``image``, ``tracker``.
+    """
+    written = {"tracks.xml": "TrackMate", "tracks.geff": "geff, motile, napari"}
+    trackmate.write(tracks, folder / "tracks.xml", labels=labels, **about)
+    geff.write(tracks, folder / "tracks.geff", labels="../labels.zarr" if labels else None)
+    if voxel_size is not None and "label" in tracks.objects:
         btrackmate.write(tracks, folder / "btrackmate.csv")
         written["btrackmate.csv"] = "BTrackMate"
-    if cells.labels is not None and "label" in tracks.objects:
-        ctc.write(tracks, folder / "ctc", cells.labels)
+    if labels is not None and "label" in tracks.objects:
+        ctc.write(tracks, folder / "ctc", labels)
         written["ctc"] = "Cell Tracking Challenge"
     return written
 

@@ -14,7 +14,7 @@ Positions are voxels, rounded; a track has no gaps and two rows or more. Where t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -217,12 +217,13 @@ def write(tracks: Tracks, path: str | Path, labels: Any, raw: Any = None) -> Non
         raise InputError("path", str(path), "there is something else; give a new path or an older .zarr of it")
     if tracks.voxel_size is None:
         raise InputError("voxel_size_um", None, "tracks with a voxel size: mmv_h4tracks counts pixels")
-    stack = np.stack([_plane(frame) for frame in frames_of(labels)]).astype(np.int32)
-    picture = np.zeros(stack.shape) if raw is None else np.stack([_plane(frame) for frame in frames_of(raw)])
     with atomic_path(path) as temporary:
         group = zarr.open_group(str(temporary), mode="w", zarr_format=2)
-        group.create_array(_RAW, data=picture.astype(np.float64))
-        group.create_array(_LABELS, data=stack)
+        shape = _write_frames(group, _LABELS, "<i4", frames_of(labels))
+        if raw is None:
+            group.create_array(_RAW, shape=shape, chunks=(1, *shape[1:]), dtype="<f8")
+        else:
+            _write_frames(group, _RAW, "<f8", frames_of(raw))
         group.create_array(_TRACKS, data=_table(tracks))
     lines = lineage_lines(tracks)
     beside = path.with_name(f"{path.stem}_lineages.txt")
@@ -230,6 +231,20 @@ def write(tracks: Tracks, path: str | Path, labels: Any, raw: Any = None) -> Non
     if lines:
         with atomic_path(beside) as temporary:
             temporary.write_text("\n".join(lines) + "\n")
+
+
+def _write_frames(group: Any, name: str, dtype: str, frames: Iterable[np.ndarray]) -> tuple[int, ...]:
+    """Write one frame after the other, a chunk each; return the shape."""
+    array = None
+    for t, frame in enumerate(frames):
+        plane = _plane(frame)
+        if array is None:
+            array = group.create_array(name, shape=(0, *plane.shape), chunks=(1, *plane.shape), dtype=dtype)
+        array.resize((t + 1, *plane.shape))
+        array[t] = plane
+    if array is None:
+        raise InputError(name, 0, "a movie of one frame or more")
+    return array.shape
 
 
 def _plane(frame: np.ndarray) -> np.ndarray:

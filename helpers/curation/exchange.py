@@ -1,0 +1,110 @@
+"""Corrections made in another program, such as napari-track-edit: what differs from ours becomes edits.
+
+::
+
+    curated/tracks.geff  ──edited there──>  theirs.geff  ──take_over──>  unlink, link, set_parent, delete … in the log
+
+Each of their nodes is our cell with its id; where that is none of ours, or in another frame, the cell at its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.curation.cells import Cell
+from helpers.curation.changes import Link
+from helpers.curation.session import Curation
+from helpers.curation.state import State
+from helpers.errors import InputError
+from helpers.tracking.tracks import Tracks
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """What came of their corrections.
+
+    Attributes
+    ----------
+    edits : int
+        Edits that are in the log now.
+    missed : DataFrame
+        One row for each that could not be made: ``what, why``.
+    """
+
+    edits: int
+    missed: pd.DataFrame
+
+
+def take_over(curation: Curation, theirs: Tracks) -> TakenOver:
+    """Make edits of what their tracks have other than the curated ones: links that went or came, cells taken out.
+
+    Parameters
+    ----------
+    curation : Curation
+        Open for editing, in the state that was given away, or later.
+    theirs : Tracks
+        Read from what the other program wrote, positions in µm.
+
+    Raises
+    ------
+    InputError
+        None of their nodes is a cell of this movie.
+    """
+    state, missed = curation.state, []
+    ids = _our_ids(state, theirs.objects)
+    if len(theirs.objects) and not ids:
+        raise InputError("tracks", f"{len(theirs.objects)} nodes", "tracks of this movie: none lies on a cell of it")
+    for node in theirs.objects["id"]:
+        if node not in ids:
+            missed.append({"what": f"node {node}", "why": "no cell of ours is at its place"})
+    pairs = theirs.links[["source", "target"]].to_numpy().tolist()
+    wanted = {(ids[a], ids[b]) for a, b in pairs if a in ids and b in ids}
+    n = 0
+    for operation, arguments in _edits(state, wanted, set(ids.values())):
+        try:
+            curation.do(operation, **arguments)
+            n += 1
+        except InputError as error:
+            missed.append({"what": operation, "why": str(error)})
+    return TakenOver(n, pd.DataFrame(missed, columns=["what", "why"]))
+
+
+def _our_ids(state: State, objects: pd.DataFrame) -> dict[int, int]:
+    """Return their id → ours."""
+    size = np.array(state.automatic.voxel_size)
+    found: dict[int, int] = {}
+    for row in objects[["id", "frame", "z", "y", "x"]].itertuples(index=False):
+        known = state.graph.cell_of.get(int(row.id))
+        if known is not None and known[0] == row.frame:
+            found[int(row.id)] = int(row.id)
+            continue
+        try:
+            cell = state.cell_at(int(row.frame), np.array([row.z, row.y, row.x]) / size)
+        except InputError:
+            continue
+        if (ours := state.graph.id_at.get(cell.key)) is not None:
+            found[int(row.id)] = ours
+    return found
+
+
+def _edits(state: State, wanted: set[Link], there: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield an operation for each difference; links go first, so that cells are free for those that come."""
+    graph = state.graph
+    gone = set(graph.cell_of) - there
+    lone = [i for i in gone if not graph.targets.get(i) and not graph.sources.get(i)]
+    for source, target in sorted(graph.links() - wanted):
+        yield "unlink", {"first": state.cell(source), "last": state.cell(target)}
+    for source, target in sorted(wanted - graph.links()):
+        cells = [state.cell(source), state.cell(target)]
+        if graph.targets.get(source):
+            yield "set_parent", {"daughter": cells[1], "parent": cells[0]}
+        else:
+            yield "link", {"cells": cells}
+    for i in sorted(gone):
+        if i in graph.cell_of and i not in lone:
+            yield "delete_tracks", {"cells": [Cell(*graph.cell_of[i])]}

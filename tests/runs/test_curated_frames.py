@@ -1,0 +1,91 @@
+"""Corrected frames become training data by naming the run in notebook 01: the complete ones only, with all edits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
+
+from curated_movies import VOXEL, boxes, write_cells
+
+from helpers.curation import Cell, Curation, confirming
+from helpers.data.movies import write_movie
+from helpers.data.stacks import open_stacks
+from helpers.errors import InputError
+from helpers.runs.parameters import CreateDataset
+from helpers.runs.run import identity
+from helpers.runs.steps import dataset
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A curated run: frame 1 has a cell less than the automatic result and is complete, as is frame 2."""
+    folder = tmp_path / "first"
+    write_cells(folder / "movies" / "m", labels=boxes(4))
+    raw = np.where(boxes(4) > 0, 800, 30).astype(np.uint16)
+    path = write_movie(tmp_path / "m.tif", raw[:, None], voxel_size=VOXEL)
+    step = folder / "steps" / "05_segment-m"
+    step.mkdir(parents=True)
+    (step / "done.json").write_text(json.dumps({"parameters": {"movie": str(path)}}))
+    with Curation(folder / "movies" / "m", "ann") as curation:
+        curation.do("remove", cell=Cell(1, 2))
+        for t in (1, 2):
+            curation.do("confirm", **confirming.frame(curation.state, t))
+    return folder
+
+
+def test_complete_frames_become_pairs_with_all_edits(run: Path, tmp_path: Path) -> None:
+    p = CreateDataset(run_dir=tmp_path / "new", curated_runs=[run])
+    pairs = dataset.find_pairs(p)
+    assert [pair.name for pair in pairs] == ["first_m_t0001", "first_m_t0002"]
+    stacks = open_stacks(pairs, voxel_size=None, boundary_width=0.0)
+    for t, stack in zip((1, 2), stacks, strict=True):
+        loaded = stack.load()
+        expected = boxes(4)[t]
+        expected[expected == 2] = 0 if t == 1 else 2
+        np.testing.assert_array_equal(loaded.labels, expected)
+        np.testing.assert_array_equal(loaded.raw, np.where(boxes(4)[t] > 0, 800, 30))
+
+
+def test_an_edit_makes_the_training_set_another(run: Path, tmp_path: Path) -> None:
+    p = CreateDataset(run_dir=tmp_path / "new", curated_runs=[run])
+    before = identity(p)["sha256"]
+    assert identity(p)["sha256"] == before
+    with Curation(run / "movies" / "m", "ann") as curation:
+        curation.do("remove", cell=Cell(2, 5))
+    assert identity(p)["sha256"] != before
+    assert [pair.name for pair in dataset.find_pairs(p)] == ["first_m_t0001"], "frame 2 was changed: not complete"
+
+
+def test_they_are_added_to_the_pairs_of_folders(run: Path, tmp_path: Path) -> None:
+    for name, stack in (("raw", np.arange(4 * 40 * 48, dtype=np.uint16).reshape(4, 40, 48)), ("labels", boxes(4)[0].astype(np.uint16))):
+        write_movie(tmp_path / name / "own.tif", stack, voxel_size=VOXEL, axes="ZYX")
+    p = CreateDataset(
+        run_dir=tmp_path / "new", raw_dir=tmp_path / "raw", label_dir=tmp_path / "labels", curated_runs=[run],
+        patch_size=(4, 16, 16), network_depth=1, copies_per_image=0, patches_per_image=2,
+    )  # fmt: skip
+    pairs = dataset.find_pairs(p)
+    assert [pair.name for pair in pairs] == ["own", "first_m_t0001", "first_m_t0002"]
+    made = dataset.make(p, pairs)
+    assert len(made.train) + len(made.validation) > 0
+
+
+def test_what_is_missing_is_said(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="raw_dir"):
+        CreateDataset(run_dir=tmp_path / "new").require_pairs()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="corrected in notebook 14"):
+        dataset.find_pairs(CreateDataset(run_dir=tmp_path / "new", curated_runs=[tmp_path / "empty"]))
+    (tmp_path / "m.tif").unlink()
+    with pytest.raises(InputError, match="raw images are still"):
+        dataset.find_pairs(CreateDataset(run_dir=tmp_path / "new", curated_runs=[run]))
+    with Curation(run / "movies" / "m", "ann") as curation:
+        curation.undo()
+        curation.undo()
+    with pytest.raises(InputError, match="frames that are complete"):
+        dataset.find_pairs(CreateDataset(run_dir=tmp_path / "new", curated_runs=[run]))
