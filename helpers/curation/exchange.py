@@ -58,7 +58,9 @@ def take_over(curation: Curation, theirs: Tracks) -> TakenOver:
     state, missed = curation.state, []
     ids = _our_ids(state, theirs.objects)
     if len(theirs.objects) and not ids:
-        raise InputError("tracks", f"{len(theirs.objects)} nodes", "tracks of this movie: none lies on a cell of it")
+        raise InputError(
+            "tracks", f"{len(theirs.objects)} nodes", "tracks of this movie: none lies on a cell of it"
+        )
     for node in theirs.objects["id"]:
         if node not in ids:
             missed.append({"what": f"node {node}", "why": "no cell of ours is at its place"})

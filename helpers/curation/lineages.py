@@ -16,7 +16,9 @@ def bare_tracks(state: State) -> Tracks:
 
     rows = [(i, t, label) for i, (t, label) in sorted(state.graph.cell_of.items())]
     objects = pd.DataFrame(rows, columns=["id", "frame", "label"]).assign(z=0.0, y=0.0, x=0.0)
-    return Tracks(objects, pd.DataFrame(sorted(state.graph.links()), columns=["source", "target"], dtype="int64"))
+    return Tracks(
+        objects, pd.DataFrame(sorted(state.graph.links()), columns=["source", "target"], dtype="int64")
+    )
 
 
 def write_lineages(state: State, path: Path) -> Path:

@@ -11,7 +11,6 @@ from helpers.curation.changes import Changes
 from helpers.curation.state import State
 
 
-
 class Positions:
     """Centres of the cells of a state, which it follows through all edits.
 

@@ -51,7 +51,9 @@ def curated_pairs(runs: Sequence[Path], folder: Path) -> list[StackPair]:
 def _movies(run: Path) -> list[Path]:
     found = sorted(path for path in Path(run).glob("movies/*") if is_curated(path))
     if not found:
-        raise InputError("curated_runs", str(run), "a run folder with a movie that was corrected in notebook 14")
+        raise InputError(
+            "curated_runs", str(run), "a run folder with a movie that was corrected in notebook 14"
+        )
     return found
 
 
@@ -61,9 +63,13 @@ def _pairs_of(movie: Path, frames: Sequence[int], name: str, folder: Path) -> li
     state = read_state(movie)
     raw = raw_movie(movie)
     if raw is None:
-        raise InputError("curated_runs", str(movie), "a movie whose raw images are still where notebook 05 found them")
+        raise InputError(
+            "curated_runs", str(movie), "a movie whose raw images are still where notebook 05 found them"
+        )
     if raw.shape[-3:] != state.shape[1:]:
-        raise InputError("curated_runs", f"{raw.path}: {raw.shape[-3:]}", f"the shape of its labels, {state.shape[1:]}")
+        raise InputError(
+            "curated_runs", f"{raw.path}: {raw.shape[-3:]}", f"the shape of its labels, {state.shape[1:]}"
+        )
     return [_pair(state, raw, t, f"{name}_t{t:04d}", folder) for t in frames]
 
 

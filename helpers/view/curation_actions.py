@@ -190,9 +190,7 @@ GROUPS: dict[str, dict[str, Action]] = {
             "link cells of like label in frames that follow each other, where nothing is linked",
             lambda desk: desk.do("tracks_from_labels"),
         ),
-        "link anew": Action(
-            "Shift-T", "track all cells anew; what is confirmed stands", _relink
-        ),
+        "link anew": Action("Shift-T", "track all cells anew; what is confirmed stands", _relink),
         "delete tracks": Action(
             "Delete",
             "take the tracks of the chosen cells out of the tables; their labels stay",
@@ -212,9 +210,7 @@ GROUPS: dict[str, dict[str, Action]] = {
         "track is right": Action(
             "Shift-Y", "all cells and links of this track are correct", _confirm(confirming.track)
         ),
-        "division is right": Action(
-            "Shift-M", "this cell divides as it does", _confirm(confirming.division)
-        ),
+        "division is right": Action("Shift-M", "this cell divides as it does", _confirm(confirming.division)),
         "frame is complete": Action(
             "Shift-C",
             "all cells of this frame are outlined, and outlined right",

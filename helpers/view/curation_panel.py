@@ -62,7 +62,10 @@ class CurationPanel(Desk):
         for name, button in self.buttons.items():
             button.on_click(lambda _, name=name: self._act(name))
         layout = ipywidgets.Layout(flex_flow="row wrap")
-        rows = [ipywidgets.HBox([self.buttons[name] for name in names], layout=layout) for names in GROUPS.values()]
+        rows = [
+            ipywidgets.HBox([self.buttons[name] for name in names], layout=layout)
+            for names in GROUPS.values()
+        ]
         self.widget = ipywidgets.VBox([self.title, self.image, self.cells, self.points, *rows, self.message])
         self._show()
 

@@ -14,9 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QLineEdit, QTabWidget, QVBoxLayout, QWidget
 
 from helpers.curation.cells import Cell
@@ -24,7 +22,7 @@ from helpers.curation.session import Curation
 from helpers.errors import InputError
 from helpers.view.curation_actions import ACTIONS, act
 from helpers.view.curation_desk import Desk, Point, cells_of, cells_text, points_of, points_text
-from helpers.view.napari_curation_keys import MOVES, bind_keys
+from helpers.view.napari_curation_keys import bind_keys
 from helpers.view.napari_curation_layers import CurationLayers, cell_under
 from helpers.view.napari_curation_pages import EditPage, HelpPage, LogPage, SuspectPage, TrackPage
 
@@ -56,9 +54,7 @@ class CurationDock(QWidget):
         What the last key or button did, or why it did not.
     """
 
-    def __init__(
-        self, viewer: Any, curation: Curation, placed: dict[str, Any], raw: Any = None
-    ) -> None:
+    def __init__(self, viewer: Any, curation: Curation, placed: dict[str, Any], raw: Any = None) -> None:
         super().__init__()
         self.viewer, self.curation, self.state = viewer, curation, curation.state
         self.desk = Desk(curation, _NO_SUSPECTS, raw)
@@ -84,6 +80,8 @@ class CurationDock(QWidget):
         viewer.mouse_drag_callbacks.append(self._clicked)
         self.layers.labels.events.paint.connect(self._painted)
         self.state.watchers.append(self._changed)
+        viewer.layers.events.removed.connect(self._layer_removed)
+        self.destroyed.connect(lambda: self.close_curation())
         bind_keys(self)
         self.track_page.fill()
         self.refresh()
@@ -96,11 +94,11 @@ class CurationDock(QWidget):
         return self.layers.frame
 
     def choose(self, cells: Sequence[Cell], *, go: bool = True, centre: bool = False) -> None:
-        """Choose cells, here, in the picture and in the tree; go to the last one."""
+        """Choose cells, here, in the picture and in the tree; go to the last one, with `centre` to the first."""
         self.desk.choose(cells)
         if cells:
             if go:
-                self.layers.go_to(cells[-1], centre=centre)
+                self.layers.go_to(cells[0] if centre else cells[-1], centre=centre)
             self.layers.labels.selected_label = cells[-1].label
         self.refresh()
 
@@ -120,11 +118,7 @@ class CurationDock(QWidget):
             self.say(f"<b>not done:</b> {error}")
             return
         take(found)
-        self.focus_picture()
-
-    def focus_picture(self) -> None:
-        """Let keys go to the picture."""
-        self.viewer.window._qt_viewer.canvas.native.setFocus()
+        field.clearFocus()  # keys go to the picture again
 
     def under_mouse(self) -> Cell:
         """Return the cell under the mouse.
@@ -204,7 +198,7 @@ class CurationDock(QWidget):
             self.layers.founders.forget()
             self.track_page.fill_later()
 
-    _labels_changed = False
+    _labels_changed = _closed = False
 
     # ---- what is seen --------------------------------------------------------------------------------
 
@@ -231,30 +225,19 @@ class CurationDock(QWidget):
         overlay.text, overlay.visible = f"frame {self.frame}: complete", complete
         self._labels_changed = False
 
-    def closeEvent(self, event: Any) -> None:
-        """Let others edit."""
-        self.close_curation()
-        super().closeEvent(event)
+    def _layer_removed(self, event: Any) -> None:
+        """Without its labels, as when the window closes, there is nothing left to edit."""
+        if event.value is self.layers.labels:
+            self.close_curation()
 
     def close_curation(self) -> None:
         """Let others edit; nothing has to be saved."""
+        if self._closed:
+            return
+        self._closed = True
         self.viewer.dims.events.current_step.disconnect(self._moved)
         self.viewer.dims.events.ndisplay.disconnect(self._moved)
+        self.viewer.layers.events.removed.disconnect(self._layer_removed)
+        self.viewer.mouse_drag_callbacks.remove(self._clicked)
+        self.track_page.timer.stop()
         self.curation.close()
-
-
-def numbers(text: str) -> list[int]:
-    """Read numbers of tracks, separated by commas.
-
-    Raises
-    ------
-    InputError
-        Something else.
-    """
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise InputError("tracks", text, "numbers such as 1, 2, 3") from None
-
-
-__all__ = ["MOVES", "CurationDock"]

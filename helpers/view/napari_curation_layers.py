@@ -16,6 +16,7 @@ from helpers.curation.cells import Cell, Stroke
 from helpers.curation.graph import Graph
 from helpers.curation.positions import Positions
 from helpers.curation.state import State
+from helpers.curation.suspects.signs import Cells
 from helpers.curation.trees import Founders, begins_branch
 from helpers.view.style import OKABE_ITO
 
@@ -140,18 +141,26 @@ class CurationLayers:
             start, name="confirmed links", tail_width=5, features={"right": [1.0]}, color_by="right",
             colormaps_dict={"right": _one(OKABE_ITO["green"])}, **wide, **placed,
         )  # fmt: skip
-        ring = {"face_color": "transparent", "border_width": 2, "border_width_is_relative": False}
+        diameter = Cells(state.automatic.tracks, state.shape, state.automatic.voxel_size).diameter
+        side = float(diameter / self._size[2])
+        ring = {"face_color": "transparent", "border_width": 0.06, "blending": "translucent_no_depth"}
         self.confirmed = viewer.add_points(
-            empty, name="confirmed", symbol="square", size=3, face_color=OKABE_ITO["green"],
-            border_color="white", border_width=0.2, **placed,
+            empty, name="confirmed", symbol="square", size=side / 4, face_color=OKABE_ITO["green"],
+            border_color="white", border_width=0.2, blending="translucent_no_depth", **placed,
         )  # fmt: skip
         self.chosen = viewer.add_points(
-            empty, name="chosen", symbol="disc", size=8, border_color=OKABE_ITO["yellow"],
+            empty, name="chosen", symbol="disc", size=1.3 * side, border_color=OKABE_ITO["yellow"],
             features={"order": np.empty(0, int)}, text={"string": "{order}", "color": OKABE_ITO["yellow"], "size": 11},
             **ring, **placed,
         )  # fmt: skip
         self.points = viewer.add_points(
-            empty, name="points", symbol="cross", size=5, face_color=OKABE_ITO["vermillion"], **placed
+            empty,
+            name="points",
+            symbol="cross",
+            size=side / 2,
+            face_color=OKABE_ITO["vermillion"],
+            blending="translucent_no_depth",
+            **placed,
         )
         viewer.layers.selection.active = self.labels
 

@@ -124,9 +124,7 @@ class TrackPage(QWidget):
                 n = sum(len(graph.targets.get(i, ())) > 1 for i in ids)
                 first, last = graph.cell_of[ids[0]][0], graph.cell_of[ids[-1]][0]
                 divisions = f", {n} division{'s' if n > 1 else ''}" if n else ""
-                item = QListWidgetItem(
-                    f"track {founder}: frames {first}–{last}, {len(ids)} cells{divisions}"
-                )
+                item = QListWidgetItem(f"track {founder}: frames {first}–{last}, {len(ids)} cells{divisions}")
                 item.setData(_USER, founder)
                 self.list.addItem(item)
 
@@ -164,7 +162,7 @@ class TrackPage(QWidget):
         self.fill()
         dock.say(f"{self.list.count()} tracks are shown")
         dock.refresh()
-        dock.focus_picture()
+        self.filter.clearFocus()  # keys go to the picture again
 
     def show_all(self) -> None:
         """Hide no track."""
@@ -304,7 +302,9 @@ class HelpPage(QTextBrowser):
 
     def __init__(self) -> None:
         super().__init__()
-        rows = "".join(f"<tr><td><b>{shown_key(k)}</b></td><td>{tip}</td></tr>" for k, (tip, _) in MOVES.items())
+        rows = "".join(
+            f"<tr><td><b>{shown_key(k)}</b></td><td>{tip}</td></tr>" for k, (tip, _) in MOVES.items()
+        )
         for title, actions in GROUPS.items():
             rows += f"<tr><td colspan=2><i>{title}</i></td></tr>"
             rows += "".join(

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
-from helpers.view.tracked_run import read_run
+from helpers.view.tracked_run import TrackedRun, read_run
 
 LayerData = tuple[Any, dict[str, Any], str]
 #: Where a layer notes of which movie it is.
@@ -71,7 +73,9 @@ def read_labels(path: str) -> list[LayerData]:
 
     labels = LabelMovie.open(path)
     flat = labels.shape[1] == 1
-    return [(lazy(labels, flat), {"name": "labels", **placed(labels.voxel_size or (1.0,) * 3, flat)}, "labels")]
+    return [
+        (lazy(labels, flat), {"name": "labels", **placed(labels.voxel_size or (1.0,) * 3, flat)}, "labels")
+    ]
 
 
 def read_tracks(path: str) -> list[LayerData]:
@@ -102,19 +106,43 @@ def shown_movie(viewer: Any) -> tuple[Path, str]:
     raise InputError("layers", [layer.name for layer in viewer.layers], "drop a run folder on napari first")
 
 
-def track_dock(napari_viewer: Any) -> Any:
-    """Return the dock of tracks for the run that is shown."""
-    from helpers.view.napari_panel import TrackPanel
+class _Plugin(QWidget):
+    """A dock as napari makes it: with the viewer as its only argument.
 
-    folder, name = shown_movie(napari_viewer)
-    return TrackPanel(napari_viewer, read_run(folder, name))
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        What napari gives is a stand-in that hides what the docks need; the current viewer is meant.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        import napari
+
+        super().__init__()
+        self.viewer = napari.current_viewer() or napari_viewer
+        folder, name = shown_movie(self.viewer)
+        self.dock = self._make(read_run(folder, name))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.dock)
+
+    def _make(self, run: TrackedRun) -> Any:
+        raise NotImplementedError
 
 
-def curation_dock(napari_viewer: Any) -> Any:
-    """Return the dock of curation for the run that is shown; its labels and tracks give way to those that are edited."""
-    from helpers.view.napari_view import start_curation
+class Tracks(_Plugin):
+    """The dock of tracks for the run that is shown."""
 
-    folder, name = shown_movie(napari_viewer)
-    return start_curation(napari_viewer, read_run(folder, name))
+    def _make(self, run: TrackedRun) -> Any:
+        from helpers.view.napari_panel import TrackPanel
+
+        return TrackPanel(self.viewer, run)
 
 
+class Curate(_Plugin):
+    """The dock of curation for the run that is shown; its labels and tracks give way to those that are edited."""
+
+    def _make(self, run: TrackedRun) -> Any:
+        from helpers.view.napari_view import start_curation
+
+        return start_curation(self.viewer, run)

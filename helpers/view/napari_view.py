@@ -167,7 +167,9 @@ def layer_data(run: TrackedRun) -> list[tuple[Any, dict[str, Any], str]]:
     layers: list[tuple[Any, dict[str, Any], str]] = []
     if run.movie is not None:
         limits = gray_limits(run.movie.frame(0))
-        layers.append((lazy(run.movie, flat), {"name": "image", "contrast_limits": limits, **common}, "image"))
+        layers.append(
+            (lazy(run.movie, flat), {"name": "image", "contrast_limits": limits, **common}, "image")
+        )
     if run.tissue is not None:
         about = {"name": "boundary", "opacity": 0.4, "colormap": _one_color(OKABE_ITO["sky"]), **common}
         about |= placed(run.tissue.voxel_size or run.voxel_size, flat)
@@ -176,7 +178,13 @@ def layer_data(run: TrackedRun) -> list[tuple[Any, dict[str, Any], str]]:
         layers.append((lazy(run.labels, flat), {"name": "labels", "opacity": 0.4, **common}, "labels"))
     data, graph = _track_data(run)
     if len(data):
-        about = {"graph": graph, "features": _colours(run), "name": "tracks", "tail_length": 12, "head_length": 0}
+        about = {
+            "graph": graph,
+            "features": _colours(run),
+            "name": "tracks",
+            "tail_length": 12,
+            "head_length": 0,
+        }
         layers.append((data, about | common, "tracks"))
     return layers
 

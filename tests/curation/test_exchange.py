@@ -83,7 +83,9 @@ def test_nodes_with_other_ids_are_found_by_their_place(given) -> None:
     shift = {i: i + 1000 for i in theirs.objects["id"]}
     renamed = Tracks(
         theirs.objects.assign(id=theirs.objects["id"].map(shift)),
-        theirs.links.assign(source=theirs.links["source"].map(shift), target=theirs.links["target"].map(shift)),
+        theirs.links.assign(
+            source=theirs.links["source"].map(shift), target=theirs.links["target"].map(shift)
+        ),
         theirs.voxel_size,
     )
     found = take_over(curation, renamed)

@@ -89,7 +89,9 @@ def test_a_tree_has_branches_with_rows(curation: Curation) -> None:
     graph.sources[at[2, 1]].add(at[1, 3])
     merged = tree_of(graph, at[2, 1])
     assert sorted(len(b.sources) for b in merged) == [0, 0, 1, 1, 2]
-    assert len({b.row for b in merged if not graph.targets.get(b.ids[-1])}) == 3, "leaves have rows of their own"
+    assert len({b.row for b in merged if not graph.targets.get(b.ids[-1])}) == 3, (
+        "leaves have rows of their own"
+    )
 
 
 def test_tracks_are_named_by_their_first_object(curation: Curation) -> None:
@@ -106,7 +108,9 @@ def test_tracks_are_named_by_their_first_object(curation: Curation) -> None:
 def test_a_filter_takes_numbers_or_a_condition(curation: Curation) -> None:
     state = curation.state
     at = state.graph.id_at
-    assert tracks_that(state, f"{at[0, 1]}, 9999, {at[1, 1]}") == {at[0, 1]}, "the second is not the first of a track"
+    assert tracks_that(state, f"{at[0, 1]}, 9999, {at[1, 1]}") == {at[0, 1]}, (
+        "the second is not the first of a track"
+    )
     assert tracks_that(state, "frame == 3 and label == 4") == {at[0, 3]}
     assert tracks_that(state, "frame > 70") == set()
     curation.do("remove", cell=Cell(3, 4))
@@ -170,7 +174,9 @@ def test_relinking_leaves_what_is_confirmed(curation: Curation) -> None:
 
 
 def test_the_tracker_keeps_fixed_links_and_leaves_their_ends_alone() -> None:
-    objects = pd.DataFrame({"id": [5, 6, 7, 8], "frame": [0, 0, 1, 1], "z": 0.0, "y": 0.0, "x": [0.0, 4, 0.2, 4.2]})
+    objects = pd.DataFrame(
+        {"id": [5, 6, 7, 8], "frame": [0, 0, 1, 1], "z": 0.0, "y": 0.0, "x": [0.0, 4, 0.2, 4.2]}
+    )
     parameters = LapParameters(max_distance=10.0)
     pairs = lambda tracks: set(map(tuple, tracks.links[["source", "target"]].to_numpy().tolist()))  # noqa: E731
     assert pairs(link(objects, parameters)) == {(5, 7), (6, 8)}
@@ -180,5 +186,3 @@ def test_the_tracker_keeps_fixed_links_and_leaves_their_ends_alone() -> None:
     assert pairs(link(objects, parameters, fixed=fixed)) == {(5, 7), (5, 8)}, "a division"
     with pytest.raises(InputError, match="between objects of the table"):
         link(objects, parameters, fixed=pd.DataFrame({"source": [5], "target": [99]}))
-
-

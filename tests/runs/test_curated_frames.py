@@ -59,11 +59,16 @@ def test_an_edit_makes_the_training_set_another(run: Path, tmp_path: Path) -> No
     with Curation(run / "movies" / "m", "ann") as curation:
         curation.do("remove", cell=Cell(2, 5))
     assert identity(p)["sha256"] != before
-    assert [pair.name for pair in dataset.find_pairs(p)] == ["first_m_t0001"], "frame 2 was changed: not complete"
+    assert [pair.name for pair in dataset.find_pairs(p)] == ["first_m_t0001"], (
+        "frame 2 was changed: not complete"
+    )
 
 
 def test_they_are_added_to_the_pairs_of_folders(run: Path, tmp_path: Path) -> None:
-    for name, stack in (("raw", np.arange(4 * 40 * 48, dtype=np.uint16).reshape(4, 40, 48)), ("labels", boxes(4)[0].astype(np.uint16))):
+    for name, stack in (
+        ("raw", np.arange(4 * 40 * 48, dtype=np.uint16).reshape(4, 40, 48)),
+        ("labels", boxes(4)[0].astype(np.uint16)),
+    ):
         write_movie(tmp_path / name / "own.tif", stack, voxel_size=VOXEL, axes="ZYX")
     p = CreateDataset(
         run_dir=tmp_path / "new", raw_dir=tmp_path / "raw", label_dir=tmp_path / "labels", curated_runs=[run],

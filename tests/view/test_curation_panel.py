@@ -51,9 +51,13 @@ def test_the_list_is_walked_through_and_shown(panel: CurationPanel) -> None:
     assert panel.cells.value.startswith(f"{row['frame']}:{row['label']}")
     act(panel, "previous")
     act(panel, "previous")
-    assert panel.title.value == first.replace("1 seen", "2 seen").replace(
-        f"{len(panel.suspects) - 1} left", f"{len(panel.suspects) - 2} left"
-    ) and bytes(panel.image.value) == picture
+    assert (
+        panel.title.value
+        == first.replace("1 seen", "2 seen").replace(
+            f"{len(panel.suspects) - 1} left", f"{len(panel.suspects) - 2} left"
+        )
+        and bytes(panel.image.value) == picture
+    )
 
 
 def test_buttons_edit_and_undo(panel: CurationPanel) -> None:

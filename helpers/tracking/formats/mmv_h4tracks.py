@@ -99,7 +99,9 @@ def read(
     size = (1.0, *voxel_size)[-3:]
     if len(rows) and (rows[:, 1].min() < 0 or rows[:, 1].max() >= labels.shape[0]):
         raise InputError("tracking_data", int(rows[:, 1].max()), f"frames 0 to {labels.shape[0] - 1}")
-    objects = pd.DataFrame(rows, columns=["track", "frame", "y", "x"]).assign(label=_labels_under(labels, rows))
+    objects = pd.DataFrame(rows, columns=["track", "frame", "y", "x"]).assign(
+        label=_labels_under(labels, rows)
+    )
     objects = objects[(objects["label"] > 0) & ~objects.duplicated(["frame", "label"])].reset_index(drop=True)
     objects = objects.assign(z=0.0, y=objects["y"] * size[1], x=objects["x"] * size[2], id=objects.index)
     same = objects["track"].to_numpy()[1:] == objects["track"].to_numpy()[:-1]
@@ -139,7 +141,7 @@ def _centres(frame: np.ndarray) -> dict[int, tuple[int, int]]:
     from skimage.measure import regionprops
 
     return {
-        int(region.label): (int(round(region.centroid[0])), int(round(region.centroid[1])))
+        int(region.label): (round(float(region.centroid[0])), round(float(region.centroid[1])))
         for region in regionprops(frame)
     }
 
@@ -214,7 +216,9 @@ def write(tracks: Tracks, path: str | Path, labels: Any, raw: Any = None) -> Non
     """
     path = Path(path)
     if path.exists() and not is_mmv(path):
-        raise InputError("path", str(path), "there is something else; give a new path or an older .zarr of it")
+        raise InputError(
+            "path", str(path), "there is something else; give a new path or an older .zarr of it"
+        )
     if tracks.voxel_size is None:
         raise InputError("voxel_size_um", None, "tracks with a voxel size: mmv_h4tracks counts pixels")
     with atomic_path(path) as temporary:
