@@ -80,17 +80,18 @@ def _our_ids(state: State, objects: pd.DataFrame) -> dict[int, int]:
     """Return their id → ours."""
     size = np.array(state.automatic.voxel_size)
     found: dict[int, int] = {}
-    for row in objects[["id", "frame", "z", "y", "x"]].itertuples(index=False):
-        known = state.graph.cell_of.get(int(row.id))
-        if known is not None and known[0] == row.frame:
-            found[int(row.id)] = int(row.id)
+    nodes = zip(objects["id"].tolist(), objects["frame"].tolist(), strict=True)
+    for (node, frame), at in zip(nodes, objects[["z", "y", "x"]].to_numpy(float) / size, strict=True):
+        known = state.graph.cell_of.get(node)
+        if known is not None and known[0] == frame:
+            found[node] = node
             continue
         try:
-            cell = state.cell_at(int(row.frame), np.array([row.z, row.y, row.x]) / size)
+            cell = state.cell_at(frame, at.tolist())
         except InputError:
             continue
         if (ours := state.graph.id_at.get(cell.key)) is not None:
-            found[int(row.id)] = ours
+            found[node] = ours
     return found
 
 

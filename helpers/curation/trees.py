@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from helpers.curation.changes import Changes
 from helpers.curation.graph import Graph
 
 
@@ -93,16 +94,22 @@ class Founders:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._known: dict[int, int] = {}
+        self._members: dict[int, list[int]] = {}
 
-    def forget(self) -> None:
-        """Look anew: links have changed."""
-        self._known.clear()
+    def forget(self, changes: Changes) -> None:
+        """Look anew at the tracks that an edit touched."""
+        ids = {i for link in (*changes.linked, *changes.unlinked) for i in link}
+        ids |= {i for change in changes.cells for i in (change.before, change.after) if i is not None}
+        for i in ids:
+            for member in self._members.pop(self._known.get(i, -1), ()):
+                self._known.pop(member, None)
 
     def of(self, i: int) -> int:
         """Return the id of the first object (the lowest id of several) of an object's track."""
         if i not in self._known:
             ids = self._graph.track_of(i)
             self._known.update(dict.fromkeys(ids, ids[0]))
+            self._members[ids[0]] = ids
         return self._known[i]
 
     def tracks(self) -> dict[int, list[int]]:

@@ -39,6 +39,10 @@ class CurationPanel(Desk):
         The fields; setting their ``value`` is what typing does.
     buttons : dict of ipywidgets.Button
         By the name of what they do; ``click()`` is what a click does.
+    filter : ipywidgets.Text
+        Which suspects are listed: a condition on the columns of their table, such as ``kind == "division" and frame > 3``.
+    before : ipywidgets.Image
+        The place as it was before the last edit.
     message : ipywidgets.HTML
         What the last button did, or why it did not.
     widget : ipywidgets.VBox
@@ -55,7 +59,16 @@ class CurationPanel(Desk):
         self.cells = ipywidgets.Text(description="cells", placeholder="frame:label, frame:label", layout=wide)
         self.points = ipywidgets.Text(description="points", placeholder="z y x; z y x (voxels)", layout=wide)
         self.title, self.message = ipywidgets.HTML(), ipywidgets.HTML()
-        self.image = ipywidgets.Image(format="png")
+        self.image, self.before = ipywidgets.Image(format="png"), ipywidgets.Image(format="png")
+        self._before_title = ipywidgets.HTML()
+        self._all = suspects
+        self.filter = ipywidgets.Text(
+            description="list only",
+            placeholder='kind == "division" and frame > 3',
+            layout=wide,
+            continuous_update=False,
+        )
+        self.filter.observe(lambda _: self._filtered(), names="value")
         self.buttons = {
             name: ipywidgets.Button(description=name, tooltip=action.tip) for name, action in ACTIONS.items()
         }
@@ -66,7 +79,16 @@ class CurationPanel(Desk):
             ipywidgets.HBox([self.buttons[name] for name in names], layout=layout)
             for names in GROUPS.values()
         ]
-        self.widget = ipywidgets.VBox([self.title, self.image, self.cells, self.points, *rows, self.message])
+        parts = (
+            self.filter,
+            self.title,
+            self.image,
+            self._before_title,
+            self.before,
+            self.cells,
+            self.points,
+        )
+        self.widget = ipywidgets.VBox([*parts, *rows, self.message])
         self._show()
 
     def chosen(self) -> list[Cell]:
@@ -97,9 +119,35 @@ class CurationPanel(Desk):
         """Write points into the field."""
         self.points.value = points_text(points)
 
+    def rank(self, suspects: pd.DataFrame | None = None) -> str:
+        """Take a new list of suspects, by default that after all edits; the filter stays."""
+        message = super().rank(suspects)
+        self._all = self.suspects
+        if self.filter.value:
+            self._filtered()
+        return message
+
+    def _filtered(self) -> None:
+        """List only the suspects that meet the condition."""
+        text = self.filter.value.strip()
+        try:
+            found = self._all[self._all.eval(text, engine="python")] if text else self._all
+        except Exception as error:  # whatever pandas makes of a text that is no condition
+            columns = ", ".join(self._all.columns.drop("confirm"))
+            self.message.value = f"<b>not done:</b> a condition on {columns} is wanted ({error})"
+            return
+        self.suspects, self.position = found.reset_index(drop=True), 0
+        self.message.value = f"{len(self.suspects)} of {len(self._all)} suspicious places are listed"
+        self.look()
+        self._show()
+
     def _act(self, name: str) -> None:
+        edits, picture = len(self.curation.state.done), self.image.value
         self.message.value = act(self, ACTIONS[name])
         self._show()
+        changed = len(self.curation.state.done) != edits
+        self.before.value = picture if changed else b""
+        self._before_title.value = "before the edit:" if changed else ""
 
     def figure(self) -> Any:
         """Return the strip of pictures that is shown."""
@@ -116,6 +164,7 @@ class CurationPanel(Desk):
         row = self.suspect
         if row is None:
             self.title.value = "<b>Nothing suspicious is left.</b>"
+            self.image.value = b""
             return
         if not self.cells.value:
             self.look()

@@ -194,8 +194,8 @@ class CurationDock(QWidget):
     def _changed(self, changes: Any) -> None:
         """An edit was done, undone or redone: note what has to be drawn anew."""
         self._labels_changed = True
+        self.layers.founders.forget(changes)
         if changes.cells or changes.linked or changes.unlinked:
-            self.layers.founders.forget()
             self.track_page.fill_later()
 
     _labels_changed = _closed = False

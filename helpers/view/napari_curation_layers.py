@@ -22,6 +22,8 @@ from helpers.view.style import OKABE_ITO
 
 #: Frames before the one shown whose links are drawn.
 TAIL = 12
+#: Feature of tracks that colours them.
+_COLOUR = "colour"
 #: Steps a voxel in which a line of sight is followed.
 _FINE = 2
 
@@ -138,8 +140,8 @@ class CurationLayers:
         start = np.zeros((1, 1 + self.data.ndim))  # napari draws no empty tracks
         self.tracks = viewer.add_tracks(start, name="tracks", **wide, **placed)
         self.confirmed_links = viewer.add_tracks(
-            start, name="confirmed links", tail_width=5, features={"right": [1.0]}, color_by="right",
-            colormaps_dict={"right": _one(OKABE_ITO["green"])}, **wide, **placed,
+            start, name="confirmed links", tail_width=5, features={_COLOUR: [1.0]}, color_by=_COLOUR,
+            colormaps_dict={_COLOUR: _one(OKABE_ITO["green"])}, **wide, **placed,
         )  # fmt: skip
         diameter = Cells(state.automatic.tracks, state.shape, state.automatic.voxel_size).diameter
         side = float(diameter / self._size[2])
@@ -206,22 +208,24 @@ class CurationLayers:
                 branch[i] = branch[sources[0]]
             rows.append((branch[i], *place[i]))
             tracks.append(self.founders.of(i))
-        _set_tracks(self.tracks, rows, {"track": _colours(tracks)}, graph)
+        _set_tracks(self.tracks, rows, _colours(tracks), graph)
         links = [mark[1:] for mark in self.graph.marks if mark[0] == "link"]
         pairs = [(a, b) for a, b in links if a in inside and b in inside]
         rows = [(k, *place[i]) for k, pair in enumerate(pairs) for i in pair]
-        _set_tracks(self.confirmed_links, rows, {"right": np.ones(max(len(rows), 1))}, {})
+        _set_tracks(self.confirmed_links, rows, np.ones(len(rows)), {})
 
     def _draw_marks(self, cells: Sequence[Cell], points: Sequence[Sequence[float]]) -> None:
         known = [i for i in self._of_frame(self.frame) if ("cell", i) in self.graph.marks]
-        self.confirmed.data = self._in_plane(self._data_points(known))
+        _set_points(self.confirmed, self._in_plane(self._data_points(known)))
         here = [(k, cell) for k, cell in enumerate(cells, start=1) if cell.frame == self.frame]
         places = [self.place_of(cell) for _, cell in here]
-        self.chosen.data = self._in_plane(np.array(places, float).reshape(len(here), self.data.ndim))
-        self.chosen.features = {"order": [k for k, _ in here]}
+        order = {"order": [k for k, _ in here]}
+        _set_points(
+            self.chosen, self._in_plane(np.array(places, float).reshape(len(here), self.data.ndim)), order
+        )
         at = np.array([[0.0] * (3 - len(p)) + list(p) for p in points], float).reshape(-1, 3)
         at = np.column_stack([np.full(len(at), self.frame), at[:, 1:] if self._flat else at])
-        self.points.data = self._in_plane(at)
+        _set_points(self.points, self._in_plane(at))
 
     def _data_points(self, ids: Sequence[int]) -> np.ndarray:
         """Places (n, ndim) of objects, in voxels of the layers."""
@@ -258,22 +262,32 @@ class CurationLayers:
             )
 
 
-def _set_tracks(layer: Any, rows: list, features: dict[str, Any], graph: dict[int, list[int]]) -> None:
+def _set_points(layer: Any, places: np.ndarray, features: dict[str, list] | None = None) -> None:
+    """Move the marks, where they are others: napari takes its time over it."""
+    same = np.array_equal(layer.data, places)
+    if not same:
+        layer.data = places
+    if features is not None and not (same and layer.features.to_dict("list") == features):
+        layer.features = features
+
+
+def _set_tracks(layer: Any, rows: list, values: np.ndarray, graph: dict[int, list[int]]) -> None:
+    """Draw other tracks, where they are others; `values` are the colours, from 0 to 1."""
     layer.visible = bool(rows)
     if not rows:
         return
+    table = np.array(rows, float)
+    order = np.lexsort((table[:, 1], table[:, 0]))
+    table, values = table[order], values[order]
+    same = np.array_equal(layer.data, table) and np.array_equal(layer.features.get(_COLOUR, ()), values)
+    if same and layer.graph == graph:
+        return
     with layer.events.blocker_all():  # it falls back to another colour between two lines
         layer.color_by = "track_id"
-    layer.data = np.array(rows, float)
-    order = np.lexsort((layer_time(rows), [row[0] for row in rows]))
-    layer.features = {name: np.asarray(values)[order] for name, values in features.items()}
-    layer.color_by = next(iter(features))
+    layer.data = table
+    layer.features = {_COLOUR: values}
+    layer.color_by = _COLOUR
     layer.graph = graph
-
-
-def layer_time(rows: list) -> list[float]:
-    """Return the frames of rows of tracks."""
-    return [row[1] for row in rows]
 
 
 def _colours(tracks: Sequence[int]) -> np.ndarray:

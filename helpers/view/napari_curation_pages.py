@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _USER = Qt.ItemDataRole.UserRole
 #: Milliseconds after an edit until the list of all tracks follows: it need not hold up the picture.
 _LATER = 400
+#: Newest edits that are listed.
+_EDITS = 500
 
 
 def button(dock: CurationDock, name: str) -> QPushButton:
@@ -135,10 +137,15 @@ class TrackPage(QWidget):
         current = self.list.currentItem()
         if founder is None or (current is not None and current.data(_USER) == founder):
             return
-        for k in range(self.list.count()):
-            if self.list.item(k).data(_USER) == founder:
+        for k, other in enumerate(self._founders()):
+            if other == founder:
                 self.list.setCurrentRow(k)
                 return
+
+    def _founders(self) -> list[int]:
+        """Founders of the tracks that are listed."""
+        items = [self.list.item(k) for k in range(self.list.count())]
+        return [int(item.data(_USER)) for item in items if item is not None]
 
     def _item_clicked(self, item: QListWidgetItem) -> None:
         """Go to the track's cell in this frame, or to its first."""
@@ -174,7 +181,7 @@ class TrackPage(QWidget):
         if self.dock.layers.shown is None:
             self.dock.say("<b>not done:</b> set a filter first: all tracks are shown")
             return
-        cells = [self.dock.state.cell(self.list.item(k).data(_USER)) for k in range(self.list.count())]
+        cells = [self.dock.state.cell(i) for i in self._founders()]
         self.dock.edit("delete_tracks", cells=cells)
         self.fill()
 
@@ -248,9 +255,9 @@ class SuspectPage(QWidget):
         self.reason.setText(str(desk.suspect["reason"]))
         self.list.setCurrentRow(desk.position)
         marks = self.dock.state.graph.marks
-        item = self.list.item(desk.position - 1) if desk.position else None
         for k in {desk.position, max(desk.position - 1, 0)}:
-            item = self.list.item(k)
+            if (item := self.list.item(k)) is None:
+                continue
             confirmed = bool(marks.intersection(desk.suspects["confirm"].iloc[k]))
             text = item.text().removeprefix("✓ ")
             item.setText(f"✓ {text}" if confirmed else text)
@@ -277,7 +284,7 @@ class LogPage(QWidget):
         self.list.clear()
         for edit in state.undone:
             self._add(edit, "undone: ")
-        for edit in reversed(state.done):
+        for edit in reversed(state.done[-_EDITS:]):
             self._add(edit, "")
         if self.list.count() == 0:
             self.list.addItem("no edit yet")

@@ -35,7 +35,7 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None
     if found.is_dir():
         from napari_builtins.io import napari_get_reader
 
-        return napari_get_reader(path)
+        return napari_get_reader(path)  # type: ignore[return-value]
     return None
 
 

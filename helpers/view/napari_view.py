@@ -116,7 +116,7 @@ def start_curation(viewer: napari.Viewer, run: TrackedRun, author: str | None = 
     try:
         for name in ("labels", "tracks", "chosen"):
             if name in viewer.layers:
-                viewer.layers.remove(name)
+                viewer.layers.remove(viewer.layers[name])
         if "image" not in viewer.layers:
             _add(viewer, [part for part in layer_data(run) if part[1]["name"] in ("image", "boundary")])
         flat = curation.state.shape[1] == 1

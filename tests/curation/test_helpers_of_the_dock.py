@@ -100,9 +100,24 @@ def test_tracks_are_named_by_their_first_object(curation: Curation) -> None:
     tracks = founders.tracks()
     assert sorted(len(ids) for ids in tracks.values()) == [2, 4, 6]
     assert all(founders.of(i) == founder for founder, ids in tracks.items() for i in ids)
-    curation.do("cut", cell=Cell(2, 1))
-    founders.forget()
-    assert founders.of(graph.id_at[3, 1]) == graph.id_at[2, 1]
+    curation.state.watchers.append(founders.forget)
+
+    def check() -> None:
+        assert founders.tracks() == Founders(graph).tracks()
+
+    for operation, arguments in [
+        ("cut", {"cell": Cell(2, 1)}),
+        ("link", {"cells": [Cell(1, 2), Cell(3, 2)]}),
+        ("remove", {"cell": Cell(1, 3)}),
+        ("swap", {"one": Cell(3, 1), "other": Cell(3, 3)}),
+        ("delete_tracks", {"cells": [Cell(0, 1)]}),
+    ]:
+        curation.do(operation, **arguments)
+        check()
+    while curation.state.done:
+        curation.undo()
+        check()
+    assert founders.of(graph.id_at[3, 1]) == graph.id_at[0, 1]
 
 
 def test_a_filter_takes_numbers_or_a_condition(curation: Curation) -> None:

@@ -86,6 +86,29 @@ def test_buttons_edit_and_undo(panel: CurationPanel) -> None:
     assert len(lines) == 1 + n + 2, "what is shown is in the log"
 
 
+def test_before_and_after_are_shown(panel: CurationPanel) -> None:
+    first = bytes(panel.image.value)
+    assert not panel.before.value
+    row = panel.suspect
+    act(panel, "remove", f"{row['frame']}:{row['label']}")
+    assert bytes(panel.before.value) == first and bytes(panel.image.value) not in (first, b"")
+    act(panel, "next")
+    assert not panel.before.value
+
+
+def test_a_filter_lists_some_suspects(panel: CurationPanel) -> None:
+    n = len(panel.suspects)
+    panel.filter.value = "frame == 2"
+    assert 0 < len(panel.suspects) < n and (panel.suspects["frame"] == 2).all()
+    assert panel.message.value == f"{len(panel.suspects)} of {n} suspicious places are listed"
+    panel.filter.value = "colour == 3"
+    assert "not done" in panel.message.value and (panel.suspects["frame"] == 2).all()
+    panel.filter.value = ""
+    assert len(panel.suspects) == n
+    panel.filter.value = "frame > 70"
+    assert panel.title.value == "<b>Nothing suspicious is left.</b>"
+
+
 @pytest.mark.parametrize(
     ("button", "cells", "points", "words"),
     [

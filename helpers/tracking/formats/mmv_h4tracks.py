@@ -109,7 +109,7 @@ def read(
     pairs = np.column_stack([ids[:-1][same], ids[1:][same]])
     pairs = np.vstack([pairs, *_parents(path.with_name(f"{path.stem}_lineages.txt"), objects)])
     links = pd.DataFrame(pairs.astype(np.int64).reshape(-1, 2), columns=["source", "target"])
-    return Tracks(objects, links, size, frame_interval)
+    return Tracks(objects, links, size, frame_interval)  # type: ignore[arg-type]
 
 
 def _rows(path: Path, labels: Any) -> np.ndarray:
