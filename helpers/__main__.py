@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers new|run|status|report|replay|check|help``."""
+"""The command line: ``python -m helpers new|run|status|report|replay|adopt|check|help``."""
 
 from __future__ import annotations
 
@@ -57,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replay.add_argument("run_dir", metavar="RUN", help="the run folder, such as runs/demo")
     replay.add_argument("--movie", metavar="ID", help="one movie of the run, instead of all that have a log")
     replay.add_argument("--merge", metavar="LOG", help="add the edits of a second person's edits.jsonl")
+    adopt = commands.add_parser(
+        "adopt", help="take over the models of a run that learned from corrections, if they are better"
+    )
+    adopt.add_argument("new", metavar="NEW", help="the run whose training set holds curated frames")
+    adopt.add_argument("--in", dest="run", required=True, metavar="RUN", help="the run that takes them over")
     commands.add_parser("check", help="say what is installed, which devices are there and what is missing")
     steps = commands.add_parser("help", help="print the parameters of a step")
     steps.add_argument("step", nargs="?", help="such as 05 or 05_segment; all steps where left out")
@@ -141,6 +146,19 @@ def _status(given: argparse.Namespace) -> int:
     return 0
 
 
+def _adopt(given: argparse.Namespace) -> int:
+    from helpers.runs.adoption import adopt, pooled
+
+    scores, adopted = adopt(given.new, given.run)
+    f1 = pooled(scores)
+    stacks = scores["stack"].nunique()
+    print(
+        f"F1 at IoU 0.5 on {stacks} held-back frames: {f1['now']:.3f} now, {f1['new']:.3f} with {given.new}"
+    )
+    print("taken over; the former models are kept beside" if adopted else "not better, so nothing is changed")
+    return 0
+
+
 def _report(given: argparse.Namespace) -> int:
     from helpers.runs.plan import open_experiment
     from helpers.runs.report import finish
@@ -192,6 +210,7 @@ _COMMANDS = {
     "status": _status,
     "report": _report,
     "replay": _replay,
+    "adopt": _adopt,
     "check": _check,
     "help": _help,
 }
