@@ -145,9 +145,9 @@ class CurationLayers:
         )  # fmt: skip
         diameter = Cells(state.automatic.tracks, state.shape, state.automatic.voxel_size).diameter
         side = float(diameter / self._size[2])
-        ring = {"face_color": "transparent", "border_width": 0.06, "blending": "translucent_no_depth"}
+        ring = {"face_color": "transparent", "border_width": 0.04, "blending": "translucent_no_depth"}
         self.confirmed = viewer.add_points(
-            empty, name="confirmed", symbol="square", size=side / 4, face_color=OKABE_ITO["green"],
+            empty, name="confirmed", symbol="square", size=side / 8, face_color=OKABE_ITO["green"],
             border_color="white", border_width=0.2, blending="translucent_no_depth", **placed,
         )  # fmt: skip
         self.chosen = viewer.add_points(
