@@ -57,10 +57,8 @@ def relink(
 
 
 def confirmed_links(graph: Graph) -> set[Link]:
-    """Return the links that a person found correct, those of confirmed divisions too."""
-    links = {(mark[1], mark[2]) for mark in graph.marks if mark[0] == "link"}
-    mothers = [mark[1] for mark in graph.marks if mark[0] == "division"]
-    return links | {(mother, target) for mother in mothers for target in graph.targets.get(mother, ())}
+    """Return the links that a person found correct; those of confirmed divisions are among them."""
+    return {(mark[1], mark[2]) for mark in graph.marks if mark[0] == "link"}
 
 
 def usual_reach(state: State) -> float:
