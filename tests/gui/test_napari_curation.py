@@ -316,6 +316,20 @@ def test_help_names_every_key_and_no_key_means_two_things(flat) -> None:
         assert f"[{shown_key(ACTIONS[name].key)}]" in made.toolTip()
 
 
+def test_the_manifest_is_packaged_and_names_what_is_there() -> None:
+    import tomllib
+
+    from npe2 import PluginManifest
+
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    package, file = project["project"]["entry-points"]["napari.manifest"]["volltrack"].split(":")
+    assert file in project["tool"]["setuptools"]["package-data"][package]
+    manifest = PluginManifest.from_file(root / package / file)
+    manifest.validate_imports()
+    assert {widget.display_name for widget in manifest.contributions.widgets or ()} == {"Tracks", "Curate"}
+
+
 def test_one_person_edits_and_the_window_lets_go(tmp_path: Path, wait) -> None:
     opened = _open(tmp_path, 1, wait)
     with pytest.raises(InputError, match="ann edits it"):
