@@ -137,9 +137,10 @@ class Movie:
         size = " × ".join(map(str, stack[1:] if self.is_2d else stack))
         voxel = self.voxel_size[1:] if self.voxel_size and self.is_2d else self.voxel_size
         known = f" of {' × '.join(f'{n:g}' for n in voxel)} µm" if voxel else " of unknown size"
-        every = f", every {self.frame_interval:g} s" if self.frame_interval and t > 1 else ""
+        if self.frame_interval and t > 1:
+            counts[0] += f", one every {self.frame_interval:g} s"
         axes = "y, x" if self.is_2d else "z, y, x"
-        return f"{self.name}: {', '.join(counts)}{every}, {size} voxels ({axes}){known}, {self.dtype}"
+        return f"{self.name}: {', '.join(counts)}, {size} voxels ({axes}){known}, {self.dtype}"
 
     @property
     def is_2d(self) -> bool:

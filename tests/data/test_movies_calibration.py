@@ -8,10 +8,34 @@ import pytest
 import tifffile
 import zarr
 
-from helpers.data.movies import Movie
+from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
 
+#: What is asked of a movie, as a biologist would say it.
+SAID = {
+    (
+        "TZYX",
+        (6, 2, 4, 5),
+        (2, 0.5, 0.25),
+        60.0,
+    ): "a: 6 frames, one every 60 s, 1 channel, 2 × 4 × 5 voxels (z, y, x) of 2 × 0.5 × 0.25 µm, uint16",
+    ("YX", (4, 5), (0.5, 0.25), None): "a: 1 frame, 1 channel, 4 × 5 voxels (y, x) of 0.5 × 0.25 µm, uint16",
+}
+
 STACK = np.arange(6 * 4 * 5, dtype=np.uint16).reshape(6, 4, 5)
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_a_movie_says_what_it_is(tmp_path, what):
+    axes, shape, size, interval = what
+    write_movie(
+        tmp_path / "a.ome.tif",
+        np.zeros(shape, np.uint16),
+        voxel_size=size,
+        frame_interval=interval,
+        axes=axes,
+    )
+    assert str(Movie.open(tmp_path / "a.ome.tif")) == SAID[what]
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,22 @@ def compare_with_truth(
     return spectrum.compare_with_truth(spectra, cells, cell_of)
 
 
+def rhythms_in_words(spectra: spectrum.Spectra) -> str:
+    """Return how many tracklets are rhythmic; where none has a spectrum, why."""
+    reasons = spectra.tracklets["reason"]
+    if len(reasons) and (reasons != "").all():
+        return f"No tracklet has a spectrum: {', '.join(sorted(set(reasons)))}."
+    rhythmic = int(spectra.tracklets["rhythmic"].sum())
+    return f"{rhythmic} of {int((reasons == '').sum())} tracklets with a spectrum are rhythmic."
+
+
+def noise_in_words(false_rhythms: float) -> str:
+    """Return which share of white noise is called rhythmic, where there are tracklets to fill with it."""
+    if np.isnan(false_rhythms):
+        return "No tracklet is long enough to be filled with white noise."
+    return f"{100 * false_rhythms:.1f} % of white noise is called rhythmic."
+
+
 def recovery_in_words(compared: pd.DataFrame) -> str:
     """Return how many of the known rhythms were found, among how many, how exactly, and how many could not be."""
     rhythmic = compared[compared["rhythmic"]]

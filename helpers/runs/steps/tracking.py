@@ -115,8 +115,10 @@ def keep_cells(cells: Cells, p: Track) -> tuple[Cells, pd.DataFrame]:
     return Cells(kept.kept, cells.labels, cells.voxel_size, cells.frame_interval), kept.removed
 
 
-def counts(removed: pd.DataFrame) -> pd.DataFrame:
-    """Return how many cells each filter removed, the largest number first."""
+def counts(removed: pd.DataFrame) -> pd.DataFrame | None:
+    """Return how many cells each filter removed, the largest number first; None where it is none."""
+    if removed.empty:
+        return None
     return removed["reason"].value_counts().rename_axis("filter").to_frame("cells")
 
 
