@@ -27,6 +27,8 @@ _TRACKING = (
     *("color_by", "penalties", "lap_options", "track_filters"),
     *("min_size_um3", "max_size_um3", "min_intensity", "min_quality"),
 )
+#: Parameters of notebook 11 that must go together.
+_SPECTRUM = ("window", "n_permutations", "significance_level", "significance", "max_frequency_hz")
 
 
 def wrong_columns(
@@ -144,7 +146,11 @@ def _of_tracking(p: Track, cells: pd.DataFrame) -> Iterator[tuple[tuple[str, ...
     from helpers.tracking.linking import sorted_points
 
     few = cells.head(2)
-    parameters = tracking.tracker_parameters(p)
+    try:
+        parameters = tracking.tracker_parameters(p)
+    except InputError as error:
+        yield ("lap_options", "penalties"), error
+        return
     costs = {*getattr(parameters, "feature_columns", ())}
     if kalman:
         costs |= {*p.penalties, *getattr(getattr(parameters, "segments", None), "feature_columns", ())}
@@ -181,6 +187,10 @@ def _of_labels(p: TrackedMovie) -> Iterator[tuple[tuple[str, ...], InputError]]:
 
 def _of_analysis(p: TrackedMovie, tracks: Tracks) -> Iterator[tuple[tuple[str, ...], InputError]]:
     try:
+        if isinstance(p, AnalyzeIntensitySpectrum) and given(p, _SPECTRUM):
+            from helpers.runs.steps import spectrum
+
+            spectrum.settings_of(p)
         if isinstance(p, AnalyzeIntensitySpectrum) and not (
             p.intensity_movie or p.intensity_column in numeric_columns(tracks.objects)
         ):
@@ -193,4 +203,4 @@ def _of_analysis(p: TrackedMovie, tracks: Tracks) -> Iterator[tuple[tuple[str, .
             first = tracks.objects["frame"] == tracks.objects["frame"].min()
             migration.measure(p, tracks.subset(first.to_numpy()), None)
     except InputError as error:
-        yield ("intensity_column", "scatter_x", "scatter_y"), error
+        yield (*_SPECTRUM, "intensity_column", "scatter_x", "scatter_y"), error

@@ -28,7 +28,7 @@ STEPS = {
     "08_track": {"tracker": "nearest"},
     "09_evaluate_tracking": {},
     "10_analyze_boundary_distance": {"animation": "none"},
-    "11_analyze_intensity_spectrum": {"n_permutations": 19},
+    "11_analyze_intensity_spectrum": {"n_permutations": 99},
     "12_analyze_migration": {},
     "13_compare_conditions": {},
 }
