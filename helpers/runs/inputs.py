@@ -100,14 +100,19 @@ def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
 
 
 def _look_for_pairs(experiment: Experiment, p: Parameters, found: Findings) -> None:
-    """Note that a step makes a training set, and no pairs are named."""
-    if not (isinstance(p, CreateDataset) or (isinstance(p, TrainSegmentation) and p.create_npz)):
+    """Note that a step makes a training set, and no pairs are named, or curated runs that are not there."""
+    own = isinstance(p, TrainSegmentation) and p.create_npz
+    pairs = Pairs(raw_dir=p.raw_dir, label_dir=p.label_dir) if own else p  # type: ignore[attr-defined]
+    if not own and not isinstance(pairs, CreateDataset):
         return
-    masks = getattr(p, "binary_dir", None)
-    for name, folder in (("raw_dir", p.raw_dir), ("label_dir", p.label_dir or masks)):
-        if folder is None:
-            expected = f"name the folder: pairs: {{raw_dir: …, label_dir: …}} in {experiment.path.name}"
-            found.whole.add(_where(experiment, p, name), None, expected)
+    try:
+        pairs.require_pairs()  # type: ignore[attr-defined]
+    except InputError as error:
+        expected = f"{error.expected}: pairs: {{raw_dir: …, label_dir: …}} in {experiment.path.name}"
+        found.whole.add(_where(experiment, p, error.name), None, expected)
+    for run in getattr(pairs, "curated_runs", ()):
+        if not run.is_dir():
+            found.whole.add(_where(experiment, p, "curated_runs"), str(run), "there is no such folder")
 
 
 def _look_at_paths(experiment: Experiment, p: Parameters, found: Findings) -> None:
@@ -156,7 +161,8 @@ def _look_at_pairs(experiment: Experiment, p: Pairs, found: Findings) -> list[St
     stacks: list[Stack] = []
     unknown: list[str] = []
     try:
-        pairs = find_pairs(p)
+        # Curated frames are written out when they are learned from.
+        pairs = find_pairs(p.model_copy(update={"curated_runs": []}) if isinstance(p, CreateDataset) else p)
     except InputError as error:
         found.whole.include(error)
         return []

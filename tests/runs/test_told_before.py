@@ -21,7 +21,8 @@ PATCH = {"patch_size": [16, 16]}
 
 #: What is wrong → steps, cells of the movie's row, the parameter or column that is told, and the words.
 CASES = {
-    "no pairs": ({"01_create_dataset": {}}, {}, "raw_dir", "name the folder: pairs"),
+    "no pairs": ({"01_create_dataset": {}}, {}, "raw_dir", "name the folder"),
+    "no curated run": ({"01_create_dataset": {"curated_runs": ["no"]}}, {}, "curated_runs", "no such folder"),
     "no pairs for networks": ({"03_train_segmentation": {"create_npz": True}}, {}, "raw_dir", "name the folder"),
     "no such tissue": ({"03_train_segmentation": {"train_tissue": True, "tissue_dir": "no"}}, {}, "tissue_dir", "no such folder"),
     "a flat patch": ({"02_train_denoiser": PATCH}, {}, "patch_size", "3 numbers, no larger than m.tif"),
