@@ -46,7 +46,7 @@ def _end(path: Path, how: str) -> str:
     return words
 
 
-@pytest.mark.timeout(1800 if KILLS else 600)
+@pytest.mark.timeout(1800)
 def test_however_a_run_ends_all_of_it_ends_and_nothing_is_left_outside_its_folder(
     experiment_of: Callable[..., Path], tmp_path: Path
 ) -> None:
