@@ -237,7 +237,7 @@ def overlaps_within(before: Frame, now: Frame) -> pd.DataFrame:
         common = (before.members @ now.members.T).tocoo()
         source, target, shared = common.coords[0], common.coords[1], common.data
     else:
-        source, target, shared = _shared(before.numbers, now.numbers)
+        source, target, shared = shared_voxels(before.numbers, now.numbers)
     a, b = before.sizes[source], now.sizes[target]
     return pd.DataFrame(
         {
@@ -258,8 +258,11 @@ def _overlaps(before: Frame, now: Frame) -> pd.DataFrame:
     ]
 
 
-def _shared(before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (source, target, voxels in common), both from 0; counted over runs of voxels, not voxels."""
+def shared_voxels(before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (source, target, voxels in common) of two frames numbered from 1, source and target from 0.
+
+    Counted over runs of voxels, not voxels.
+    """
     a, b = before.ravel(), now.ravel()
     if len(a) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)

@@ -1,0 +1,131 @@
+"""What a cell, a link and a division cost; the smaller, the likelier.
+
+All costs are logarithms of odds, by order of magnitude: 1 makes something about three times less likely. So they
+can be added, and none needs a unit::
+
+    cell       −cover × (cells of the segmentation that it is worth)      all there is shall be explained
+               + edit, if the segmentation has it otherwise                its word counts, …
+               − vote × (share of the sets that agree − usual share)       … and that of the others
+               + size × (z² − 1) / 2                                       z: of the logarithm of its size among all cells
+    link       − overlap × (IoU − usual IoU) + motion × (distance / max_distance)²
+    division   + division − overlap × (IoU of the mother with both daughters together − usual IoU)
+               + unlike × |ln(size of one daughter / size of the other)|
+    past, future   + appear, end: not in the first and last frame, `edge` times as much at the border of the image
+
+What is usual costs nothing, so that neither many small cells nor few large ones are favoured. A cell that is cut in two for some frames costs a division, an end and two odd sizes; joined it costs one `edit` in each of
+these frames. A true division costs a division, once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.tracking.segments import check_numbers
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is usual in a movie, over the cells of the first set.
+
+    Attributes
+    ----------
+    log_size, log_size_sd : float
+        Median and spread of the logarithm of the volume.
+    iou : float
+        Median of the overlap of a cell with the cell it overlaps best in the next frame.
+    votes : float
+        Mean share of the sets that agree on a cell.
+    """
+
+    log_size: float
+    log_size_sd: float
+    iou: float
+    votes: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalParameters:
+    """Parameters of the global tracker; the defaults were chosen on synthetic movies (see `costs`).
+
+    Parameters
+    ----------
+    appear, end, division : float
+        Of a cell without past, without future, of a division.
+    edge : float
+        Factor on `appear` and `end` at the border of the image.
+    cover, edit, vote, size, overlap, motion, unlike : float
+        See the head of the module.
+    max_distance : float
+        µm that a cell may move where it does not overlap itself.
+    window, window_overlap : int
+        Frames solved at once, and frames decided again with the next ones.
+    time_limit : float
+        Seconds for each part of a window that hangs together.
+
+    Raises
+    ------
+    InputError
+        Negative or missing numbers.
+    """
+
+    appear: float = 4.0
+    end: float = 4.0
+    division: float = 3.0
+    edge: float = 0.25
+    cover: float = 4.0
+    edit: float = 1.0
+    vote: float = 1.0
+    size: float = 0.5
+    overlap: float = 4.0
+    motion: float = 2.0
+    unlike: float = 1.0
+    max_distance: float = 15.0
+    window: int = 12
+    window_overlap: int = 4
+    time_limit: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+
+def cell_costs(
+    p: GlobalParameters,
+    volume: np.ndarray,
+    usual: Usual,
+    worth: np.ndarray,
+    outside: np.ndarray,
+    votes: np.ndarray,
+    own: np.ndarray,
+) -> np.ndarray:
+    """Return the cost of each region of a frame.
+
+    Parameters
+    ----------
+    p : GlobalParameters
+    volume : (n,) ndarray
+    usual : Usual
+    worth, outside, votes : (n,) ndarray
+        See `helpers.tracking.global_tracker.regions.Regions`.
+    own : (n,) bool ndarray
+        Whether the segmentation has the region.
+    """
+    z = (np.log(volume) - usual.log_size) / usual.log_size_sd
+    # Regions elsewhere explain what the segmentation has missed, for half as much.
+    gain = p.cover * (worth + 0.5 * outside)
+    part = np.minimum(worth + outside, 1)
+    doubt = p.edit * ~own - p.vote * (votes - usual.votes)
+    return p.size * (np.minimum(z * z, 16) - 1) / 2 + part * doubt - gain
+
+
+def link_costs(p: GlobalParameters, usual: Usual, iou: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return the cost of each link; `distance` in µm."""
+    return p.overlap * (usual.iou - iou) + p.motion * np.minimum(distance / p.max_distance, 1) ** 2
+
+
+def division_costs(
+    p: GlobalParameters, usual: Usual, iou: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """Return the cost of each division, `iou` that of the mother with both daughters of volumes `first, second`."""
+    return p.division + p.overlap * (usual.iou - iou) + p.unlike * np.abs(np.log(first / second))
