@@ -1,7 +1,8 @@
 """How often cells divide, and along which axis.
 
 The axis joins the daughters where they are first seen. Divisions per time are counted against the time during which a
-division could have been seen: the cells' frames, without the last of the movie.
+division could have been seen. Only plausible ones count (`helpers.tracking.plausibility`), over the frames in which a
+division could have been plausible: without the first of the movie and the last ones.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pandas as pd
 
 from helpers.analysis.timing import object_times
 from helpers.errors import InputError
+from helpers.tracking.plausibility import judge_divisions, judgeable
 from helpers.tracking.tracks import Tracks
 
 
@@ -30,7 +32,8 @@ def measure_divisions(tracks: Tracks, distances: pd.DataFrame | None = None) -> 
         One row per division: ``parent_id, track_id, tracklet_id, generation`` (of the mother)``, frame, time_s, z, y,
         x`` (of the mother)``, daughters`` (number)``, daughters_apart_um, axis_z, axis_y, axis_x`` (unit vector,
         pointing to positive x)``, azimuth_deg`` (−90 to 90, 0 along x)``, elevation_deg`` (0 to 90, out of the
-        plane)``, size_ratio`` (smaller daughter by larger)``, and with `distances` distance_um, region,
+        plane)``, size_ratio`` (smaller daughter by larger)``, plausibility, plausible, doubts`` (of
+        `helpers.tracking.plausibility.judge_divisions`)``, and with `distances` distance_um, region,
         angle_to_boundary_deg`` (0: daughters lie side by side along the boundary; 90: one deeper than the other).
     """
     seconds = object_times(tracks)
@@ -71,10 +74,15 @@ def measure_divisions(tracks: Tracks, distances: pd.DataFrame | None = None) -> 
             row["angle_to_boundary_deg"] = np.degrees(np.arcsin(np.clip(abs(axis @ normal), 0, 1)))
         rows.append(row)
     columns = ["parent_id", "track_id", "tracklet_id", "generation", "frame", "time_s", "elevation_deg"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    judged = judge_divisions(tracks)[["plausibility", "plausible", "doubts"]]
+    if not rows:
+        return pd.DataFrame(columns=[*columns, *judged.columns])
+    return pd.DataFrame(rows).join(judged)
 
 
-def division_rates(tracks: Tracks, by: pd.Series | None = None) -> pd.DataFrame:
+def division_rates(
+    tracks: Tracks, by: pd.Series | None = None, *, plausible_only: bool = True
+) -> pd.DataFrame:
     """Count divisions per cell and hour.
 
     Parameters
@@ -83,12 +91,14 @@ def division_rates(tracks: Tracks, by: pd.Series | None = None) -> pd.DataFrame:
         With a frame interval, or a column ``time_s``.
     by : Series, optional
         Group of each object, in their order, such as its region or generation; all in one if left out.
+    plausible_only : bool
+        Count plausible divisions over the time in which one could be plausible; False counts all over all frames.
 
     Returns
     -------
     DataFrame
-        ``group, divisions, cell_hours, rate_per_h, low_per_h, high_per_h`` (95 % interval of a Poisson count, Garwood
-        1936).
+        ``group, divisions, left_out`` (implausible ones)``, cell_hours, rate_per_h, low_per_h, high_per_h`` (95 % interval
+        of a Poisson count, Garwood 1936). NaN where no time was watched.
     """
     from scipy.stats import chi2
 
@@ -100,15 +110,22 @@ def division_rates(tracks: Tracks, by: pd.Series | None = None) -> pd.DataFrame:
     times = pd.Series(seconds).groupby(frames).first()
     # A cell is watched from its frame to the next one of the movie; nothing follows the last.
     watched = (times.shift(-1) - times).fillna(0.0).reindex(frames).to_numpy() / 3600
+    divides = tracks.out_degree > 1
+    counted = divides
+    if plausible_only:
+        judged = judge_divisions(tracks)
+        counted = tracks.objects["id"].isin(judged.loc[judged["plausible"], "parent_id"]).to_numpy()
+        watched = np.where(judgeable(tracks), watched, 0.0)
     rows = []
     for name in pd.unique(group[pd.notna(group)]):
         members = group == name
-        n = int((members & (tracks.out_degree > 1)).sum())
+        n = int((members & counted).sum())
         hours = float(watched[members].sum())
         low = chi2.ppf(0.025, 2 * n) / 2 if n else 0.0
         limits = (n, low, chi2.ppf(0.975, 2 * n + 2) / 2)
-        rows.append((name, n, hours, *(v / hours if hours else np.nan for v in limits)))
-    columns = ["group", "divisions", "cell_hours", "rate_per_h", "low_per_h", "high_per_h"]
+        left_out = int((members & divides & ~counted).sum())
+        rows.append((name, n, left_out, hours, *(v / hours if hours else np.nan for v in limits)))
+    columns = ["group", "divisions", "left_out", "cell_hours", "rate_per_h", "low_per_h", "high_per_h"]
     return pd.DataFrame(rows, columns=columns).sort_values("group", ignore_index=True)
 
 

@@ -214,8 +214,9 @@ def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) 
     Returns
     -------
     Figure
-        Left divisions per cell and hour with 95 % intervals and the number of divisions; right the angles of the axes
-        to the boundary, or to the plane of the picture where no boundary is known.
+        Left divisions per cell and hour with 95 % intervals, the number of divisions, and of those left out as not
+        plausible; right the angles of the axes of plausible ones to the boundary, or to the plane of the picture where no
+        boundary is known.
     """
     figure = new_figure(7.6, 3.2)
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
@@ -223,9 +224,10 @@ def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) 
     rate = rates["rate_per_h"].to_numpy(float)
     spread = np.abs(rates[["low_per_h", "high_per_h"]].to_numpy(float).T - rate)
     left.errorbar(place, rate, yerr=spread, fmt="o", color=OKABE_ITO["blue"], capsize=3)
-    for x, y, n in zip(place, rates["high_per_h"], rates["divisions"], strict=True):
+    out = rates["left_out"] if "left_out" in rates else np.zeros(len(rates), int)
+    for x, y, n, k in zip(place, rates["high_per_h"], rates["divisions"], out, strict=True):
         left.annotate(
-            f"n = {n}",
+            f"n = {n}" + (f"\n{k} left out" if k else ""),
             (x, y),
             xytext=(0, 3),
             textcoords="offset points",
@@ -243,7 +245,8 @@ def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) 
     left.set_ylim(0, 1.25 * float(seen.max()) if len(seen) else None)
     left.set_ylabel("divisions per cell and hour")
     column = "angle_to_boundary_deg" if "angle_to_boundary_deg" in table else "elevation_deg"
-    angle = table[column].dropna().to_numpy(float) if column in table else np.zeros(0)
+    shown = table[table["plausible"].astype(bool)] if "plausible" in table else table
+    angle = shown[column].dropna().to_numpy(float) if column in shown else np.zeros(0)
     right.hist(angle, bins=np.arange(0, 91, 15), color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)
     edges = np.radians(np.arange(0, 91, 15))
     chance = np.diff(np.sin(edges)) if dimension == 3 else np.diff(edges) / edges[-1]

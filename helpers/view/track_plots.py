@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
+from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.tracks import Tracks, numeric_columns
 from helpers.view.ground import Ground
 from helpers.view.style import OKABE_ITO, label_colors, new_figure, styled
@@ -46,7 +47,8 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
     Returns
     -------
     Figure
-        Lines are coloured by generation (founders dark); a division is a dot.
+        Lines are coloured by generation (founders dark); a division is a dot, one that is not plausible
+        (`helpers.tracking.plausibility`) an open circle with dashed forks.
 
     Raises
     ------
@@ -75,16 +77,15 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
     axes.add_collection(
         LineCollection(lines, colors=colors[drawn], linewidths=1.8, capstyle="round", gid="cells")
     )
-    forks, fork_colors, dots = [], [], []
-    for parent, child in tracks.tracklet_links:
-        if parent in rows and child in rows:
-            at, to = last[parent] * scale, first[child] * scale
-            forks.append([(at, rows[parent]), (to, rows[child])])
-            fork_colors.append(colors[child])
-            dots.append((at, rows[parent]))
-    if forks:
-        axes.add_collection(LineCollection(forks, colors=fork_colors, linewidths=1.2, gid="forks"))
-        axes.plot(*np.array(dots).T, "o", color="black", markersize=2.6, gid="divisions", zorder=3)
+    doubtful = _doubtful_tracklets(tracks)
+    for doubt in (False, True):
+        forks = [
+            (parent, child)
+            for parent, child in tracks.tracklet_links.tolist()
+            if parent in rows and child in rows and (parent in doubtful) == doubt
+        ]
+        if forks:
+            _draw_forks(axes, forks, rows, first * scale, last * scale, colors, doubtful=doubt)
     span = (frames.max() - frames.min()) * scale if len(frames) else 1.0
     start = frames.min() * scale if len(frames) else 0.0
     axes.set_xlim(start - 0.02 * max(span, scale), start + 1.02 * max(span, scale))
@@ -92,8 +93,9 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"time ({unit})" if unit != "frame" else "frame")
+    said = f", {len(doubtful)} of them doubtful (open circles)" if doubtful else ""
     axes.set_title(
-        f"{len(chosen)} of {tracks.n_tracks} tracks, {len(tracks.divisions)} divisions in all", loc="left"
+        f"{len(chosen)} of {tracks.n_tracks} tracks, {len(tracks.divisions)} divisions in all{said}", loc="left"
     )
     _generation_legend(figure, tracks, drawn)
     return figure
@@ -238,6 +240,47 @@ def link_errors(
     else:
         when.set_title("no wrong links")
     return figure
+
+
+def _doubtful_tracklets(tracks: Tracks) -> set[int]:
+    """Return the tracklets that end in a division that is not plausible."""
+    judged = judge_divisions(tracks)
+    mothers = tracks.objects["id"].isin(judged.loc[~judged["plausible"].astype(bool), "parent_id"])
+    return set(tracks.tracklet_ids[mothers.to_numpy()].tolist())
+
+
+def _draw_forks(
+    axes: Axes,
+    forks: list[tuple[int, int]],
+    rows: dict[int, float],
+    first: np.ndarray,
+    last: np.ndarray,
+    colors: np.ndarray,
+    *,
+    doubtful: bool,
+) -> None:
+    from matplotlib.collections import LineCollection
+
+    lines = [[(last[a], rows[a]), (first[b], rows[b])] for a, b in forks]
+    gid = "doubtful " if doubtful else ""
+    axes.add_collection(
+        LineCollection(
+            lines,
+            colors=colors[[b for _, b in forks]],
+            linewidths=1.2,
+            linestyles="dashed" if doubtful else "solid",
+            gid=f"{gid}forks",
+        )
+    )
+    axes.plot(
+        *np.array([line[0] for line in lines]).T,
+        "o",
+        color="black" if not doubtful else OKABE_ITO["vermillion"],
+        markerfacecolor="white" if doubtful else "black",
+        markersize=4.5 if doubtful else 2.6,
+        gid=f"{gid}divisions",
+        zorder=3,
+    )
 
 
 def _largest_tracks(tracks: Tracks, n: int, divided_only: bool) -> np.ndarray:

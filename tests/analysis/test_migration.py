@@ -229,7 +229,7 @@ def test_a_division_by_hand(family) -> None:
 
 
 def test_rates_count_the_time_watched(family) -> None:
-    row = division_rates(family).iloc[0]
+    row = division_rates(family, plausible_only=False).iloc[0]
     watched = (family.objects["frame"] < 5).sum() / 60
     assert row["divisions"] == 1
     assert row["cell_hours"] == pytest.approx(watched)
@@ -237,11 +237,40 @@ def test_rates_count_the_time_watched(family) -> None:
     assert row["low_per_h"] * watched == pytest.approx(0.0253, abs=1e-4)  # Garwood's interval of one event
     assert row["high_per_h"] * watched == pytest.approx(5.572, abs=1e-3)
     generation = pd.Series(family.generations[family.tracklet_ids])
-    by = division_rates(family, generation).set_index("group")
+    by = division_rates(family, generation, plausible_only=False).set_index("group")
     assert by.loc[0, "divisions"] == 1 and by.loc[1, "divisions"] == 0
     assert by.loc[1, "low_per_h"] == 0 and by.loc[1, "high_per_h"] > 0
     with pytest.raises(InputError, match="by = '2 values'"):
         division_rates(family, pd.Series([1, 2]))
+
+
+def _dividing(n_frames: int, at: int, lives: int) -> tuple[list[dict], list[tuple[int, int]]]:
+    """Return cells and links of a mother that divides after frame `at` into daughters of which one lives `lives` frames."""
+    cells = [{"frame": t, "y": 0.0, "x": 0.0, "volume_um3": 100.0} for t in range(at + 1)]
+    links = [(t, t + 1) for t in range(at)]
+    for side, life in ((-1, n_frames - at - 1), (1, lives)):
+        start = len(cells)
+        cells += [
+            {"frame": at + 1 + k, "y": 5.0 * side, "x": 0.0, "volume_um3": 50.0} for k in range(life)
+        ]
+        links += [(at, start), *((start + k, start + k + 1) for k in range(life - 1))]
+    return cells, links
+
+
+def test_rates_leave_out_what_is_not_plausible_and_the_time_in_which_nobody_could_tell() -> None:
+    cells, links = [], []
+    for at, lives in ((4, 5), (4, 1), (8, 1)):
+        own, joined = _dividing(10, at, lives)
+        links += [(len(cells) + a, len(cells) + b) for a, b in joined]
+        cells += own
+    tracks = Tracks(pd.DataFrame(cells), pd.DataFrame(links, columns=["source", "target"]), None, 3600.0)
+    row = division_rates(tracks).iloc[0]
+    frames = tracks.objects["frame"]
+    assert (row["divisions"], row["left_out"]) == (1, 2)
+    assert row["cell_hours"] == ((frames >= 1) & (frames <= 6)).sum()
+    found = measure_divisions(tracks)
+    assert found["plausible"].tolist() == [True, False, False]
+    assert "1 frame only" in found["doubts"][1] and "last frames" in found["doubts"][2]
 
 
 def test_no_divisions_give_an_empty_table() -> None:

@@ -84,6 +84,16 @@ def measure_divisions(tracks: Tracks, regions: pd.DataFrame | None) -> tuple[pd.
     return divisions.measure_divisions(tracks, distances), pd.concat(rates, ignore_index=True)
 
 
+def about_divisions(found: pd.DataFrame, rates: pd.DataFrame) -> str:
+    """Say how many divisions count, and why the others are left out."""
+    doubtful = found[~found["plausible"].astype(bool)]
+    counted = int(rates.loc[rates["by"] == "all cells", "divisions"].sum())
+    text = f"{len(found)} divisions, {counted} counted in the rates, {len(doubtful)} left out as not plausible"
+    return "\n".join(
+        [text, *(f"  frame {r.frame}, cell {r.parent_id}: {r.doubts}" for r in doubtful.itertuples())]
+    )
+
+
 def measure_wandering(
     p: AnalyzeMigration, tracks: Tracks, steps: pd.DataFrame, tracklets: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
@@ -119,6 +129,7 @@ def results(
         "tracklets": len(tracklets),
         "passing": len(passing),
         "divisions": len(found),
+        "plausible_divisions": int(found["plausible"].sum()),
         "median_speed_um_per_min": float(tracklets["mean_speed_um_per_min"].median()),
         "median_directness": float(tracklets["directness"].median()),
         "msd_fit": every.drop(columns="group").iloc[0].to_dict() if len(every) else {},

@@ -3,7 +3,8 @@
 Beside the tables lies a JSON file (``tracks.json`` in the folder, ``<file>.json`` beside a single file) with the
 voxel size, the frame interval and the type of each column; without it a table can still be read. In a single file
 each object names its ``sources`` (ids of the objects it follows, separated by ``;``), the columns of those links as
-``link_cost`` …, and, for people, the ids of its track and tracklet.
+``link_cost`` …, and, for people, the ids of its track and tracklet, and of a mother how plausible her division is
+(``division_plausibility``, 0 to 1; below 0.5 it is left out of rates).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from helpers.data.atomic import atomic_path
 from helpers.data.tables import read_table
 from helpers.errors import InputError, read_json, reading, reads
 from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
+from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.tracks import Tracks
 
 _SOURCES = "sources"
@@ -167,6 +169,10 @@ def _joined(tracks: Tracks) -> tuple[pd.DataFrame, list[str]]:
     derived = [column for column in table if column not in tracks.objects]
     # A column of the user's wins over a derived one of the same name.
     table = tracks.objects.join(table[derived])
+    judged = judge_divisions(tracks).set_index("parent_id")["plausibility"]
+    if len(judged) and "division_plausibility" not in table:
+        table["division_plausibility"] = table["id"].map(judged)
+        derived.append("division_plausibility")
     target = tracks.link_rows[:, 1]
     order = np.lexsort((tracks.links["source"], target))
     for column in tracks.links.columns.drop("target"):
