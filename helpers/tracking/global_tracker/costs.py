@@ -4,16 +4,17 @@ All costs are logarithms of odds, by order of magnitude: 1 makes something about
 can be added, and none needs a unit::
 
     cell       −cover × (cells of the segmentation that it is worth)      all there is shall be explained
-               + edit, if the segmentation has it otherwise                its word counts, …
+               + edit, if the segmentation has it otherwise                its word counts …
                − vote × (share of the sets that agree − usual share)       … and that of the others
                + size × (z² − 1) / 2                                       z: of the logarithm of its size among all cells
     link       − overlap × (IoU − usual IoU) + motion × (distance / max_distance)²
+               − lasting, if the segmentation has neither end              its errors last: the first frame is dear, others cheap
     division   + division − overlap × (IoU of the mother with both daughters together − usual IoU)
                + unlike × |ln(size of one daughter / size of the other)|
     past, future   + appear, end: not in the first and last frame, `edge` times as much at the border of the image
 
-What is usual costs nothing, so that neither many small cells nor few large ones are favoured. A cell that is cut in two for some frames costs a division, an end and two odd sizes; joined it costs one `edit` in each of
-these frames. A true division costs a division, once.
+What is usual costs nothing, so that neither many small cells nor few large ones are favoured. A cell that is cut in two for some frames costs a division, an end and two odd sizes; joined it costs an `edit` in
+the first of these frames and a little in the others. A true division costs a division, once.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class GlobalParameters:
         Of a cell without past, without future, of a division.
     edge : float
         Factor on `appear` and `end` at the border of the image.
-    cover, edit, vote, size, overlap, motion, unlike : float
+    cover, edit, lasting, vote, size, overlap, motion, unlike : float
         See the head of the module.
     max_distance : float
         µm that a cell may move where it does not overlap itself.
@@ -75,9 +76,10 @@ class GlobalParameters:
     division: float = 3.0
     edge: float = 0.25
     cover: float = 4.0
-    edit: float = 1.0
+    edit: float = 3.0
+    lasting: float = 2.3
     vote: float = 1.0
-    size: float = 0.5
+    size: float = 1.0
     overlap: float = 4.0
     motion: float = 2.0
     unlike: float = 1.0
@@ -119,9 +121,22 @@ def cell_costs(
     return p.size * (np.minimum(z * z, 16) - 1) / 2 + part * doubt - gain
 
 
-def link_costs(p: GlobalParameters, usual: Usual, iou: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Return the cost of each link; `distance` in µm."""
-    return p.overlap * (usual.iou - iou) + p.motion * np.minimum(distance / p.max_distance, 1) ** 2
+def link_costs(
+    p: GlobalParameters, usual: Usual, iou: np.ndarray, distance: np.ndarray, edited: np.ndarray
+) -> np.ndarray:
+    """Return the cost of each link.
+
+    Parameters
+    ----------
+    p, usual
+        As in `cell_costs`.
+    iou, distance : (m,) ndarray
+        Overlap of both ends, and how far apart they are, µm.
+    edited : (m,) ndarray
+        How much of a cell the smaller end is, at most 1, where the segmentation has neither end; 0 where it has one.
+    """
+    moved = p.motion * np.minimum(distance / p.max_distance, 1) ** 2
+    return p.overlap * (usual.iou - iou) + moved - p.lasting * edited
 
 
 def division_costs(

@@ -165,9 +165,11 @@ def _assembled(
     votes = [f.votes() for f in frames]
     usual = _usual(frames, common, votes)
     cost, appear, end, conflicts = [], [], [], []
+    edits = []
     n_cliques = 0
     for t, f in enumerate(frames):
         worth, outside = f.covered()
+        edits.append(np.minimum(worth + outside, 1) * (f.label == 0))
         cost.append(cell_costs(p, volume[t], usual, worth, outside, votes[t], f.label > 0))
         factor = np.where(f.at_border, p.edge, 1.0)
         appear.append(p.appear * factor * (t > 0))
@@ -181,7 +183,8 @@ def _assembled(
         pairs, iou = _candidates(shared.tocoo(), volume[t], volume[t + 1], centroid[t], centroid[t + 1], p)
         distance = np.linalg.norm(centroid[t][pairs[:, 0]] - centroid[t + 1][pairs[:, 1]], axis=1)
         links.append(pairs + start[t : t + 2])
-        link_cost.append(link_costs(p, usual, iou, distance))
+        edited = np.minimum(edits[t][pairs[:, 0]], edits[t + 1][pairs[:, 1]])
+        link_cost.append(link_costs(p, usual, iou, distance, edited))
         ious.append(iou)
         triples, joint = _divisions(shared, volume[t], volume[t + 1], frames[t + 1])
         divisions.append(triples + start[[t, t + 1, t + 1]])
