@@ -31,7 +31,7 @@ TRACKLET_METRICS: dict[str, str] = {
     "mean_nearest_neighbour_um": "distance to the nearest other cell",
     "mean_size": "volume (µm³), in 2D area (µm²)",
     "growth_per_h": "slope of the logarithm of the size: 0.69 doubles in an hour",
-    "mean_sphericity": "1 is a ball (2D: a disc); measured on voxel faces, for comparing cells with each other",
+    "mean_sphericity": "1 is a ball (2D: a disc), less is flat, long or bent",
     "mean_elongation": "longest axis divided by shortest",
 }
 

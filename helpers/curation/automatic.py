@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers.data.label_movies import LabelMovie
+from helpers.data.label_movies import LabelMovie, labels_of_tracks
 from helpers.errors import InputError
 from helpers.tracking.formats import table
 from helpers.tracking.tracks import Tracks
@@ -46,7 +46,7 @@ class Automatic:
         for name, maker in (("labels.zarr", "05 or 06"), ("tracks.csv", "08")):
             if not (folder / name).exists():
                 raise InputError(str(folder / name), "not there", f"run notebook {maker} first")
-        labels = LabelMovie.open(folder / "labels.zarr")
+        labels = LabelMovie.open(labels_of_tracks(folder))
         missing = sorted(set(range(labels.n_frames)) - labels.done_frames())
         if missing:
             raise InputError(str(labels.path), f"frames {missing} missing", "let notebook 05 or 06 end first")

@@ -56,6 +56,10 @@ from helpers.errors import InputError
 _NARROW, _WIDE = "0", "1"
 
 
+#: Where the global tracker leaves the labels of the cells that it chose.
+CHOSEN = "labels_tracked.zarr"
+
+
 @dataclass(frozen=True)
 class LabelMovie:
     """Labels of a movie on disk; `create` or `open` makes one.
@@ -421,6 +425,12 @@ class LabelMovie:
         except FileNotFoundError:
             return
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def labels_of_tracks(folder: Path) -> Path:
+    """Return the label movie that the tracks in a folder are of: the tracker's own choice where it made one."""
+    chosen = folder / CHOSEN
+    return chosen if chosen.exists() else folder / "labels.zarr"
 
 
 def _close(a: Any, b: Any) -> bool:

@@ -95,7 +95,8 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
     axes.set_xlabel(f"time ({unit})" if unit != "frame" else "frame")
     said = f", {len(doubtful)} of them doubtful (open circles)" if doubtful else ""
     axes.set_title(
-        f"{len(chosen)} of {tracks.n_tracks} tracks, {len(tracks.divisions)} divisions in all{said}", loc="left"
+        f"{len(chosen)} of {tracks.n_tracks} tracks, {len(tracks.divisions)} divisions in all{said}",
+        loc="left",
     )
     _generation_legend(figure, tracks, drawn)
     return figure

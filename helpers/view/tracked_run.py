@@ -13,7 +13,7 @@ import pandas as pd
 
 from helpers.analysis.boundary import HullBoundary, RoiBoundary, is_planar
 from helpers.curation.files import bring_up_to_date, is_curated
-from helpers.data.label_movies import LabelMovie
+from helpers.data.label_movies import LabelMovie, labels_of_tracks
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.tracking.formats import table
@@ -137,7 +137,8 @@ def read_run(run_folder: str | Path, movie: str | None = None) -> TrackedRun:
     if is_curated(own):
         result = bring_up_to_date(own, raw).tracks.parent
     tracks = _with_measures(table.read(result / "tracks.csv"), own / "analysis")
-    labels = LabelMovie.open(result / "labels.zarr") if (result / "labels.zarr").exists() else None
+    own_labels = labels_of_tracks(result)
+    labels = LabelMovie.open(own_labels) if own_labels.exists() else None
     # The tracks know the size that a person gave where a file says none, or a wrong one.
     sizes = [source.voxel_size for source in (tracks, labels, raw) if source is not None]
     size = next((size for size in sizes if size is not None), None)

@@ -250,9 +250,7 @@ def _dividing(n_frames: int, at: int, lives: int) -> tuple[list[dict], list[tupl
     links = [(t, t + 1) for t in range(at)]
     for side, life in ((-1, n_frames - at - 1), (1, lives)):
         start = len(cells)
-        cells += [
-            {"frame": at + 1 + k, "y": 5.0 * side, "x": 0.0, "volume_um3": 50.0} for k in range(life)
-        ]
+        cells += [{"frame": at + 1 + k, "y": 5.0 * side, "x": 0.0, "volume_um3": 50.0} for k in range(life)]
         links += [(at, start), *((start + k, start + k + 1) for k in range(life - 1))]
     return cells, links
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.data.label_movies import labels_of_tracks
 from helpers.data.movies import LabelMovie, Movie, write_movie
 from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateTracking, Track
@@ -42,6 +43,36 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_global_tracker_leaves_the_labels_it_chose_and_later_steps_read_them(tmp_path: Path) -> None:
+    labels = np.zeros((5, 4, 20, 20), np.uint16)
+    labels[:, 1:3, 4:12, 4:12] = 1
+    truth = labels.copy()
+    labels[2, 1:3, 4:12, 8:12] = 2  # cut in two, in one frame
+    tables = []
+    for name, content in (("labels", labels), ("labels_unet", truth)):
+        movie = LabelMovie.create(
+            tmp_path / f"movies/movie/{name}.zarr", labels.shape, voxel_size=VOXEL, frame_interval=60.0
+        )
+        for t in range(5):
+            movie.write_frame(t, content[t])
+    tables = [step.measure(labels[t], voxel_size=VOXEL, frame=t) for t in range(5)]
+    objects = pd.concat(tables, ignore_index=True).assign(id=range(6))
+    objects.to_csv(tmp_path / "movies/movie/objects.csv", index=False)
+    p = Track.checked({"run_dir": tmp_path, "tracker": "global"})
+    assert [path.name for path in p.competing_paths()] == ["labels_unet.zarr"]
+    cells, tracks, about = step.track_movie(step.open_cells(p), p)
+    assert about["cells_not_in_labels"] == 1 and about["optimal"]
+    assert (tracks.n_tracks, len(tracks.links), len(tracks.divisions)) == (1, 4, 0)
+    chosen = labels_of_tracks(p.movie_path())
+    assert cells.labels is not None and cells.labels.path == chosen == p.movie_path("labels_tracked.zarr")
+    np.testing.assert_array_equal(LabelMovie.open(chosen).frame(2) > 0, truth[2] > 0)
+    written = step.write_all(tracks, cells, p)
+    assert {"tracks.csv", "ctc"} <= set(written)
+    after = Track.checked({"run_dir": tmp_path, "tracker": "overlap"})
+    step.track_movie(step.open_cells(after), after)
+    assert labels_of_tracks(p.movie_path()).name == "labels.zarr", "another tracker's choice is gone"
+
+
 def _track(folder: Path, **changes: object) -> Track:
     given = {
         "run_dir": folder,
@@ -52,7 +83,7 @@ def _track(folder: Path, **changes: object) -> Track:
     return Track.checked(given)
 
 
-@pytest.mark.parametrize("tracker", ["lap", "overlap", "kalman", "advanced_kalman", "nearest"])
+@pytest.mark.parametrize("tracker", ["lap", "overlap", "global", "kalman", "advanced_kalman", "nearest"])
 def test_every_tracker_follows_two_cells(folder: Path, tracker: str) -> None:
     p = _track(folder, tracker=tracker, max_distance_um=5.0, search_radius_um=5.0)
     tracks = step.track(step.open_cells(p), p)

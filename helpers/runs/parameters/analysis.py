@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from helpers.data.label_movies import labels_of_tracks
 from helpers.runs.parameters.base import OptionalPath, Parameters, VoxelSize
 from helpers.runs.parameters.segmentation import OneMovie
 
@@ -39,7 +40,7 @@ class TrackedMovie(OneMovie):
 
     def own_labels(self) -> Path:
         """Return the label movie of this run; the curated one where there is any."""
-        return self.movie_path("curated" if self.is_curated() else "", "labels.zarr")
+        return labels_of_tracks(self.movie_path("curated" if self.is_curated() else ""))
 
     def analysis_path(self, *parts: str) -> Path:
         """Return a path below the folder of this movie's analyses."""

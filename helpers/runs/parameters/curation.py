@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from helpers.data.label_movies import labels_of_tracks
 from helpers.runs.parameters.base import OptionalPath, OptionalText
 from helpers.runs.parameters.segmentation import OneMovie
 
@@ -51,7 +52,7 @@ class Curate(OneMovie):
         """Return the automatic result, the log of edits where there is one, and what is compared."""
         log = self.movie_path("edits.jsonl")
         own = [
-            self.movie_path("labels.zarr"),
+            labels_of_tracks(self.movie_path()),
             self.movie_path("tracks.csv"),
             *([log] if log.is_file() else []),
         ]

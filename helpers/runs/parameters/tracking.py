@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from helpers.data.label_movies import CHOSEN, labels_of_tracks
 from helpers.runs.parameters.base import OptionalPath, OptionalText, VoxelSize
 from helpers.runs.parameters.segmentation import OneMovie
 
@@ -19,6 +20,20 @@ LapOption = Literal[
     "gap_closing_penalties",
     "splitting_penalties",
     "merging_penalties",
+]
+GlobalCost = Literal[
+    "appear",
+    "end",
+    "division",
+    "edge",
+    "cover",
+    "edit",
+    "lasting",
+    "vote",
+    "size",
+    "overlap",
+    "motion",
+    "unlike",
 ]
 TrackFilter = Literal["min_displacement_um", "latest_start_frame", "earliest_end_frame", "min_quality"]
 
@@ -44,9 +59,9 @@ class Track(OneMovie):
     frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Seconds between two frames; None reads it from the labels, or from the raw movie"
     )
-    tracker: Literal["lap", "overlap", "kalman", "advanced_kalman", "nearest"] = Field(
+    tracker: Literal["lap", "overlap", "global", "kalman", "advanced_kalman", "nearest"] = Field(
         "lap",
-        description="'lap' (cells that divide), 'overlap' (slow cells of any shape), 'kalman' (fast cells that keep their direction), 'advanced_kalman' (those that divide too), 'nearest'",
+        description="'lap' (cells that divide), 'overlap' (slow cells of any shape), 'global' (the same, and chooses among several segmentations), 'kalman' (fast cells that keep their direction), 'advanced_kalman' (those that divide too), 'nearest'",
     )
     max_distance_um: Distance = Field(15.0, description="Farthest a cell moves between two frames, in µm")
     penalties: dict[str, float] = Field(
@@ -83,6 +98,18 @@ class Track(OneMovie):
     )
     scale_factor: Distance = Field(
         1.0, description="Overlap: enlarge the cells by this factor before comparing"
+    )
+    competing_labels: list[Path] | None = Field(
+        None,
+        description="Global: label movies that compete with the labels, of any program; None takes those that notebooks 05 and 06 left beside them (compare_methods, beside_05)",
+    )
+    global_costs: dict[GlobalCost, float] = Field(
+        {},
+        description="Global: costs other than usual, such as {'division': 4.0} where cells rarely divide",
+    )
+    fixed_links: OptionalPath = Field(
+        None,
+        description="Global: a CSV with source and target, ids in the table of cells, of links that are certain; may be empty",
     )
     min_size_um3: Bound = Field(None, description="Leave out smaller cells before tracking: µm³, in 2D µm²")
     max_size_um3: Bound = Field(None, description="Leave out larger cells before tracking: µm³, in 2D µm²")
@@ -122,17 +149,32 @@ class Track(OneMovie):
             return self.labels
         return self.movie_path("labels.zarr")
 
+    def competing_paths(self) -> list[Path]:
+        """Return the label movies that compete with the labels; none for other trackers."""
+        if self.tracker != "global":
+            return []
+        if self.competing_labels is not None:
+            return self.competing_labels
+        own = self.labels_path()
+        found = [] if self.labels or self.objects else sorted(self.movie_path().glob("labels_*.zarr"))
+        return [path for path in found if path != own and path.name != CHOSEN]
+
     def inputs(self) -> list[Path]:
-        """Return the table, the labels and the mask."""
-        return [
-            p
-            for p in (self.objects_path(), self.labels_path(), self.roi_mask, self.tissue_mask, self.raw)
-            if p
-        ]
+        """Return the table, the labels, what competes with them, and the masks."""
+        single = (
+            self.objects_path(),
+            self.labels_path(),
+            self.roi_mask,
+            self.tissue_mask,
+            self.raw,
+            self.fixed_links,
+        )
+        return [*(p for p in single if p), *self.competing_paths()]
 
     def outputs(self) -> list[Path]:
-        """Return the tracks in each format."""
-        return [self.movie_path(name) for name in ("tracks.*", "btrackmate.csv", "ctc")]
+        """Return the tracks in each format, and the labels that a tracker chose."""
+        chosen = [CHOSEN] if self.tracker == "global" else []
+        return [self.movie_path(name) for name in ("tracks.*", "btrackmate.csv", "ctc", *chosen)]
 
 
 class EvaluateTracking(OneMovie):
@@ -163,5 +205,5 @@ class EvaluateTracking(OneMovie):
     def inputs(self) -> list[Path]:
         """Return the truth, the tracks and, where notebook 05 or 06 wrote them, the labels they belong to."""
         own = [p for p in (self.truth, self.truth_tracks) if p]
-        labels = self.movie_path("labels.zarr")
+        labels = labels_of_tracks(self.movie_path())
         return [*own, self.movie_path("tracks.csv"), *([labels] if labels.exists() else [])]

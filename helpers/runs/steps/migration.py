@@ -88,7 +88,9 @@ def about_divisions(found: pd.DataFrame, rates: pd.DataFrame) -> str:
     """Say how many divisions count, and why the others are left out."""
     doubtful = found[~found["plausible"].astype(bool)]
     counted = int(rates.loc[rates["by"] == "all cells", "divisions"].sum())
-    text = f"{len(found)} divisions, {counted} counted in the rates, {len(doubtful)} left out as not plausible"
+    text = (
+        f"{len(found)} divisions, {counted} counted in the rates, {len(doubtful)} left out as not plausible"
+    )
     return "\n".join(
         [text, *(f"  frame {r.frame}, cell {r.parent_id}: {r.doubts}" for r in doubtful.itertuples())]
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
-from helpers.data.label_movies import LabelMovie
+from helpers.data.label_movies import LabelMovie, labels_of_tracks
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.curation import curated
@@ -60,7 +60,7 @@ def write_animation(p: TrackedMovie, tracks: Tracks, name: str, color_by: str) -
     kind = getattr(p, "animation", "none")
     if kind == "none" or tracks.voxel_size is None:
         return []
-    labels = p.movie_path("labels.zarr")
+    labels = labels_of_tracks(p.movie_path())
     movie = Movie.open(p.raw, missing_frames="empty") if p.raw else None
     animate(
         p.analysis_path(f"{name}.{kind}"),

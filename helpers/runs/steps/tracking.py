@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.data.label_movies import LabelMovie
+from helpers.data.label_movies import CHOSEN, LabelMovie, labels_of_tracks
 from helpers.data.movies import Movie
 from helpers.data.tables import read_table
 from helpers.errors import InputError
@@ -17,6 +18,8 @@ from helpers.runs.parameters import EvaluateTracking, Track
 from helpers.runs.run import read_done, step_folder
 from helpers.tracking import filters, scores
 from helpers.tracking.formats import any_format, btrackmate, ctc, geff, table, trackmate
+from helpers.tracking.global_tracker.costs import GlobalParameters
+from helpers.tracking.global_tracker.tracker import link_global
 from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters, link_kalman, link_nearest
 from helpers.tracking.linking import LapParameters, link
 from helpers.tracking.objects import measure
@@ -156,6 +159,8 @@ def tracker_parameters(p: Track) -> Any:
     }
     if p.tracker == "overlap":
         return OverlapParameters(min_iou=p.min_iou, scale_factor=p.scale_factor, min_fraction=p.min_fraction)
+    if p.tracker == "global":
+        return GlobalParameters(max_distance=p.max_distance_um, **p.global_costs)
     if p.tracker == "kalman":
         return KalmanParameters(**kalman)
     if p.tracker == "advanced_kalman":
@@ -174,7 +179,7 @@ def track(cells: Cells, p: Track) -> Tracks:
         If the overlap is asked for without labels, or the table has not the columns that are.
     """
     scale: dict[str, Any] = {"voxel_size": cells.voxel_size, "frame_interval": cells.frame_interval}
-    if cells.labels is None and (p.tracker == "overlap" or p.overlap_weight):
+    if cells.labels is None and (p.tracker in ("overlap", "global") or p.overlap_weight):
         raise InputError("labels", None, "the overlap of cells is measured in labels: name the label movie")
     parameters = tracker_parameters(p)
     if p.tracker == "overlap":
@@ -186,6 +191,8 @@ def track(cells: Cells, p: Track) -> Tracks:
             min_fraction=p.min_fraction,
             **scale,
         )
+    if p.tracker == "global":
+        return link_global([cells.labels], cells.objects, parameters=parameters, **scale).tracks
     if p.tracker == "nearest":
         return link_nearest(cells.objects, p.max_distance_um, **scale)
     if p.tracker == "lap":
@@ -199,6 +206,58 @@ def _without_long_gaps(tracks: Tracks, longest: int) -> Tracks:
     frames = tracks.objects["frame"].to_numpy()[tracks.link_rows]
     kept = frames[:, 1] - frames[:, 0] <= longest
     return Tracks(tracks.objects, tracks.links[kept], tracks.voxel_size, tracks.frame_interval)
+
+
+def track_movie(cells: Cells, p: Track) -> tuple[Cells, Tracks, dict[str, Any]]:
+    """Link the cells with the chosen tracker; the global one chooses the cells too, and writes their labels.
+
+    Returns
+    -------
+    cells : Cells
+        As they were tracked.
+    tracks : Tracks
+    about : dict
+        What the global tracker chose from, for ``done.json``; empty for the others.
+
+    Raises
+    ------
+    InputError
+        As `track`; competing labels or fixed links that do not fit the labels.
+    """
+    path = p.movie_path(CHOSEN)
+    shutil.rmtree(path, ignore_errors=True)  # of tracks that are made anew
+    if p.tracker != "global" or cells.labels is None:
+        return cells, track(cells, p), {}
+    raw = Movie.open(p.raw, voxel_size=cells.voxel_size, missing_frames="empty") if p.raw else None  # type: ignore[arg-type]
+    found = link_global(
+        [cells.labels, *(LabelMovie.open(other) for other in p.competing_paths())],
+        cells.objects,
+        voxel_size=cells.voxel_size,  # type: ignore[arg-type]
+        parameters=tracker_parameters(p),
+        fixed=read_table(p.fixed_links, "fixed_links") if p.fixed_links else None,
+        intensity=raw,
+        frame_interval=cells.frame_interval,
+    )
+    part = path.with_name(f"{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    chosen = LabelMovie.create(
+        part,
+        cells.labels.shape,
+        voxel_size=cells.voxel_size,  # type: ignore[arg-type]
+        frame_interval=cells.frame_interval,
+    )
+    for t in range(chosen.n_frames):
+        chosen.write_frame(t, found.labels.frame(t))
+    part.rename(path)
+    about = {
+        "label_movies": 1 + len(p.competing_paths()),
+        "hypotheses": found.hypotheses,
+        "candidate_links": found.candidate_links,
+        "cells_not_in_labels": found.changed,
+        "optimal": found.optimal,
+    }
+    labels = LabelMovie.open(path)
+    return Cells(cells.objects, labels, cells.voxel_size, cells.frame_interval), found.tracks, about
 
 
 def keep_tracks(tracks: Tracks, cells: Cells, p: Track) -> tuple[Tracks, pd.DataFrame]:
@@ -290,9 +349,9 @@ def write_all(tracks: Tracks, cells: Cells, p: Track) -> dict[str, str]:
     folder = p.movie_path()
     folder.mkdir(parents=True, exist_ok=True)
     table.write(tracks, folder / "tracks.csv")
-    others = write_formats(
-        tracks, folder, cells.labels, cells.voxel_size, image=p.raw, tracker=tracker_parameters(p)
-    )
+    # TrackMate has no tracker like the global one.
+    tracker = None if p.tracker == "global" else tracker_parameters(p)
+    others = write_formats(tracks, folder, cells.labels, cells.voxel_size, image=p.raw, tracker=tracker)
     return {"tracks.csv": "pandas, Excel", **others}
 
 
@@ -305,7 +364,7 @@ def write_formats(
     """
     written = {"tracks.xml": "TrackMate", "tracks.geff": "geff, motile, napari"}
     trackmate.write(tracks, folder / "tracks.xml", labels=labels, **about)
-    geff.write(tracks, folder / "tracks.geff", labels="../labels.zarr" if labels else None)
+    geff.write(tracks, folder / "tracks.geff", labels=f"../{labels_of_tracks(folder).name}" if labels else None)
     if voxel_size is not None and "label" in tracks.objects:
         btrackmate.write(tracks, folder / "btrackmate.csv")
         written["btrackmate.csv"] = "BTrackMate"
@@ -360,6 +419,8 @@ def evaluate(p: EvaluateTracking) -> list[Scored]:
     )
     settings = _tracked_with(p)
     labels_path = settings.labels_path()
+    if settings.tracker == "global":
+        labels_path = p.movie_path(CHOSEN)
     if labels_path is None:
         raise InputError(
             "labels",

@@ -1,0 +1,1 @@
+"""The global tracker: cells and links chosen at once, by an integer linear program."""

@@ -6,12 +6,13 @@ can be added, and none needs a unit::
     cell       −cover × (cells of the segmentation that it is worth)      all there is shall be explained
                + edit, if the segmentation has it otherwise                its word counts …
                − vote × (share of the sets that agree − usual share)       … and that of the others
-               + size × (z² − 1) / 2                                       z: of the logarithm of its size among all cells
     link       − overlap × (IoU − usual IoU) + motion × (distance / max_distance)²
                − lasting, if the segmentation has neither end              its errors last: the first frame is dear, others cheap
     division   + division − overlap × (IoU of the mother with both daughters together − usual IoU)
-               + unlike × |ln(size of one daughter / size of the other)|
-    past, future   + appear, end: not in the first and last frame, `edge` times as much at the border of the image
+               + unlike × |ln(size of one daughter / size of the other)| + odd (of each daughter)
+    past       + appear, but in the first frame; `edge` times as much at the border of the image; + odd
+    future     + end, but in the last frame; likewise
+    odd        size × (z² − 1) / 2, at least 0; z: of the logarithm of a size among all cells; asked once, where a cell begins
 
 What is usual costs nothing, so that neither many small cells nor few large ones are favoured. A cell that is cut in two for some frames costs a division, an end and two odd sizes; joined it costs an `edit` in
 the first of these frames and a little in the others. A true division costs a division, once.
@@ -73,14 +74,14 @@ class GlobalParameters:
 
     appear: float = 4.0
     end: float = 4.0
-    division: float = 3.0
+    division: float = 2.0
     edge: float = 0.25
     cover: float = 4.0
     edit: float = 3.0
     lasting: float = 2.3
     vote: float = 1.0
-    size: float = 1.0
-    overlap: float = 4.0
+    size: float = 2.0
+    overlap: float = 2.0
     motion: float = 2.0
     unlike: float = 1.0
     max_distance: float = 15.0
@@ -94,7 +95,6 @@ class GlobalParameters:
 
 def cell_costs(
     p: GlobalParameters,
-    volume: np.ndarray,
     usual: Usual,
     worth: np.ndarray,
     outside: np.ndarray,
@@ -106,19 +106,23 @@ def cell_costs(
     Parameters
     ----------
     p : GlobalParameters
-    volume : (n,) ndarray
     usual : Usual
     worth, outside, votes : (n,) ndarray
         See `helpers.tracking.global_tracker.regions.Regions`.
     own : (n,) bool ndarray
         Whether the segmentation has the region.
     """
-    z = (np.log(volume) - usual.log_size) / usual.log_size_sd
     # Regions elsewhere explain what the segmentation has missed, for half as much.
     gain = p.cover * (worth + 0.5 * outside)
     part = np.minimum(worth + outside, 1)
     doubt = p.edit * ~own - p.vote * (votes - usual.votes)
-    return p.size * (np.minimum(z * z, 16) - 1) / 2 + part * doubt - gain
+    return part * doubt - gain
+
+
+def odd_sizes(p: GlobalParameters, usual: Usual, volume: np.ndarray) -> np.ndarray:
+    """Return what it costs that each of some cells is as large as it is, where it begins."""
+    z = (np.log(volume) - usual.log_size) / usual.log_size_sd
+    return p.size * np.clip(z * z - 1, 0, 15) / 2
 
 
 def link_costs(
@@ -143,4 +147,6 @@ def division_costs(
     p: GlobalParameters, usual: Usual, iou: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
     """Return the cost of each division, `iou` that of the mother with both daughters of volumes `first, second`."""
-    return p.division + p.overlap * (usual.iou - iou) + p.unlike * np.abs(np.log(first / second))
+    odd = odd_sizes(p, usual, first) + odd_sizes(p, usual, second)
+    unlike = p.unlike * np.abs(np.log(first / second))
+    return p.division + p.overlap * (usual.iou - iou) + unlike + odd

@@ -17,13 +17,13 @@ from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
 from helpers.errors import InputError
-from helpers.progress import progress
 from helpers.tracking.global_tracker.costs import (
     GlobalParameters,
     Usual,
     cell_costs,
     division_costs,
     link_costs,
+    odd_sizes,
 )
 from helpers.tracking.global_tracker.program import Problem
 from helpers.tracking.global_tracker.regions import (
@@ -40,7 +40,7 @@ _LEAST, _LEAST_OF_BOTH = 0.05, 0.25
 #: A region that overlaps none better than this may also have moved: the nearest ones are candidates.
 _MOVED, _NEAREST = 0.15, 3
 #: Of the logarithm of the size: cells that are all alike would make any other impossible.
-_LEAST_SPREAD = 0.2
+_LEAST_SPREAD = 0.25
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,9 @@ def _assembled(
     for t, f in enumerate(frames):
         worth, outside = f.covered()
         edits.append(np.minimum(worth + outside, 1) * (f.label == 0))
-        cost.append(cell_costs(p, volume[t], usual, worth, outside, votes[t], f.label > 0))
+        cost.append(cell_costs(p, usual, worth, outside, votes[t], f.label > 0))
         factor = np.where(f.at_border, p.edge, 1.0)
-        appear.append(p.appear * factor * (t > 0))
+        appear.append(p.appear * factor * (t > 0) + odd_sizes(p, usual, volume[t]))
         end.append(p.end * factor * (t < n_frames - 1))
         cliques = _cliques(f.conflicts(), len(f))
         cliques[:, 0] += n_cliques
@@ -191,20 +191,47 @@ def _assembled(
         joint_ious.append(joint)
         first, second = volume[t + 1][triples[:, 1:]].T
         division_cost.append(division_costs(p, usual, joint, first, second))
+    every, every_cost, every_iou, given = _with_fixed(
+        _stacked(links, 2),
+        np.concatenate([*link_cost, []]),
+        np.concatenate([*ious, []]),
+        _numbers_of(fixed, frames, start),
+    )
     problem = Problem(
         np.repeat(np.arange(n_frames), np.diff(start)),
         np.concatenate(cost),
         np.concatenate(appear),
         np.concatenate(end),
-        _stacked(links, 2),
-        np.concatenate([*link_cost, []]),
+        every,
+        every_cost,
         _stacked(divisions, 3),
         np.concatenate([*division_cost, []]),
         _stacked(conflicts, 2),
+        given,
     )
-    return Hypotheses(
-        frames, start, problem, np.concatenate([*ious, []]), np.concatenate([*joint_ious, []])
-    )
+    return Hypotheses(frames, start, problem, every_iou, np.concatenate([*joint_ious, []]))
+
+
+def _numbers_of(fixed: np.ndarray, frames: list[Regions], start: np.ndarray) -> np.ndarray:
+    """Return (k, 2) hypotheses of frames and labels of the first set."""
+    found = [
+        [start[t] + int(np.flatnonzero(frames[t].label == label)[0]) for t, label in (row[:2], row[2:])]
+        for row in fixed.tolist()
+    ]
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+def _with_fixed(
+    links: np.ndarray, cost: np.ndarray, iou: np.ndarray, fixed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return links, costs, overlaps and which are given; a given one that was no candidate becomes one, for nothing."""
+    known = {pair: row for row, pair in enumerate(map(tuple, links.tolist()))}
+    new = [pair for pair in map(tuple, fixed.tolist()) if pair not in known]
+    links = np.concatenate([links, np.array(new, np.int64).reshape(-1, 2)])
+    given = np.zeros(len(links), bool)
+    given[[known[pair] for pair in map(tuple, fixed.tolist()) if pair in known]] = True
+    given[len(cost) :] = True
+    return links, np.append(cost, np.zeros(len(new))), np.append(iou, np.zeros(len(new))), given
 
 
 def _stacked(parts: list[np.ndarray], width: int) -> np.ndarray:

@@ -31,13 +31,14 @@ Solver: HiGHS (Huangfu and Hall 2018), as in `scipy.optimize.milp`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from helpers.errors import InputError
 from helpers.progress import progress
 
 
@@ -130,6 +131,11 @@ def solve(
     Returns
     -------
     Solution
+
+    Raises
+    ------
+    InputError
+        The fixed links exclude each other.
     """
     cells = np.zeros(len(problem), bool)
     links = np.zeros(len(problem.links), bool)
@@ -138,7 +144,9 @@ def solve(
     first, last = (int(problem.frame.min()), int(problem.frame.max())) if len(problem) else (0, -1)
     source = problem.frame[problem.links[:, 0]]
     mother = problem.frame[problem.divisions[:, 0]]
-    for start, stop, keep in progress(list(_windows(first, last, window, overlap)), desc="Choose", leave=False):
+    for start, stop, keep in progress(
+        list(_windows(first, last, window, overlap)), desc="Choose", leave=False
+    ):
         begin = start if start == first else start - 1
         inside = (problem.frame >= begin) & (problem.frame < stop)
         # Of the frame before, what was chosen is given, and its past is no longer asked for.
@@ -304,7 +312,11 @@ def _solve_one(problem: Problem, time_limit: float, gap: float) -> tuple[np.ndar
         options={"time_limit": time_limit, "mip_rel_gap": gap},
     )
     if found.x is None:
-        raise RuntimeError(f"the choice of cells has no solution: {found.message}")
+        raise InputError(
+            "fixed",
+            f"{int(problem.fixed.sum())} links",
+            "these links cannot all be: a cell has one past and one future",
+        )
     return found.x[: n + m + d] > 0.5, found.status == 0
 
 
@@ -315,12 +327,4 @@ def _balance(n: int, parts: Sequence[tuple[np.ndarray, int]], own: int, total: i
     values = [-np.ones(n), np.ones(n), *(np.ones(len(at)) for at, _ in parts)]
     return csr_array(
         (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(n, total)
-    )
-
-
-def without(problem: Problem, link: int) -> Problem:
-    """Return the problem in which one link is not possible."""
-    keep = np.arange(len(problem.links)) != link
-    return replace(
-        problem, links=problem.links[keep], link_cost=problem.link_cost[keep], fixed=problem.fixed[keep]
     )

@@ -119,7 +119,9 @@ def link_global(
     p = parameters or GlobalParameters()
     table = check_objects(objects)
     if "label" not in table:
-        raise InputError("objects", list(table.columns), "add the column label, the value in the label frames")
+        raise InputError(
+            "objects", list(table.columns), "add the column label, the value in the label frames"
+        )
     size = np.array((1.0, *voxel_size)[-3:], float)
     found = hypotheses_of(sets, table, size, p, _rows_of_fixed(table, fixed))
     solution = solve(found.problem, window=p.window, overlap=p.window_overlap, time_limit=p.time_limit)
@@ -173,7 +175,10 @@ def _measured(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the table of chosen cells, and the id of each hypothesis (−1: not chosen)."""
     ids = np.full(int(found.start[-1]), -1, np.int64)
-    own = {key: i for key, i in zip(zip(objects["frame"], objects["label"], strict=True), objects["id"], strict=True)}
+    own = {
+        key: i
+        for key, i in zip(zip(objects["frame"], objects["label"], strict=True), objects["id"], strict=True)
+    }
     following = int(objects["id"].max()) + 1 if len(objects) else 0
     kept: set[int] = set()
     parts = []
@@ -183,7 +188,9 @@ def _measured(
         new = given < 0
         if new.any():
             frame = painted.frame(t)
-            table = measure(frame, None if intensity is None else intensity.frame(t), voxel_size=size, frame=t)
+            table = measure(
+                frame, None if intensity is None else intensity.frame(t), voxel_size=size, frame=t
+            )
             table = table.set_index("label").loc[labels[new]].reset_index()
             given[new] = table["id"] = following + np.arange(new.sum())
             following += int(new.sum())
@@ -223,4 +230,6 @@ def _links(found: Hypotheses, solution: Solution, ids: np.ndarray) -> pd.DataFra
         )
         for k in (1, 2)
     ]
-    return pd.concat([straight, *forks], ignore_index=True).sort_values(["source", "target"], ignore_index=True)
+    return pd.concat([straight, *forks], ignore_index=True).sort_values(
+        ["source", "target"], ignore_index=True
+    )

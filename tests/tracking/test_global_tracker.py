@@ -1,0 +1,274 @@
+"""The global tracker: its program against all possible choices, and cells that are cut, merged, dividing, and given."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.errors import InputError
+from helpers.tracking.global_tracker.costs import GlobalParameters
+from helpers.tracking.global_tracker.margins import margins
+from helpers.tracking.global_tracker.program import Problem, cost_of, solve
+from helpers.tracking.global_tracker.regions import divide, regions_of
+from helpers.tracking.global_tracker.tracker import GlobalResult, link_global
+from helpers.tracking.objects import measure
+
+VOXEL = (1.0, 1.0, 1.0)
+SHAPE = (6, 40, 60)
+
+
+# ---- the program ---------------------------------------------------------------------------------------------
+
+
+def random_problem(seed: int) -> Problem:
+    """Return three frames of two or three hypotheses each with everything that is possible."""
+    rng = np.random.default_rng(seed)
+    frame = np.repeat([0, 1, 2], [2, 3, 2])
+    n = len(frame)
+    links = np.array([(i, j) for i, j in product(range(n), repeat=2) if frame[j] - frame[i] == 1])
+    links = links[rng.random(len(links)) < 0.6]
+    triples = [(i, 2, 4) for i in (0, 1)] + [(3, 5, 6)]
+    conflicts = np.array([(0, 2), (0, 3)] + [(1, 3), (1, 4)])
+    return Problem(
+        frame,
+        rng.normal(-1, 2, n),
+        rng.uniform(0, 3, n) * (frame > 0),
+        rng.uniform(0, 3, n) * (frame < 2),
+        links,
+        rng.normal(0.5, 1, len(links)),
+        np.array(triples),
+        rng.normal(1, 1, 3),
+        conflicts,
+    )
+
+
+def best_of_all(problem: Problem) -> float:
+    """Return the least cost of all choices that keep the constraints."""
+    best = np.inf
+    for links in product([False, True], repeat=len(problem.links)):
+        link = np.array(links, bool)
+        for divided in product([False, True], repeat=len(problem.divisions)):
+            division = np.array(divided, bool)
+            past = np.concatenate([problem.links[link, 1], problem.divisions[division, 1:].ravel()])
+            future = np.concatenate([problem.links[link, 0], problem.divisions[division, 0]])
+            if len(set(past)) < len(past) or len(set(future)) < len(future):
+                continue
+            needed = np.zeros(len(problem), bool)
+            needed[past] = needed[future] = True
+            free = np.flatnonzero(~needed)
+            for more in product([False, True], repeat=len(free)):
+                cells = needed.copy()
+                cells[free[list(more)]] = True
+                clique, member = problem.conflicts.T
+                if np.bincount(clique, weights=cells[member]).max() > 1:
+                    continue
+                best = min(best, cost_of(problem, cells, link, division))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_chosen_is_the_best_of_all_choices(seed: int) -> None:
+    problem = random_problem(seed)
+    while len(problem.links) > 6:  # all choices can still be tried
+        problem = Problem(
+            problem.frame, problem.cost, problem.appear, problem.end, problem.links[:6], problem.link_cost[:6],
+            problem.divisions, problem.division_cost, problem.conflicts,
+        )  # fmt: skip
+    found = solve(problem)
+    assert found.optimal
+    assert found.cost == pytest.approx(best_of_all(problem))
+
+
+def chain(n_frames: int, n_cells: int, seed: int = 0) -> Problem:
+    """Return cells that go on from frame to frame, some with a competitor in a frame, and links to neighbours."""
+    rng = np.random.default_rng(seed)
+    rows, cell = [], []
+    for t in range(n_frames):
+        for c in range(n_cells):
+            for _ in range(1 + (rng.random() < 0.3)):
+                rows.append(t)
+                cell.append(c)
+    frame, cell = np.array(rows), np.array(cell)
+    links, cost = [], []
+    for t in range(n_frames - 1):
+        for i in np.flatnonzero(frame == t):
+            for j in np.flatnonzero(frame == t + 1):
+                if abs(cell[i] - cell[j]) <= 1:
+                    links.append((i, j))
+                    cost.append(rng.uniform(0, 1) + 2.0 * (cell[i] != cell[j]))
+    key = frame * n_cells + cell
+    n = len(frame)
+    ends = (frame > 0, frame < n_frames - 1)
+    return Problem(
+        frame, rng.uniform(-5, -4, n), 4.0 * ends[0], 4.0 * ends[1], np.array(links), np.array(cost),
+        conflicts=np.column_stack([key, np.arange(n)]),
+    )  # fmt: skip
+
+
+def test_windows_choose_what_the_whole_would() -> None:
+    problem = chain(20, 4)
+    whole = solve(problem, window=100)
+    parts = solve(problem, window=8, overlap=3)
+    np.testing.assert_array_equal(parts.cells, whole.cells)
+    np.testing.assert_array_equal(parts.links, whole.links)
+    assert parts.cost == pytest.approx(whole.cost)
+
+
+def test_a_margin_is_what_the_solution_without_the_link_costs_more() -> None:
+    problem = chain(3, 3, seed=1)
+    # Without competitors, exchanging and breaking are all that can be done.
+    first = np.unique(problem.conflicts[:, 0], return_index=True)[1]
+    keep = np.isin(np.arange(len(problem)), first)
+    number = np.cumsum(keep) - 1
+    inside = keep[problem.links].all(axis=1)
+    problem = Problem(
+        problem.frame[keep], problem.cost[keep], problem.appear[keep], problem.end[keep],
+        number[problem.links[inside]], problem.link_cost[inside],
+    )  # fmt: skip
+    found = solve(problem)
+    margin = margins(problem, found)[0]
+    for link in np.flatnonzero(found.links):
+        others = np.arange(len(problem.links)) != link
+        without = Problem(
+            problem.frame, problem.cost, problem.appear, problem.end, problem.links[others], problem.link_cost[others]
+        )  # fmt: skip
+        assert margin[link] == pytest.approx(solve(without).cost - found.cost)
+    assert np.isnan(margin[~found.links]).all()
+
+
+# ---- cells ---------------------------------------------------------------------------------------------------
+
+
+def movie(n_frames: int = 8) -> np.ndarray:
+    """Return four cells of 10 × 10 × 4 voxels that keep their place, but for a jitter that no two frames share."""
+    labels = np.zeros((n_frames, *SHAPE), np.int32)
+    for t in range(n_frames):
+        for k, (y, x) in enumerate([(3, 3), (3, 25), (23, 3), (23, 25)]):
+            labels[t, 1:5, y + t % 2 : y + t % 2 + 10, x : x + 10] = k + 1
+    return labels
+
+
+def followed(*sets: np.ndarray, fixed: list[tuple] | None = None, **changes: float) -> GlobalResult:
+    """Track label movies; `fixed` are pairs of (frame, label)."""
+    tables = [measure(frame, voxel_size=VOXEL, frame=t) for t, frame in enumerate(sets[0])]
+    objects = pd.concat(tables, ignore_index=True)
+    objects["id"] = np.arange(len(objects)) + 100
+    given = None
+    if fixed:
+        ids = objects.set_index(["frame", "label"])["id"]
+        given = pd.DataFrame([(ids[a], ids[b]) for a, b in fixed], columns=["source", "target"])
+    return link_global(
+        sets, objects, voxel_size=VOXEL, parameters=GlobalParameters(**changes), fixed=given, frame_interval=60.0
+    )  # fmt: skip
+
+
+def cut(labels: np.ndarray, frames: range, label: int = 1, new: int = 9) -> np.ndarray:
+    """Return the movie with a cell cut in two halves in some frames."""
+    labels = labels.copy()
+    for t in frames:
+        x = np.nonzero(labels[t] == label)[2].mean()
+        right = (labels[t] == label) & (np.arange(SHAPE[2]) > x)
+        labels[t][right] = new
+    return labels
+
+
+def test_cells_that_are_found_well_stay_as_they_are() -> None:
+    labels = movie()
+    found = followed(labels)
+    assert (found.tracks.n_tracks, len(found.tracks.divisions), found.changed) == (4, 0, 0)
+    for t in range(len(labels)):
+        np.testing.assert_array_equal(found.labels.frame(t), labels[t])
+    assert found.tracks.objects["id"].tolist() == list(range(100, 132)), "rows keep their ids"
+    assert (found.tracks.links["margin"] > 0).all()
+
+
+@pytest.mark.parametrize("frames", [range(3, 4), range(3, 6), range(6, 8)])
+def test_a_cell_that_is_cut_in_two_for_some_frames_is_one(frames: range) -> None:
+    labels = movie()
+    found = followed(cut(labels, frames))
+    assert (found.tracks.n_tracks, len(found.tracks.divisions)) == (4, 0)
+    assert found.changed == len(frames)
+    for t in range(len(labels)):
+        np.testing.assert_array_equal(found.labels.frame(t) > 0, labels[t] > 0)
+        assert len(np.unique(found.labels.frame(t))) == 5
+
+
+def test_two_cells_that_are_one_for_a_frame_are_two() -> None:
+    labels = movie()
+    labels[:, 1:5, :, 13:19][labels[:, 1:5, :, 12:13].repeat(6, axis=3) == 1] = 1
+    labels[:, 1:5, :, 19:25][labels[:, 1:5, :, 25:26].repeat(6, axis=3) == 2] = 2
+    merged = labels.copy()
+    merged[4][merged[4] == 2] = 1
+    found = followed(merged)
+    assert (found.tracks.n_tracks, len(found.tracks.divisions)) == (4, 0)
+    assert len(np.unique(found.labels.frame(4))) == 5
+    assert found.changed == 2
+
+
+def test_a_division_is_one() -> None:
+    labels = movie(10)
+    for t in range(10):  # a mother is large
+        labels[t, 1:5, 3 + t % 2 : 13 + t % 2, 3:18] = 1
+    found = followed(cut(labels, range(4, 10)))
+    assert found.tracks.divisions["frame"].tolist() == [3]
+    assert found.changed == 0
+
+
+def test_the_other_set_has_the_cell_that_the_first_one_lacks() -> None:
+    labels = movie()
+    worse = labels.copy()
+    worse[4][worse[4] == 3] = 0
+    alone = followed(worse)
+    both = followed(worse, labels)
+    assert len(alone.tracks.links) < len(both.tracks.links) == 28
+    assert (both.labels.frame(4) == 0)[labels[4] == 3].sum() == 0
+
+
+def test_a_given_link_is_kept_and_impossible_ones_are_refused() -> None:
+    labels = movie()
+    found = followed(labels, fixed=[((2, 1), (3, 2))])
+    ids = found.tracks.objects.set_index(["frame", "label"])["id"]
+    pairs = found.tracks.links[["source", "target"]].to_numpy().tolist()
+    assert [ids[2, 1], ids[3, 2]] in pairs and [ids[2, 2], ids[3, 2]] not in pairs
+    with pytest.raises(InputError, match="cannot all be"):
+        followed(labels, fixed=[((2, 1), (3, 2)), ((2, 2), (3, 2))])
+
+
+def test_bad_input_is_named() -> None:
+    labels = movie()
+    with pytest.raises(InputError, match="one shape"):
+        followed(labels, labels[:, :, :20])
+    with pytest.raises(InputError, match="division"):
+        followed(labels, division=-1.0)
+
+
+# ---- regions -------------------------------------------------------------------------------------------------
+
+
+def test_atoms_know_what_regions_share() -> None:
+    first = np.zeros((1, 4, 10), np.int32)
+    first[0, 1:3, 1:5], first[0, 1:3, 5:9] = 1, 2
+    second = np.zeros_like(first)
+    second[0, 1:3, 1:7], second[0, 1:3, 7:9] = 5, 8
+    found = regions_of([first, second], [], np.array([1, 2]), np.ones(3), (1, np.inf))
+    shared = found.shared().toarray()
+    assert found.volume.tolist() == [8, 8, 12, 4]
+    np.testing.assert_array_equal(shared, [[8, 0, 8, 0], [0, 8, 4, 4], [8, 4, 12, 0], [0, 4, 0, 4]])
+    assert sorted(found.conflicts().tolist()) == [[0, 2], [1, 2], [1, 3]]
+    joined = found.joined(np.array([[0, 1]]))
+    assert joined.volume.tolist() == [8, 8, 12, 4, 16]
+    np.testing.assert_array_equal(joined.paint(np.array([4]), np.array([7])) == 7, first > 0)
+    np.testing.assert_allclose(joined.covered()[0], [1, 1, 1.5, 0.5, 2])
+
+
+def test_a_cell_is_divided_where_two_of_another_frame_lie_in_it() -> None:
+    two = np.zeros((1, 6, 12), np.int32)
+    two[0, 1:5, 1:5], two[0, 1:5, 7:11] = 3, 4
+    one = np.where(np.ones_like(two) * (np.arange(12) < 11) * (np.arange(12) > 0), 7, 0)
+    parts = divide(one, two, np.ones(3))
+    assert sorted(np.unique(parts).tolist()) == [0, 1, 2]
+    np.testing.assert_array_equal(parts > 0, one > 0)
+    assert not divide(two, one, np.ones(3)).any()
