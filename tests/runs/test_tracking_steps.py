@@ -192,7 +192,7 @@ def test_linking_parameters_reach_the_tracker() -> None:
     p = Track.checked(
         {
             "max_distance_um": 7, "penalties": weights, "overlap_weight": 2, "gap_closing_max_distance_um": 9,
-            "max_frame_gap": 4, "splitting_max_distance_um": 5, "merging_max_distance_um": 3, "lap_options": options,
+            "max_frame_gap": 4, "splitting_max_distance_um": 5, "merging_max_distance_um": 3, "tracker_options": options,
         }
     )  # fmt: skip
     expected = LapParameters(
@@ -208,8 +208,8 @@ def test_linking_parameters_reach_the_tracker() -> None:
     assert step.tracker_parameters(Track.checked({})) == LapParameters()
     alone = step.tracker_parameters(Track.checked({"gap_closing_max_distance_um": None}))
     assert alone == LapParameters(gap_closing=False)
-    with pytest.raises(InputError, match="lap_options"):
-        Track.checked({"lap_options": {"cutoff": 0.8}})
+    with pytest.raises(InputError, match="tracker_options"):
+        Track.checked({"tracker_options": {"cutoff": 0.8}})
 
 
 def test_the_overlap_is_a_term_of_the_cost(folder: Path) -> None:

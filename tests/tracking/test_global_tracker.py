@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ def random_problem(seed: int) -> Problem:
     links = np.array([(i, j) for i, j in product(range(n), repeat=2) if frame[j] - frame[i] == 1])
     links = links[rng.random(len(links)) < 0.6]
     triples = [(i, 2, 4) for i in (0, 1)] + [(3, 5, 6)]
-    conflicts = np.array([(0, 2), (0, 3)] + [(1, 3), (1, 4)])
+    conflicts = np.array([(0, 2), (0, 3), (1, 3), (1, 4)])
     return Problem(
         frame,
         rng.normal(-1, 2, n),
@@ -151,7 +152,7 @@ def movie(n_frames: int = 8) -> np.ndarray:
     return labels
 
 
-def followed(*sets: np.ndarray, fixed: list[tuple] | None = None, **changes: float) -> GlobalResult:
+def followed(*sets: np.ndarray, fixed: list[tuple] | None = None, **changes: Any) -> GlobalResult:
     """Track label movies; `fixed` are pairs of (frame, label)."""
     tables = [measure(frame, voxel_size=VOXEL, frame=t) for t, frame in enumerate(sets[0])]
     objects = pd.concat(tables, ignore_index=True)

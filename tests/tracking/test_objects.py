@@ -136,7 +136,8 @@ def test_the_surface_of_a_box_is_the_same_inside_at_the_border_and_beside_anothe
     dz, dy, dx = 8 * 2.0, 32 * 0.5, 50 * 0.3
     table = measure(labels, voxel_size=VOXEL)
     np.testing.assert_allclose(table["surface_um2"], table["surface_um2"][0])
-    assert table["surface_um2"][0] == pytest.approx(2 * (dz * dy + dz * dx + dy * dx), rel=0.06)
+    # Sharp edges are rounded off, the less the more voxels there are.
+    assert 0.85 < table["surface_um2"][0] / (2 * (dz * dy + dz * dx + dy * dx)) < 1
     np.testing.assert_allclose(table[["extent_z_um", "extent_y_um", "extent_x_um"]], [[dz, dy, dx]] * 3)
 
 

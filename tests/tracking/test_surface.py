@@ -46,9 +46,9 @@ def test_the_surface_of_ellipsoids(anisotropy: float, ratios: tuple[float, ...])
     half_axes = SMALLEST * anisotropy * np.array(ratios)
     found = []
     for _ in range(6):
-        turn = Rotation.random(random_state=rng).as_matrix()
+        turn = Rotation.random(rng=rng).as_matrix()
         mask = solid(half_axes, turn, size, rng.random(3) - 0.5)
-        found.append(measure(mask.astype(np.uint8), voxel_size=size).iloc[0])
+        found.append(measure(mask.astype(np.uint8), voxel_size=tuple(size)).iloc[0])
     table = pd.DataFrame(found)
     assert table["surface_um2"].mean() == pytest.approx(surface_of(*half_axes), rel=0.03)
     if ratios == (1.0, 1.0, 1.0):
@@ -65,7 +65,7 @@ def test_the_perimeter_of_ellipses(anisotropy: float, ratio: float) -> None:
     for angle in rng.uniform(0, np.pi, 12):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         mask = solid(np.array([a, b]), turn, size, rng.random(2) - 0.5)
-        found.append(measure(mask.astype(np.uint8), voxel_size=size)["perimeter_um"][0])
+        found.append(measure(mask.astype(np.uint8), voxel_size=tuple(size))["perimeter_um"][0])
     assert np.mean(found) == pytest.approx(4 * a * ellipe(1 - (b / a) ** 2), rel=0.03)
 
 

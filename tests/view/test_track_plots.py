@@ -43,10 +43,12 @@ def test_the_tree_has_a_line_per_cell_and_a_fork_per_division(tracks):
     mother = cells[np.isclose(cells[:, 1, 0], 4)][0, 0, 1]
     daughters = cells[np.isclose(cells[:, 0, 0], 6)][:, 0, 1]
     assert mother == daughters.mean()
-    forks = np.array(collection(axes, "forks").get_segments())
+    # A daughter lives for two frames only.
+    forks = np.array(collection(axes, "doubtful forks").get_segments())
     assert forks[:, 0].tolist() == [[4, mother]] * 2 and sorted(forks[:, 1, 1]) == sorted(daughters)
     assert axes.get_xlabel() == "time (min)"
-    assert "2 of 2 tracks, 1 divisions" in axes.get_title(loc="left")
+    assert collection(axes, "doubtful forks").get_linestyle()[0][1] is not None, "dashed"
+    assert "2 of 2 tracks, 1 divisions in all, 1 of them doubtful" in axes.get_title(loc="left")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "1"]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from helpers.data.label_movies import CHOSEN, labels_of_tracks
 from helpers.runs.parameters.base import OptionalPath, OptionalText, VoxelSize
@@ -21,7 +21,7 @@ LapOption = Literal[
     "splitting_penalties",
     "merging_penalties",
 ]
-GlobalCost = Literal[
+GlobalOption = Literal[
     "appear",
     "end",
     "division",
@@ -34,6 +34,8 @@ GlobalCost = Literal[
     "overlap",
     "motion",
     "unlike",
+    "competing_labels",
+    "fixed_links",
 ]
 TrackFilter = Literal["min_displacement_um", "latest_start_frame", "earliest_end_frame", "min_quality"]
 
@@ -82,9 +84,9 @@ class Track(OneMovie):
     merging_max_distance_um: Distance | None = Field(
         None, description="LAP: farthest apart two cells that fuse, in µm; None lets no cells fuse"
     )
-    lap_options: dict[LapOption, float | dict[str, float]] = Field(
+    tracker_options: dict[LapOption | GlobalOption, float | str | list[str] | dict[str, float]] = Field(
         {},
-        description="LAP: what is rarely changed, by TrackMate's names, such as {'cutoff_percentile': 0.8, 'splitting_penalties': {'volume_um3': 1.0}}",
+        description="What is rarely changed. LAP, by TrackMate's names: {'cutoff_percentile': 0.8, 'splitting_penalties': {'volume_um3': 1.0}}. Global: its costs {'division': 4.0}; {'competing_labels': ['b.zarr']} in place of those that notebooks 05 and 06 left; {'fixed_links': 'links.csv'} (source, target: ids of cells) that are certain",
     )
     search_radius_um: Distance = Field(
         20.0, description="Kalman: farthest a cell lies from where it is expected, in µm"
@@ -98,18 +100,6 @@ class Track(OneMovie):
     )
     scale_factor: Distance = Field(
         1.0, description="Overlap: enlarge the cells by this factor before comparing"
-    )
-    competing_labels: list[Path] | None = Field(
-        None,
-        description="Global: label movies that compete with the labels, of any program; None takes those that notebooks 05 and 06 left beside them (compare_methods, beside_05)",
-    )
-    global_costs: dict[GlobalCost, float] = Field(
-        {},
-        description="Global: costs other than usual, such as {'division': 4.0} where cells rarely divide",
-    )
-    fixed_links: OptionalPath = Field(
-        None,
-        description="Global: a CSV with source and target, ids in the table of cells, of links that are certain; may be empty",
     )
     min_size_um3: Bound = Field(None, description="Leave out smaller cells before tracking: µm³, in 2D µm²")
     max_size_um3: Bound = Field(None, description="Leave out larger cells before tracking: µm³, in 2D µm²")
@@ -139,6 +129,15 @@ class Track(OneMovie):
         description="Column to colour the tracks by as well; empty takes intensity or size",
     )
 
+    @model_validator(mode="after")
+    def _options_of_the_tracker(self) -> Track:
+        known = get_args(GlobalOption if self.tracker == "global" else LapOption)
+        if wrong := sorted(set(self.tracker_options) - set(known)):
+            raise ValueError(
+                f"tracker_options of {self.tracker} has no {', '.join(wrong)}: {', '.join(known)}"
+            )
+        return self
+
     def objects_path(self) -> Path:
         """Return the table of cells."""
         return self.objects or self.movie_path("objects.csv")
@@ -153,11 +152,17 @@ class Track(OneMovie):
         """Return the label movies that compete with the labels; none for other trackers."""
         if self.tracker != "global":
             return []
-        if self.competing_labels is not None:
-            return self.competing_labels
+        if "competing_labels" in self.tracker_options:
+            named = self.tracker_options["competing_labels"]
+            return [Path(path) for path in ([named] if isinstance(named, str) else list(named))]  # type: ignore[arg-type]
         own = self.labels_path()
         found = [] if self.labels or self.objects else sorted(self.movie_path().glob("labels_*.zarr"))
         return [path for path in found if path != own and path.name != CHOSEN]
+
+    def fixed_links_path(self) -> Path | None:
+        """Return the table of links that are certain, where one is named."""
+        named = self.tracker_options.get("fixed_links")
+        return Path(str(named)) if named and self.tracker == "global" else None
 
     def inputs(self) -> list[Path]:
         """Return the table, the labels, what competes with them, and the masks."""
@@ -167,7 +172,7 @@ class Track(OneMovie):
             self.roi_mask,
             self.tissue_mask,
             self.raw,
-            self.fixed_links,
+            self.fixed_links_path(),
         )
         return [*(p for p in single if p), *self.competing_paths()]
 

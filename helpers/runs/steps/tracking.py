@@ -145,7 +145,12 @@ def _open_mask(name: str, path: Path | None, cells: Cells) -> Any:
 
 def tracker_parameters(p: Track) -> Any:
     """Return the tracker's own parameters, in the library's words."""
-    segments: dict[str, Any] = {"max_frame_gap": p.max_frame_gap, **p.lap_options}
+    costs: dict[str, Any] = {
+        k: v for k, v in p.tracker_options.items() if k not in ("competing_labels", "fixed_links")
+    }
+    if p.tracker == "global":
+        return GlobalParameters(max_distance=p.max_distance_um, **costs)
+    segments: dict[str, Any] = {"max_frame_gap": p.max_frame_gap, **costs}
     for name in ("gap_closing", "splitting", "merging"):
         distance = getattr(p, f"{name}_max_distance_um")
         segments[name] = distance is not None
@@ -159,8 +164,6 @@ def tracker_parameters(p: Track) -> Any:
     }
     if p.tracker == "overlap":
         return OverlapParameters(min_iou=p.min_iou, scale_factor=p.scale_factor, min_fraction=p.min_fraction)
-    if p.tracker == "global":
-        return GlobalParameters(max_distance=p.max_distance_um, **p.global_costs)
     if p.tracker == "kalman":
         return KalmanParameters(**kalman)
     if p.tracker == "advanced_kalman":
@@ -229,12 +232,13 @@ def track_movie(cells: Cells, p: Track) -> tuple[Cells, Tracks, dict[str, Any]]:
     if p.tracker != "global" or cells.labels is None:
         return cells, track(cells, p), {}
     raw = Movie.open(p.raw, voxel_size=cells.voxel_size, missing_frames="empty") if p.raw else None  # type: ignore[arg-type]
+    fixed = p.fixed_links_path()
     found = link_global(
         [cells.labels, *(LabelMovie.open(other) for other in p.competing_paths())],
         cells.objects,
         voxel_size=cells.voxel_size,  # type: ignore[arg-type]
         parameters=tracker_parameters(p),
-        fixed=read_table(p.fixed_links, "fixed_links") if p.fixed_links else None,
+        fixed=read_table(fixed, "fixed_links") if fixed else None,
         intensity=raw,
         frame_interval=cells.frame_interval,
     )

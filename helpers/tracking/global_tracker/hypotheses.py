@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def hypotheses_of(
     frames = list(_read(sets, objects, voxel_size))
     frames = _with_unions(frames)
     start = np.concatenate([[0], np.cumsum([len(f) for f in frames])])
-    common = [shared_between(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    common = [shared_between(a, b) for a, b in pairwise(frames)]
     return _assembled(frames, start, common, objects, voxel_size, parameters, fixed)
 
 
@@ -177,7 +178,7 @@ def _assembled(
         cliques = _cliques(f.conflicts(), len(f))
         cliques[:, 0] += n_cliques
         n_cliques = int(cliques[:, 0].max(initial=n_cliques - 1)) + 1
-        conflicts.append(cliques + (0, start[t]))
+        conflicts.append(cliques + np.array([0, start[t]]))
     links, link_cost, ious, divisions, division_cost, joint_ious = [], [], [], [], [], []
     for t, shared in enumerate(common):
         pairs, iou = _candidates(shared.tocoo(), volume[t], volume[t + 1], centroid[t], centroid[t + 1], p)

@@ -153,19 +153,19 @@ def solve(
         inside &= (problem.frame >= start) | cells
         rows = np.flatnonzero(inside)
         past = (problem.frame < start) & inside
-        l, d = _among(problem.links, inside), _among(problem.divisions, inside)
+        link, division = _among(problem.links, inside), _among(problem.divisions, inside)
         part = Problem(
             problem.frame[rows],
             np.where(past, 0.0, problem.cost)[rows],
             np.where(past, 0.0, problem.appear)[rows],
             # What goes on beyond the window is not said to end there.
             np.where((problem.frame == stop - 1) & (stop <= last), 0.0, problem.end)[rows],
-            _renumbered(problem.links[l], rows),
-            problem.link_cost[l],
-            _renumbered(problem.divisions[d], rows),
-            problem.division_cost[d],
+            _renumbered(problem.links[link], rows),
+            problem.link_cost[link],
+            _renumbered(problem.divisions[division], rows),
+            problem.division_cost[division],
             _conflicts_among(problem.conflicts, rows, len(problem)),
-            problem.fixed[l],
+            problem.fixed[link],
             (problem.given | past)[rows],
         )
         found = _solve_components(part, time_limit, gap)
@@ -174,10 +174,10 @@ def solve(
         chosen = np.zeros(len(problem), bool)
         chosen[rows] = found.cells
         cells[kept] = chosen[kept]
-        in_time = (source[l] < keep - 1) | (keep > last)
-        links[l[in_time]] = found.links[in_time]
-        in_time = (mother[d] < keep - 1) | (keep > last)
-        divisions[d[in_time]] = found.divisions[in_time]
+        in_time = (source[link] < keep - 1) | (keep > last)
+        links[link[in_time]] = found.links[in_time]
+        in_time = (mother[division] < keep - 1) | (keep > last)
+        divisions[division[in_time]] = found.divisions[in_time]
     return Solution(cells, links, divisions, cost_of(problem, cells, links, divisions), optimal)
 
 
@@ -234,24 +234,25 @@ def _solve_components(problem: Problem, time_limit: float, gap: float) -> Soluti
         "divisions": _split(batches[component[problem.divisions[:, 0]]], int(batches.max()) + 1),
         "conflicts": _split(batches[component[problem.conflicts[:, 1]]], int(batches.max()) + 1),
     }
-    for rows, l, d, c in zip(*by.values(), strict=True):
+    for rows, link, division, c in zip(*by.values(), strict=True):
         part = Problem(
             problem.frame[rows],
             problem.cost[rows],
             problem.appear[rows],
             problem.end[rows],
-            _renumbered(problem.links[l], rows),
-            problem.link_cost[l],
-            _renumbered(problem.divisions[d], rows),
-            problem.division_cost[d],
+            _renumbered(problem.links[link], rows),
+            problem.link_cost[link],
+            _renumbered(problem.divisions[division], rows),
+            problem.division_cost[division],
             np.column_stack([problem.conflicts[c, 0], np.searchsorted(rows, problem.conflicts[c, 1])]),
-            problem.fixed[l],
+            problem.fixed[link],
             problem.given[rows],
         )
         found, best = _solve_one(part, time_limit, gap)
         optimal &= best
-        n, m = len(rows), len(l)
-        cells[rows], links[l], divisions[d] = found[:n], found[n : n + m], found[n + m : n + m + len(d)]
+        n, m = len(rows), len(link)
+        cells[rows], links[link] = found[:n], found[n : n + m]
+        divisions[division] = found[n + m : n + m + len(division)]
     return Solution(cells, links, divisions, 0.0, optimal)
 
 
@@ -307,7 +308,7 @@ def _solve_one(problem: Problem, time_limit: float, gap: float) -> tuple[np.ndar
     found = milp(
         cost,
         integrality=whole,
-        bounds=Bounds(low, 1),
+        bounds=Bounds(low, 1),  # type: ignore[arg-type]
         constraints=constraints,
         options={"time_limit": time_limit, "mip_rel_gap": gap},
     )

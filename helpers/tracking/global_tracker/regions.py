@@ -66,7 +66,7 @@ class Regions:
     contacts: np.ndarray
 
     def __len__(self) -> int:
-        return self.members.shape[0]
+        return len(self.label)
 
     @property
     def atoms(self) -> np.ndarray:
@@ -250,7 +250,7 @@ def divide(labels: np.ndarray, other: np.ndarray, voxel_size: np.ndarray) -> np.
         box = boxes[cell]
         inside = here.numbers[box] == cell + 1
         apart = [
-            ndimage.distance_transform_edt(there.numbers[box] != k + 1, sampling=voxel_size)
+            np.asarray(ndimage.distance_transform_edt(there.numbers[box] != k + 1, sampling=voxel_size))
             for k in j[i == cell]
         ]
         parts[box][inside] = n + 1 + np.argmin(apart, axis=0)[inside]

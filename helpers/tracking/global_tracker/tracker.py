@@ -189,7 +189,7 @@ def _measured(
         if new.any():
             frame = painted.frame(t)
             table = measure(
-                frame, None if intensity is None else intensity.frame(t), voxel_size=size, frame=t
+                frame, None if intensity is None else intensity.frame(t), voxel_size=tuple(size), frame=t
             )
             table = table.set_index("label").loc[labels[new]].reset_index()
             given[new] = table["id"] = following + np.arange(new.sum())
@@ -208,24 +208,24 @@ def _measured(
 def _links(found: Hypotheses, solution: Solution, ids: np.ndarray) -> pd.DataFrame:
     problem = found.problem
     link_margin, division_margin = margins(problem, solution)
-    l, d = np.flatnonzero(solution.links), np.flatnonzero(solution.divisions)
+    link, division = np.flatnonzero(solution.links), np.flatnonzero(solution.divisions)
     straight = pd.DataFrame(
         {
-            "source": ids[problem.links[l, 0]],
-            "target": ids[problem.links[l, 1]],
-            "cost": problem.link_cost[l],
-            "iou": found.iou[l],
-            "margin": link_margin[l],
+            "source": ids[problem.links[link, 0]],
+            "target": ids[problem.links[link, 1]],
+            "cost": problem.link_cost[link],
+            "iou": found.iou[link],
+            "margin": link_margin[link],
         }
     )
     forks = [
         pd.DataFrame(
             {
-                "source": ids[problem.divisions[d, 0]],
-                "target": ids[problem.divisions[d, k]],
-                "cost": problem.division_cost[d] / 2,
-                "iou": found.division_iou[d],
-                "margin": division_margin[d],
+                "source": ids[problem.divisions[division, 0]],
+                "target": ids[problem.divisions[division, k]],
+                "cost": problem.division_cost[division] / 2,
+                "iou": found.division_iou[division],
+                "margin": division_margin[division],
             }
         )
         for k in (1, 2)
