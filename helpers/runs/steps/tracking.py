@@ -368,7 +368,9 @@ def write_formats(
     """
     written = {"tracks.xml": "TrackMate", "tracks.geff": "geff, motile, napari"}
     trackmate.write(tracks, folder / "tracks.xml", labels=labels, **about)
-    geff.write(tracks, folder / "tracks.geff", labels=f"../{labels_of_tracks(folder).name}" if labels else None)
+    geff.write(
+        tracks, folder / "tracks.geff", labels=f"../{labels_of_tracks(folder).name}" if labels else None
+    )
     if voxel_size is not None and "label" in tracks.objects:
         btrackmate.write(tracks, folder / "btrackmate.csv")
         written["btrackmate.csv"] = "BTrackMate"
