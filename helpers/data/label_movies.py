@@ -24,6 +24,7 @@ for writing. No locks, which network file systems do not keep reliably.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ import zarr
 from helpers.data.atomic import atomic_path, writing_to
 from helpers.data.checks import check_labels
 from helpers.data.label_header import MARK, restore_header, write_header
+from helpers.data.lazy import LazyStack, Region, pieces_of
 from helpers.data.ome_zarr import create_frame_array, frame_chunks, missing_chunks, multiscales_attributes
 from helpers.data.readers import open_source
 from helpers.data.source import (
@@ -237,8 +239,15 @@ class LabelMovie:
             return set(range(self.n_frames))
         return {t for t in range(self.n_frames) if self._holder(t) is not None}
 
-    def frame(self, t: int) -> np.ndarray:
+    def frame(self, t: int, where: Region = (slice(None),) * 3) -> np.ndarray:
         """Read the labels of one frame: int32, shape (Z, Y, X).
+
+        Parameters
+        ----------
+        t : int
+            The frame.
+        where : tuple of slice
+            Of Z, Y and X: only this box is read.
 
         Raises
         ------
@@ -247,7 +256,8 @@ class LabelMovie:
         """
         self._check_frame(t)
         if self._source is not None:
-            return check_labels(read_stack(self._source, t, 0, self.path), f"{self.path}, frame {t}")
+            labels = read_stack(self._source, t, 0, self.path, where)
+            return check_labels(labels, f"{self.path}, frame {t}")
         for _ in range(2):
             # A second look, for the array may be widened and removed between the two steps.
             holder = self._holder(t)
@@ -255,9 +265,9 @@ class LabelMovie:
                 break
             try:
                 array = _array(self.path / holder)
-                if cut := missing_chunks(array, self.path / holder, (t,), absent=False):
+                if cut := missing_chunks(array, self.path / holder, (t, *where), absent=False):
                     raise ValueError(f"{cut[0]} is cut")
-                labels = array[t]
+                labels = array[(t, *where)]
             except FileNotFoundError:
                 continue
             except Exception as error:  # what a damaged chunk makes of its decoder is no one kind of error
@@ -270,20 +280,26 @@ class LabelMovie:
                 return np.asarray(labels).astype(np.int32)
         raise InputError("frame", t, f"is not written yet in {self.path}; run the segmentation to its end")
 
+    def lazy_frame(self, t: int) -> LazyStack:
+        """Return the labels of one frame, read piece by piece; errors are those of `frame`."""
+        self._check_frame(t)
+        return LazyStack(self.shape[1:], np.dtype(np.int32), lambda where: self.frame(t, where))
+
     def files(self, t: int) -> list[Path]:
         """Return the files that hold a frame; none where it is not written yet, or another program wrote the movie."""
         holder = None if self._source is not None else self._holder(t)
         return [] if holder is None else self._files(holder, t)
 
-    def write_frame(self, t: int, labels: np.ndarray) -> None:
+    def write_frame(self, t: int, labels: np.ndarray | LazyStack) -> None:
         """Write the labels of one frame, wholly or not at all.
 
         Parameters
         ----------
         t : int
             The frame; written before, it is replaced.
-        labels : ndarray of int, shape (Z, Y, X), or (Y, X) in 2D
-            0 is background. A label above 65,535 widens the movie to uint32.
+        labels : ndarray of int or LazyStack, shape (Z, Y, X), or (Y, X) in 2D
+            0 is background. A label above 65,535 widens the movie to uint32. A lazy stack is written chunk by chunk;
+            its type says how large its labels are.
 
         Raises
         ------
@@ -296,14 +312,16 @@ class LabelMovie:
                 str(self.path), "labels of another program", "are not overwritten; create another movie"
             )
         self._check_frame(t)
-        labels = check_labels(labels, f"labels of frame {t}")
-        if labels.ndim == 2 and self.is_2d:
-            labels = labels[np.newaxis]
+        if isinstance(labels, LazyStack):
+            largest = int(np.iinfo(labels.dtype).max)
+        else:
+            labels = check_labels(labels, f"labels of frame {t}")
+            labels = labels[np.newaxis] if labels.ndim == 2 and self.is_2d else labels
+            largest = int(labels.max(initial=0))
         if labels.shape != self.shape[1:]:
             raise InputError(
                 f"labels of frame {t}", labels.shape, f"must have the shape {self.shape[1:]} of {self.path}"
             )
-        largest = int(labels.max(initial=0))
         with writing_to(self.path):
             while True:
                 pointer = self._pointer()
@@ -347,7 +365,7 @@ class LabelMovie:
         n_frames, *zyx = self.shape
         return write_ome_tiff(
             path,
-            (self.frame(t).astype(kind) for t in range(n_frames)),
+            (self.frame(t, where).astype(kind) for t in range(n_frames) for where in _parts(self.shape)),
             shape=(n_frames, 1, *zyx),
             dtype=kind,
             voxel_size=self.voxel_size,
@@ -367,9 +385,8 @@ class LabelMovie:
         return _attributes(self.path)["multiscales"][0]["datasets"][0]["path"]
 
     def _files(self, array: str, t: int) -> list[Path]:
-        depth = frame_chunks(self.shape)[1]
-        chunks = range(-(-self.shape[1] // depth))
-        return [self.path / array / str(t) / str(k) / "0" / "0" for k in chunks]
+        chunks = itertools.product(*map(range, _counts(self.shape, frame_chunks(self.shape))))
+        return [self.path / array / str(t) / "/".join(map(str, at)) for at in chunks]
 
     def _is_done(self, array: str, t: int) -> bool:
         return all(file.exists() for file in self._files(array, t))
@@ -378,15 +395,14 @@ class LabelMovie:
         """Name of the array that holds a frame wholly; the wide one first, for it is newer."""
         return next((name for name in (_WIDE, _NARROW) if self._is_done(name, t)), None)
 
-    def _write(self, array: str, t: int, labels: np.ndarray) -> None:
+    def _write(self, array: str, t: int, labels: np.ndarray | LazyStack) -> None:
         target = _array(self.path / array, writable=True)
-        chunks = -(-self.shape[1] // target.chunks[1])
-        if chunks > 1:
+        chunks = list(pieces_of(self.shape[1:], target.chunks[1:]))
+        if len(chunks) > 1:
             # Several files are not renamed at once: without the first the frame is not finished.
-            (self.path / array / str(t) / "0" / "0" / "0").unlink(missing_ok=True)
-        for k in reversed(range(chunks)):
-            part = slice(k * target.chunks[1], (k + 1) * target.chunks[1])
-            target[t, part] = labels[part].astype(target.dtype)
+            self._files(array, t)[0].unlink(missing_ok=True)
+        for chunk in reversed(chunks):
+            target[(t, *chunk)] = labels[chunk].astype(target.dtype)
 
     def _set_interval(self, interval: float | None) -> None:
         """State another frame interval; the frames are what they were."""
@@ -414,10 +430,16 @@ class LabelMovie:
         for t in range(self.n_frames):
             if self._is_done(_NARROW, t) and not self._is_done(_WIDE, t):
                 try:
-                    narrow = np.asarray(_array(self.path / _NARROW)[t])
+                    narrow = _array(self.path / _NARROW)
+                    self._write(
+                        _WIDE,
+                        t,
+                        LazyStack(
+                            self.shape[1:], narrow.dtype, lambda at, t=t, array=narrow: array[(t, *at)]
+                        ),
+                    )
                 except FileNotFoundError:
                     return  # another process has completed it
-                self._write(_WIDE, t, narrow)
         # Out of the way first: a killed removal must not look like an array with fewer frames.
         aside = self.path / f".{uuid.uuid4().hex[:8]}.part"
         try:
@@ -431,6 +453,17 @@ def labels_of_tracks(folder: Path) -> Path:
     """Return the label movie that the tracks in a folder are of: the tracker's own choice where it made one."""
     chosen = folder / CHOSEN
     return chosen if chosen.exists() else folder / "labels.zarr"
+
+
+def _counts(shape: Sequence[int], chunks: Sequence[int]) -> list[int]:
+    """Return how many chunks a frame of a movie has along z, y and x."""
+    return [-(-n // chunk) for n, chunk in zip(shape[-3:], chunks[-3:], strict=True)]
+
+
+def _parts(shape: Sequence[int]) -> list[Region]:
+    """Return the planes of a frame that are read together: those of a chunk, whole."""
+    depth = frame_chunks(tuple(shape))[-3]
+    return [(slice(z, z + depth), slice(None), slice(None)) for z in range(0, shape[-3], depth)]
 
 
 def _close(a: Any, b: Any) -> bool:

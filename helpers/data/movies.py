@@ -14,6 +14,7 @@ import zarr
 
 from helpers.data.atomic import atomic_path
 from helpers.data.label_movies import LabelMovie
+from helpers.data.lazy import LazyStack
 from helpers.data.ome_zarr import WholeArray, create_frame_array, multiscales_attributes
 from helpers.data.readers import open_source
 from helpers.data.source import (
@@ -175,10 +176,20 @@ class Movie:
         InputError
             No such frame or channel, or a file that turns out to be damaged.
         """
+        self._check_frame(t, channel)
+        return read_stack(self._source, t, channel, self.path)
+
+    def _check_frame(self, t: int, channel: int) -> None:
         for name, value, count in (("frame", t, self.n_frames), ("channel", channel, self.n_channels)):
             if not 0 <= value < count:
                 raise InputError(name, value, f"{self.path} has {count}: 0 to {count - 1}")
-        return read_stack(self._source, t, channel, self.path)
+
+    def lazy_frame(self, t: int, channel: int = 0) -> LazyStack:
+        """Return one stack, (Z, Y, X), that is read piece by piece; errors are those of `frame`."""
+        self._check_frame(t, channel)
+        return LazyStack(
+            self.shape[2:], self.dtype, lambda where: read_stack(self._source, t, channel, self.path, where)
+        )
 
     def frames(self, channel: int = 0) -> Iterator[np.ndarray]:
         """Iterate over the stacks of a channel, one in memory at a time."""

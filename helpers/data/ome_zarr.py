@@ -22,7 +22,7 @@ from helpers.errors import InputError
 
 #: What to do about chunks that are not there.
 LOST_CHUNKS = "give the whole Zarr; if its writer left out what is all 0, set missing_frames (notebooks 05, 06) to 'empty' to read zeros there"
-#: Bytes of one chunk; a larger stack is cut along z (Blosc takes 2 GiB at most).
+#: Bytes of one chunk; a larger stack is cut along z, a larger plane along y (Blosc takes 2 GiB at most).
 _LARGEST_CHUNK = 2**30
 
 
@@ -166,20 +166,28 @@ def missing_chunks(array: Any, folder: Path, index: tuple = (), *, absent: bool 
     folder : Path
         Where it lies.
     index : tuple of int or slice
-        Of the array; only chunks that this reads are looked for. A slice stands for the whole dimension.
+        Of the array; only chunks that this reads are looked for.
     absent : bool
         Those that are not there are missing, too; else they are background, as Zarr has it.
     """
     grid: tuple[int, ...] = array.shards or array.chunks
     counts = [-(-size // chunk) for size, chunk in zip(array.shape, grid, strict=True)]
     places = [
-        [int(i) // chunk] if isinstance(i, int | np.integer) else range(n)
+        _chunks_of(i, chunk, n)
         for i, chunk, n in zip(index + (slice(None),) * (len(grid) - len(index)), grid, counts, strict=True)
     ]
     keys = {at: array.metadata.encode_chunk_key(at) for at in itertools.product(*places)}
     blosc = array.shards is None and any("blosc" in type(c).__name__.lower() for c in array.compressors)
     lost = [key for key in keys.values() if not _is_whole(folder / key, blosc, absent)]
     return lost if array.shards is None else lost + lost_in_shards(array, folder, index, keys, absent=absent)
+
+
+def _chunks_of(index: Any, chunk: int, count: int) -> range:
+    """Return which chunks along one axis an integer or a slice reads."""
+    if isinstance(index, slice):
+        start, stop, _ = index.indices(chunk * count)
+        return range(start // chunk, -(-stop // chunk))
+    return range(int(index) // chunk, int(index) // chunk + 1)
 
 
 def _is_whole(chunk: Path, blosc: bool, absent: bool) -> bool:
@@ -252,6 +260,8 @@ def create_frame_array(path: Path, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def frame_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return chunks of one stack each, cut along z where a stack of 8-byte voxels would pass 1 GiB."""
+    """Return chunks of one stack each, cut along z (and y) where a stack (a plane) of 8-byte voxels would pass 1 GiB."""
     z, y, x = shape[-3:]
-    return (1,) * (len(shape) - 3) + (max(1, min(z, _LARGEST_CHUNK // (8 * y * x))), y, x)
+    planes = max(1, min(z, _LARGEST_CHUNK // (8 * y * x)))
+    rows = y if planes > 1 else max(1, min(y, _LARGEST_CHUNK // (8 * x)))
+    return (1,) * (len(shape) - 3) + (planes, rows, x)

@@ -212,7 +212,7 @@ class _Closed:
 
 
 class _Stacks:
-    """Files as one TCZYX array, of which whole stacks are read."""
+    """Files as one TCZYX array, of which stacks, or boxes of them, are read."""
 
     def __init__(
         self, files: Sequence[Path | None], like: Source, dataset: str | int | None, axes: str | None
@@ -228,10 +228,8 @@ class _Stacks:
         t, channel, *rest = index
         file = self._files[t]
         if file is None:
-            stack = np.zeros(self.shape[2:], self.dtype)
-        else:
-            stack = open_source(file, dataset=self._dataset, axes=self._axes).stack(0, channel)
-        return stack[tuple(rest)]
+            return np.broadcast_to(np.zeros((), self.dtype), self.shape[2:])[tuple(rest)]
+        return open_source(file, dataset=self._dataset, axes=self._axes).region(0, channel, tuple(rest))
 
 
 def open_bioio(path: Path, *, dataset: str | int | None = None, axes: str | None = None) -> Source:
@@ -288,7 +286,7 @@ def open_bioio(path: Path, *, dataset: str | int | None = None, axes: str | None
 
 
 class _BioImage:
-    """A bioio image of which whole stacks are read."""
+    """A bioio image of which stacks, or boxes of them, are read."""
 
     def __init__(self, image: Any, path: Path) -> None:
         self._image = image
@@ -299,9 +297,8 @@ class _BioImage:
     def __getitem__(self, index: tuple) -> np.ndarray:
         t, channel, *rest = index
         try:
-            stack = self._image.get_image_dask_data("ZYX", T=t, C=channel).compute()
+            return self._image.get_image_dask_data("ZYX", T=t, C=channel)[tuple(rest)].compute()
         except Exception as error:
             raise InputError(
                 str(self._path), f"{type(error).__name__}: {error}", "cannot be read: truncated or damaged"
             ) from error
-        return stack[tuple(rest)]

@@ -77,8 +77,12 @@ class Source:
 
     def stack(self, t: int, channel: int) -> np.ndarray:
         """Read one stack, shape (Z, Y, X), and nothing else."""
-        index = tuple({"T": t, "C": channel, "_": 0}.get(axis, slice(None)) for axis in self.axes)
-        stack = np.asarray(self.array[index])
+        return self.region(t, channel, (slice(None),) * 3)
+
+    def region(self, t: int, channel: int, where: tuple[slice, ...]) -> np.ndarray:
+        """Read a box of one stack, the slices of which are those of Z, Y and X; all three axes stay."""
+        at: dict[str, Any] = {"T": t, "C": channel, "_": 0, **dict(zip("ZYX", where, strict=True))}
+        stack = np.asarray(self.array[tuple(at[axis] for axis in self.axes)])
         kept = [axis for axis in self.axes if axis in "ZYX"]
         stack = stack.transpose([kept.index(axis) for axis in "ZYX" if axis in kept])
         if stack.ndim == 2:
@@ -86,8 +90,10 @@ class Source:
         return np.array(stack, dtype=self.dtype, order="C")
 
 
-def read_stack(source: Source, t: int, channel: int, path: object) -> np.ndarray:
-    """Read one stack, shape (Z, Y, X), of a file that may turn out to be damaged.
+def read_stack(
+    source: Source, t: int, channel: int, path: object, where: tuple[slice, ...] = (slice(None),) * 3
+) -> np.ndarray:
+    """Read one stack, shape (Z, Y, X), or a box of it, of a file that may turn out to be damaged.
 
     Raises
     ------
@@ -95,7 +101,7 @@ def read_stack(source: Source, t: int, channel: int, path: object) -> np.ndarray
         Naming the file and the frame; decoders raise errors of many kinds.
     """
     try:
-        return source.stack(t, channel)
+        return source.region(t, channel, where)
     except (InputError, MemoryError):
         raise
     except Exception as error:

@@ -347,15 +347,9 @@ def predict(
         )
     floor = float(model.thresholds.prob) if floor is None else float(floor)
     grid = tuple(config.grid)
-    block = tuple(int(b) for b in model._axes_div_by("ZYX"[-config.n_dim :]))
-    radius = tuple(
-        inference.receptive_radius(
-            config.unet_n_depth, k, grid=g, convolutions=config.unet_n_conv_per_depth, after=1
-        )
-        for k, g in zip(config.unet_kernel_size, grid, strict=True)
-    )
+    block, radius, bytes_per_voxel = tiling(model)
     tiles = inference.check_n_tiles(n_tiles, config.n_dim) or inference.choose_n_tiles(
-        image.shape, bytes_per_voxel=_bytes_per_voxel(config), radius=radius, block=block
+        image.shape, bytes_per_voxel=bytes_per_voxel, radius=radius, block=block
     )
     padded = inference.pad_to_block(image, block)
     forward = inference.forward_function(model.keras_model)
@@ -394,24 +388,41 @@ def predict(
     return inference.retry_smaller(compute, padded.shape, tiles)
 
 
+def tiling(model: Any) -> tuple[tuple[int, ...], tuple[int, ...], float]:
+    """Return what tiles are a multiple of, how far the network looks (voxels along each axis), and bytes a voxel."""
+    config = model.config
+    block = tuple(int(b) for b in model._axes_div_by("ZYX"[-config.n_dim :]))
+    radius = tuple(
+        inference.receptive_radius(
+            config.unet_n_depth, k, grid=g, convolutions=config.unet_n_conv_per_depth, after=1
+        )
+        for k, g in zip(config.unet_kernel_size, config.grid, strict=True)
+    )
+    return block, radius, _bytes_per_voxel(config)
+
+
 def _bytes_per_voxel(config: Any) -> float:
     coarse = 4.0 * (config.n_rays * 2 + 2 * config.net_conv_after_unet + 8 * config.unet_n_filter_base)
     fine = inference.unet_bytes_per_voxel(config.unet_n_filter_base) if max(config.grid) > 1 else 0.0
     return fine / 2 + coarse / float(np.prod(config.grid))
 
 
-def _ray_lengths(config: Any, voxel_size: Sequence[float] | None) -> NDArray[np.float32]:
-    """Return what to multiply the rays with for their mean length, in µm where the voxel size is known."""
-    size = np.ones(config.n_dim) if voxel_size is None else np.asarray(voxel_size, float)[-config.n_dim :]
+def directions(config: Any) -> NDArray[np.float64]:
+    """Return where a ray of length 1 ends, (rays, D), in voxels."""
     if config.n_dim == 3:
         from stardist.rays3d import rays_from_json
 
-        vertices = rays_from_json(config.rays_json).vertices
-    else:
-        from stardist.geometry.geom2d import ray_angles
+        return np.asarray(rays_from_json(config.rays_json).vertices, float)
+    from stardist.geometry.geom2d import ray_angles
 
-        angles = ray_angles(config.n_rays)
-        vertices = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    angles = ray_angles(config.n_rays)
+    return np.stack([np.sin(angles), np.cos(angles)], axis=1)
+
+
+def _ray_lengths(config: Any, voxel_size: Sequence[float] | None) -> NDArray[np.float32]:
+    """Return what to multiply the rays with for their mean length, in µm where the voxel size is known."""
+    size = np.ones(config.n_dim) if voxel_size is None else np.asarray(voxel_size, float)[-config.n_dim :]
+    vertices = directions(config)
     return (np.linalg.norm(vertices * size, axis=1) / len(vertices)).astype(np.float32)
 
 
@@ -454,17 +465,17 @@ def instances(
         raise InputError(
             "prob_thresh", prob_thresh, f"at least {prediction.floor}, the floor of the prediction"
         )
-    chosen = _survivors(model, prediction, prob_thresh, nms_thresh, border)
+    chosen = survivors(model, prediction, prob_thresh, nms_thresh, border)
     points, scores, distances = (
         prediction.points[chosen],
         prediction.scores[chosen],
         prediction.distances[chosen],
     )
-    labels = _render(model, points, scores, distances, prediction.shape)
+    labels = render(model, points, scores, distances, prediction.shape)
     return labels, {"points": points, "prob": scores, "dist": distances}
 
 
-def _survivors(
+def survivors(
     model: Any, prediction: StarPrediction, prob_thresh: float, nms_thresh: float, border: int
 ) -> NDArray[np.intp]:
     """Return the candidates that the suppression leaves, the most probable first.
@@ -516,7 +527,7 @@ def _rays(model: Any) -> Any:
     return rays_from_json(model.config.rays_json)
 
 
-def _render(
+def render(
     model: Any, points: NDArray, scores: NDArray, distances: NDArray, shape: tuple[int, ...]
 ) -> NDArray[np.int32]:
     """Draw the cells, the most probable over the others, and number those that are seen from 1 on."""

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.label_movies import LabelMovie
+from helpers.data.lazy import LazyStack, pieces
 from helpers.errors import InputError
 from helpers.runs.outputs import checksum
 from helpers.runs.run import write_json
@@ -37,7 +38,7 @@ def finish(
     frames: Path,
     t: int,
     movies: Mapping[str, LabelMovie],
-    labels: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray | LazyStack],
     table: pd.DataFrame,
     seconds: Mapping[str, float],
 ) -> None:
@@ -51,7 +52,7 @@ def finish(
         The frame.
     movies : mapping of str to LabelMovie
         Method → where its labels were written.
-    labels : mapping of str to ndarray
+    labels : mapping of str to ndarray or LazyStack
         Method → the labels, shape (Z, Y, X).
     table : DataFrame
         One row a cell.
@@ -78,7 +79,7 @@ def states(frames: Path, wanted: Iterable[int], movies: Mapping[str, LabelMovie]
     frames : Path
         The folder of the frames' files.
     wanted : iterable of int
-        The frames, each of which is read whole.
+        The frames, all voxels of which are read.
     movies : mapping of str to LabelMovie
         Method → its labels.
     """
@@ -131,7 +132,7 @@ def _record(frames: Path, t: int) -> dict[str, Any] | None:
 
 def _labels_state(movie: LabelMovie, t: int, written: Any) -> State:
     try:
-        found = _of_labels(movie.frame(t))
+        found = _of_labels(movie.lazy_frame(t))
     except InputError:
         return "missing"
     if not isinstance(written, dict):
@@ -141,9 +142,12 @@ def _labels_state(movie: LabelMovie, t: int, written: Any) -> State:
     return "missing" if written.get("written_ns") == _changed(movie, t) else "changed"
 
 
-def _of_labels(labels: np.ndarray) -> int:
+def _of_labels(labels: np.ndarray | LazyStack) -> int:
     """Return a checksum of labels, the same in 16 and 32 bits."""
-    return zlib.crc32(np.ascontiguousarray(labels, dtype="<u4").data)
+    value = 0
+    for part in pieces(labels.shape):
+        value = zlib.crc32(np.ascontiguousarray(labels[part], dtype="<u4").data, value)
+    return value
 
 
 def _changed(movie: LabelMovie, t: int) -> int:

@@ -5,13 +5,16 @@ While the networks work on one frame, the next is read and the last is measured 
     reader    frame 3
     networks  frame 2
     writer    frame 1   labels first, then its row of objects: only then the frame counts as finished
+
+A frame that is larger than memory is read, segmented, measured and written in blocks, one frame after the other; what
+its blocks leave meanwhile lies in ``frames/<frame>.blocks`` (`helpers.segmentation.blocks`).
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,7 @@ import pandas as pd
 from filelock import FileLock
 
 from helpers.data.label_movies import LabelMovie
+from helpers.data.lazy import LazyStack
 from helpers.data.movies import Movie
 from helpers.errors import InputError, read_json
 from helpers.progress import progress
@@ -29,8 +33,12 @@ from helpers.runs import finished_frames
 from helpers.runs.given_labels import IMPORTED, GivenLabels
 from helpers.runs.parameters import Segment, SegmentCellpose
 from helpers.runs.run import identity, write_json
-from helpers.segmentation.segmenter import METHODS, Segmentation, Segmenter
+from helpers.segmentation.blocks import fits_memory, segment_by_blocks
+from helpers.segmentation.segmenter import METHODS, Segmentation, Segmenter, VollSegSegmenter
 from helpers.tracking.objects import measure
+
+#: Voxels of a frame, along z, y and x, that are looked at.
+_SHOWN = (256, 1024, 1024)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,14 @@ class SegmentedMovie:
     objects: pd.DataFrame
     seconds: pd.DataFrame
     wall_s: float
+
+    def shown(self, movie: Movie, t: int, channel: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return raw and labels of one frame to look at, both (Z, Y, X): of a very large one its middle."""
+        where = tuple(
+            slice(max(0, n - most) // 2, max(0, n - most) // 2 + min(n, most))
+            for n, most in zip(movie.shape[2:], _SHOWN, strict=True)
+        )
+        return movie.lazy_frame(t, channel)[where], self.labels.frame(t, where)
 
     def summary(self, remarks: Sequence[str] = ()) -> dict[str, Any]:
         """Return the counts and times that ``done.json`` keeps; `remarks` and its own become its ``warnings``."""
@@ -143,19 +159,27 @@ def segment_frames(
     states = finished_frames.states(folder, frames, movies)
     for t in (t for t in frames if states[t] == "changed"):
         print(f"frame {t}: its labels were changed since they were written; they stay, and are measured anew")
-        intensity = movie.frame(t, p.channel) if p.movie else None
+        intensity = movie.lazy_frame(t, p.channel) if p.movie else None
         _measure_anew(folder, movies, t, intensity, movie.require_voxel_size())
     missing = [t for t in frames if states[t] == "missing"]
+    for t in set(frames).difference(missing):
+        shutil.rmtree(_blocks(folder, t), ignore_errors=True)
     if not missing:
         return movies
     segmenter = None if given else open_segmenter()
     bar = progress(desc="Segment", unit="frame", total=len(frames), initial=len(frames) - len(missing))
+    if isinstance(segmenter, VollSegSegmenter) and not segmenter.slice_wise and _by_blocks(movie, folder):
+        for t in missing:
+            _segment_large(folder, movies, t, movie, segmenter, mask, p)
+            bar.update()
+        bar.close()
+        return movies
     reading, writing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     try:
         pending: Future[None] | None = None
         for t, frame in _read_ahead(reading, movie, missing, p):
             if t in movie.empty_frames:
-                result = Segmentation(dict.fromkeys(movies, np.zeros(movie.shape[2:], np.int32)), seconds={})
+                result = _nothing(movie, movies)
             elif given:
                 result = given.segmentation(t, mask.frame(t))
             else:
@@ -174,6 +198,39 @@ def segment_frames(
         writing.shutdown()
         bar.close()
     return movies
+
+
+def _by_blocks(movie: Movie, frames: Path) -> bool:
+    """Say whether frames are segmented in blocks: they do not fit the memory, or one has been begun so."""
+    return not fits_memory(movie.shape[2:]) or any(frames.glob("*.blocks"))
+
+
+def _blocks(frames: Path, t: int) -> Path:
+    return frames / f"{t:05d}.blocks"
+
+
+def _segment_large(
+    frames: Path,
+    movies: dict[str, LabelMovie],
+    t: int,
+    movie: Movie,
+    segmenter: VollSegSegmenter,
+    mask: _TissueMask,
+    p: Segment | SegmentCellpose,
+) -> None:
+    frame, blocks = movie.lazy_frame(t, p.channel), _blocks(frames, t)
+    if t in movie.empty_frames:
+        result = _nothing(movie, movies)
+    else:
+        result = segment_by_blocks(segmenter, frame, blocks, mask=mask.lazy(t))
+    _write(frames, movies, t, frame, result, movie.require_voxel_size())
+    shutil.rmtree(blocks, ignore_errors=True)
+
+
+def _nothing(movie: Movie, methods: Iterable[str]) -> Segmentation:
+    # One voxel of memory, whatever the shape.
+    background = np.broadcast_to(np.zeros((), np.int32), movie.shape[2:])
+    return Segmentation(dict.fromkeys(methods, background), seconds={})
 
 
 def read_frame(movie: Movie, t: int, p: Segment | SegmentCellpose) -> np.ndarray:
@@ -261,7 +318,7 @@ def _write(
     frames: Path,
     movies: dict[str, LabelMovie],
     t: int,
-    frame: np.ndarray | None,
+    frame: np.ndarray | LazyStack | None,
     result: Segmentation,
     voxel_size: tuple[float, ...],
 ) -> None:
@@ -280,11 +337,11 @@ def _measure_anew(
     frames: Path,
     movies: dict[str, LabelMovie],
     t: int,
-    frame: np.ndarray | None,
+    frame: LazyStack | None,
     voxel_size: tuple[float, ...],
 ) -> None:
     """Measure labels that were changed by hand; of its cells keep what only the segmenter knew."""
-    labels = {method: movie.frame(t) for method, movie in movies.items()}
+    labels = {method: movie.lazy_frame(t) for method, movie in movies.items()}
     measured = measure(labels[next(iter(movies))], frame, voxel_size=voxel_size, frame=t)
     table = measured.merge(finished_frames.own_columns(frames, t, measured), on="label", how="left")
     finished_frames.finish(frames, t, movies, labels, table, finished_frames.seconds_of(frames, t))
@@ -324,3 +381,9 @@ class _TissueMask:
         if self._mask is None:
             return None
         return self._mask.frame(t if self._mask.n_frames > 1 else 0) > 0
+
+    def lazy(self, t: int) -> LazyStack | None:
+        """Return the mask of frame `t` as booleans that are read piece by piece, or None."""
+        if self._mask is None:
+            return None
+        return self._mask.lazy_frame(t if self._mask.n_frames > 1 else 0).mapped(lambda x: x > 0, bool)

@@ -92,6 +92,52 @@ class Rules:
                 raise InputError(field.name, getattr(self, field.name), "a fraction from 0 to 1")
 
 
+@dataclass(frozen=True)
+class Typical:
+    """What the stars of a frame are like: what new cells, and borders, are compared with.
+
+    Attributes
+    ----------
+    depth : float
+        Median depth of a star, in steps of `helpers.segmentation.depth`; 0 where there are none.
+    middle : float
+        Median of the mean probability in a star.
+    size : float
+        Median size of a star in voxels; 0 where there are none.
+    contact : float
+        Usual probability where stars touch, as a part of that in their middles.
+    """
+
+    depth: float
+    middle: float
+    size: float
+    contact: float
+
+    @classmethod
+    def of(cls, size: np.ndarray, depth: np.ndarray, middle: np.ndarray, ratio: np.ndarray) -> Typical:
+        """Return the medians of sizes, depths and middles of stars (0: of no account), and of ratios of contacts."""
+        known = depth > 0
+        enough = len(ratio) >= _ENOUGH_CONTACTS
+        return cls(
+            depth=float(np.median(depth[known])) if known.any() else 0.0,
+            middle=float(np.median(middle[known])) if known.any() else 0.0,
+            size=float(np.median(size[size > 0])) if (size > 0).any() else 0.0,
+            contact=float(np.median(np.minimum(ratio, 1))) if enough else _USUAL_CONTACT,
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What `Typical` is made of: sizes, depths and middles of the stars from 0 on; contacts of two stars, their ratios."""
+
+    size: np.ndarray
+    depth: np.ndarray
+    middle: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    ratio: np.ndarray
+
+
 def fuse(
     probability: np.ndarray,
     star_labels: np.ndarray,
@@ -101,6 +147,8 @@ def fuse(
     territory: np.ndarray | None = None,
     divide: Divide = "always",
     rules: Rules | None = None,
+    components: np.ndarray | None = None,
+    typical: Typical | None = None,
 ) -> np.ndarray:
     """Fuse StarDist's labels with the U-Net's foreground.
 
@@ -122,6 +170,10 @@ def fuse(
         components are cells and stars only add what the U-Net has missed.
     rules : Rules, optional
         The numbers; see the head of the module.
+    components : ndarray of int32, same shape, optional
+        The components of the foreground, where this is a part of a frame and they are known of the whole.
+    typical : Typical, optional
+        What the stars of the whole frame are like, likewise.
 
     Returns
     -------
@@ -140,6 +192,25 @@ def fuse(
     does not see all its voxels; no two stars share a label. A component without a star is a cell, or refused as a
     fragment. Neither the order of the labels nor what lies far away changes a cell, but through the medians.
     """
+    return fuse_part(
+        probability, star_labels, foreground, voxel_size=voxel_size, territory=territory, divide=divide,
+        rules=rules, components=components, typical=typical,
+    )[0]  # fmt: skip
+
+
+def fuse_part(
+    probability: np.ndarray,
+    star_labels: np.ndarray,
+    foreground: np.ndarray,
+    *,
+    voxel_size: Sequence[float] | None,
+    territory: np.ndarray | None = None,
+    divide: Divide = "always",
+    rules: Rules | None = None,
+    components: np.ndarray | None = None,
+    typical: Typical | None = None,
+) -> tuple[np.ndarray, Samples]:
+    """Fuse as `fuse` does, and return what was seen of the stars as well; their labels are small numbers."""
     rules = rules or Rules()
     if divide not in DIVIDE:
         raise InputError("divide", divide, f"one of {', '.join(DIVIDE)}")
@@ -159,10 +230,19 @@ def fuse(
             raise InputError("territory", grow.shape, f"the shape of probability, {shape}")
         grow = np.ascontiguousarray(grow.reshape(stack) | mask)
     stars = np.ascontiguousarray(stars).reshape(stack)
-    labels = _Fusion(
-        np.ascontiguousarray(probability.reshape(stack)), stars, mask, grow, spacing, divide, rules
+    known = None if components is None else components.reshape(stack)
+    fusion = _Fusion(
+        np.ascontiguousarray(probability.reshape(stack)),
+        stars,
+        mask,
+        grow,
+        spacing,
+        divide,
+        rules,
+        known,
+        typical,
     )
-    return labels.run(names).reshape(shape)
+    return fusion.run(names).reshape(shape), fusion.samples
 
 
 class _Fusion:
@@ -177,14 +257,20 @@ class _Fusion:
         spacing: Spacing,
         divide: Divide,
         rules: Rules,
+        components: np.ndarray | None,
+        typical: Typical | None,
     ) -> None:
+        self.typical = typical
         self.probability, self.spacing, self.divide, self.rules = probability, spacing, divide, rules
         self.territory, self.grows = territory, territory is not mask
         self.labels = np.empty(stars.shape, np.int32)
         self.flat = self.labels.reshape(-1)
         self.n_stars = int(stars.max(initial=0))
         self.first = self.n_stars + 1
-        ndimage.label(mask, output=self.labels)
+        if components is None:
+            ndimage.label(mask, output=self.labels)
+        else:
+            self.labels[...] = components
         self.sizes = self._mark(stars)
 
     def run(self, names: np.ndarray | None) -> np.ndarray:
@@ -194,9 +280,9 @@ class _Fusion:
             self.flat, self.probability.reshape(-1), depth.reshape(-1), self.n_stars
         )
         n = 0
-        if deepest.any() and self.divide != "never":
-            typical = float(np.median(middle[deepest > 0]))
-            n = self._seed(depth, float(np.median(deepest[deepest > 0])), typical)
+        typical = self.typical or Typical.of(self.sizes, deepest, middle, np.zeros(0))
+        if typical.depth > 0 and self.divide != "never":
+            n = self._seed(depth, typical.depth, typical.middle)
             probability = self.probability.reshape(-1)
             middle, _ = regions.middles(self.flat, probability, depth.reshape(-1), self.n_stars + n)
         if self.divide == "borders":
@@ -211,7 +297,7 @@ class _Fusion:
             regions.open_territory(self.flat, self.territory.reshape(-1))
             flood(self.probability, self.labels, descending=True)
             touching = regions.contacts(self.labels, self.probability)
-        cell = self._cells(middle, together, touching)
+        cell = self._cells(deepest, middle, together, touching)
         if not cell.all():
             regions.empty(self.flat, ~cell)
             flood(self.probability, self.labels, descending=True)
@@ -268,7 +354,7 @@ class _Fusion:
         return n
 
     def _cells(
-        self, middle: np.ndarray, together: np.ndarray, touching: tuple[np.ndarray, ...]
+        self, deepest: np.ndarray, middle: np.ndarray, together: np.ndarray, touching: tuple[np.ndarray, ...]
     ) -> np.ndarray:
         """Return which labels are cells (rules 4 and 5).
 
@@ -276,21 +362,21 @@ class _Fusion:
         """
         n = len(middle)
         cell = np.ones(n, bool)
-        if not self.sizes.any():
-            return cell
-        volume = regions.count_labels(self.flat, n - 1)
-        cell[self.first :] = volume[self.first :] >= self.rules.min_volume * np.median(
-            self.sizes[self.sizes > 0]
-        )
         pair, faces, level = touching
         order = np.argsort(pair)
         pair, faces, level = pair[order], faces[order], level[order]
         low, high = pair >> 32, pair & 0xFFFFFFFF
         between_stars = high < self.first
         ratio = level / np.maximum(np.minimum(middle[low], middle[high]), 1e-6)
-        usual = _USUAL_CONTACT
-        if np.count_nonzero(between_stars) >= _ENOUGH_CONTACTS:
-            usual = float(np.median(np.minimum(ratio[between_stars], 1)))
+        self.samples = Samples(
+            self.sizes, deepest, middle[: self.first], low[between_stars], high[between_stars], ratio[between_stars]
+        )  # fmt: skip
+        typical = self.typical or Typical.of(self.sizes, deepest, middle[: self.first], ratio[between_stars])
+        if not typical.size:
+            return cell
+        volume = regions.count_labels(self.flat, n - 1)
+        cell[self.first :] = volume[self.first :] >= self.rules.min_volume * typical.size
+        usual = typical.contact
         most = usual + (1 - usual) * self.rules.max_contact + 1e-6
         if self.divide == "borders":
             divided = between_stars & (ratio > most) & np.isin(pair, together)

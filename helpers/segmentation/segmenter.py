@@ -37,7 +37,7 @@ from helpers.segmentation.watershed import watershed
 METHODS = ("vollseg", "stardist", "unet")
 _THRESHOLDS = ("prob", "nms", "foreground", "outline")
 #: How far cells grow back, in widths of what was eroded: a high cut widens the gaps that the U-Net learned.
-_REACH = 2.0
+REACH = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,19 @@ class Segmentation:
     Attributes
     ----------
     labels : dict of str to ndarray of int32, (Z, Y, X)
-        By method, the chosen one first; 0 background.
+        By method, the chosen one first; 0 background. Of a frame larger than memory a `LazyStack`.
     seconds : dict of str to float
         Where the time went, such as ``stardist`` (its network), ``nms`` and ``fusion``.
     cells : DataFrame, optional
         What the method knows of each cell: ``label`` and further columns for the table of objects.
     """
 
-    labels: dict[str, NDArray[np.int32]]
+    labels: dict[str, Any]
     seconds: dict[str, float]
     cells: pd.DataFrame | None = None
 
     @property
-    def main(self) -> NDArray[np.int32]:
+    def main(self) -> Any:
         """The chosen method's labels."""
         return next(iter(self.labels.values()))
 
@@ -189,7 +189,7 @@ class VollSegSegmenter:
                     raise InputError(
                         "method", name, f"a {which} model: train one, or choose method={needed!r}"
                     )
-        dims = {m.name: m.config.n_dim for m in self._models()}
+        dims = {m.name: m.config.n_dim for m in self.models}
         if len(set(dims.values())) > 1:
             raise InputError("models", dims, "models of the same dimensions")
         if self.slice_wise and self.n_dim != 2:
@@ -273,9 +273,11 @@ class VollSegSegmenter:
     @property
     def n_dim(self) -> int:
         """Dimensions of the models."""
-        return int(self._models()[0].config.n_dim)
+        return int(self.models[0].config.n_dim)
 
-    def _models(self) -> list[Any]:
+    @property
+    def models(self) -> list[Any]:
+        """The networks."""
         models = (self.star_model, self.unet_model, self.denoiser, self.tissue_model)
         return [m for m in models if m is not None]
 
@@ -316,7 +318,7 @@ class VollSegSegmenter:
         seconds: dict[str, float] = {}
         flat = len(stack) == 1
         if flat if self.n_dim == 3 else not (flat or self.slice_wise):
-            inference.check_image_for(self._models()[0], stack[0] if flat else stack)
+            inference.check_image_for(self.models[0], stack[0] if flat else stack)
         planes = list(stack) if self.n_dim == 2 else [stack]
         with _timed(seconds, "denoise"):
             if self.denoiser is not None:
@@ -344,7 +346,7 @@ class VollSegSegmenter:
                         self.star_model,
                         p,
                         n_tiles=self.n_tiles,
-                        floor=self._floor,
+                        floor=self.floor,
                         voxel_size=self.voxel_size,
                     )
                     for p in planes
@@ -352,7 +354,7 @@ class VollSegSegmenter:
         return Outputs(stars, foreground, tissue, seconds)
 
     @property
-    def _floor(self) -> float | None:
+    def floor(self) -> float | None:
         """Below it, candidates are not kept: the lowest threshold that any method will ask for."""
         if self.candidate_floor is not None:
             return self.candidate_floor
@@ -396,8 +398,7 @@ class VollSegSegmenter:
             Labels 1…n.
         """
         method = method or self.method
-        cut = self.foreground_thresh if foreground is None else foreground
-        outline = min(cut, self.outline if outline is None else outline)
+        cut, outline = self.cuts(foreground, outline)
         if method == "stardist":
             planes = self._star_labels(outputs, prob, nms)
         elif method == "unet":
@@ -419,16 +420,25 @@ class VollSegSegmenter:
                 labels = planes[0] if planes[0].ndim == 3 else planes[0][np.newaxis]
             return self._filtered(labels, outputs.mask)
 
+    def cuts(self, foreground: float | None, outline: float | None) -> tuple[float, float]:
+        """Return where the U-Net's foreground is cut, and where cells end: as given, else the segmenter's own."""
+        cut = self.foreground_thresh if foreground is None else foreground
+        return cut, min(cut, self.outline if outline is None else outline)
+
     def _planes(self, image: NDArray | None) -> list[NDArray]:
         assert image is not None
         return list(image) if self.n_dim == 2 else [image]
+
+    def star_thresholds(self, prob: float | None, nms: float | None) -> tuple[float, float]:
+        """Return StarDist's thresholds: those given, else the segmenter's, else the model's."""
+        own = self.star_model.thresholds
+        return _given(prob, self.prob_thresh, own.prob), _given(nms, self.nms_thresh, own.nms)
 
     def _star_labels(
         self, outputs: Outputs, prob: float | None, nms: float | None
     ) -> list[NDArray[np.int32]]:
         """Instances of every plane; the last are kept, since a search varies the foreground for the same ones."""
-        own = self.star_model.thresholds
-        key = (_given(prob, self.prob_thresh, own.prob), _given(nms, self.nms_thresh, own.nms))
+        key = self.star_thresholds(prob, nms)
         if key not in outputs._instances:
             outputs._instances.clear()  # a search tries dozens, each as large as the frame
             with _timed(outputs.seconds, "nms"):
@@ -454,8 +464,7 @@ class VollSegSegmenter:
         landscape = foreground
         if stars.any():
             landscape = star.full_probability() if self.use_probability else star.full_distance()
-            np.multiply(landscape, foreground, out=landscape)
-            np.sqrt(np.maximum(landscape, 0, out=landscape), out=landscape)
+            landscape = flooded(landscape, foreground)
         return fuse(
             landscape,
             stars,
@@ -474,7 +483,7 @@ class VollSegSegmenter:
         spacing = spacing_of(self.voxel_size, self.n_dim)
         if mask.ndim > self.n_dim:
             return np.stack([self.territory(plane, outline) for plane in foreground])
-        return close_gaps(mask, _REACH * self.boundary_width, spacing)
+        return close_gaps(mask, REACH * self.boundary_width, spacing)
 
     def _components(self, foreground: NDArray[np.float32], cut: float, outline: float) -> NDArray[np.int32]:
         """Components of the mask, grown back by what was eroded between them, not into the background."""
@@ -486,20 +495,29 @@ class VollSegSegmenter:
     def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """Remove cells by size and tissue, and number the others 1…n."""
         flat = len(labels) == 1
-        voxel = float(np.prod(spacing_of(self.voxel_size, 2 if flat else 3)))
         counts = np.bincount(labels.ravel())
-        keep = counts > 0
+        inside = counts if mask is None else np.bincount(labels[mask], minlength=len(counts))
+        keep = self.kept(counts, inside, flat)
         keep[0] = False
-        if self.min_size_um3 is not None:
-            keep &= counts * voxel >= self.min_size_um3
-        if self.max_size_um3 is not None:
-            keep &= counts * voxel <= self.max_size_um3
-        if mask is not None:
-            inside = np.bincount(labels[mask], minlength=len(counts))
-            keep &= 2 * inside >= counts
         ids = np.zeros(len(counts), np.int32)
         ids[keep] = np.arange(1, np.count_nonzero(keep) + 1)
         return ids[labels]
+
+    def kept(self, counts: NDArray, inside: NDArray, flat: bool) -> NDArray[np.bool_]:
+        """Return which cells are kept, by their voxels and those of them in the tissue; `flat`: of a plane."""
+        size = counts * float(np.prod(spacing_of(self.voxel_size, 2 if flat else 3)))
+        keep = (counts > 0) & (2 * inside >= counts)
+        if self.min_size_um3 is not None:
+            keep &= size >= self.min_size_um3
+        if self.max_size_um3 is not None:
+            keep &= size <= self.max_size_um3
+        return keep
+
+
+def flooded(landscape: NDArray[np.float32], foreground: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return, in place, what the fusion floods: the geometric mean of what both networks say."""
+    np.multiply(landscape, foreground, out=landscape)
+    return np.sqrt(np.maximum(landscape, 0, out=landscape), out=landscape)
 
 
 def _given(*values: float | None) -> float:

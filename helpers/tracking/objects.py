@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numba import njit
 
+from helpers.data.lazy import LazyStack, Planes
 from helpers.errors import InputError
 from helpers.tracking.surface import directions
 
@@ -74,7 +75,8 @@ def measure(
     ----------
     labels : ndarray of integers, (Z, Y, X) or (Y, X)
         0 is background, other values ≥ 1 need not be consecutive. (Y, X) and (1, Y, X) are 2D. Read where it
-        lies; non-contiguous arrays and foreign byte orders are copied one plane at a time.
+        lies; non-contiguous arrays and foreign byte orders are copied one plane at a time. A `LazyStack` is read some
+        planes at a time.
     intensity : ndarray of integers or floats, shape of `labels`, optional
         Adds the ``intensity_…`` columns. NaN and infinity are allowed in the background only.
     voxel_size : sequence of float
@@ -166,9 +168,9 @@ def _axes(rows: np.ndarray, size: np.ndarray, is_2d: bool) -> np.ndarray:
     return np.sqrt((16 if is_2d else 20) * eigenvalues[:, ::-1])
 
 
-def _check(labels: Any, intensity: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return both as (Z, Y, X)."""
-    labels = np.asarray(labels)
+def _check(labels: Any, intensity: Any) -> tuple[Any, Any]:
+    """Return both as (Z, Y, X): arrays, or planes that are read when they are asked for."""
+    labels = labels if isinstance(labels, LazyStack) else np.asarray(labels)
     if labels.dtype.kind not in "iu":
         hint = {
             "f": "labels must be integers; this is an intensity image, or labels that were saved or "
@@ -178,13 +180,14 @@ def _check(labels: Any, intensity: Any) -> tuple[np.ndarray, np.ndarray | None]:
         raise InputError("labels", labels.dtype.name, hint)
     if labels.ndim not in (2, 3) or labels.size == 0:
         raise InputError("labels", labels.shape, "give one frame, (Z, Y, X) or (Y, X), that is not empty")
-    labels = labels if labels.ndim == 3 else labels[None]
+    labels = Planes(labels) if isinstance(labels, LazyStack) else labels if labels.ndim == 3 else labels[None]
     if intensity is None:
         return labels, None
-    intensity = np.asarray(intensity)
+    intensity = intensity if isinstance(intensity, LazyStack) else np.asarray(intensity)
     if intensity.dtype.kind not in "iuf":
         raise InputError("intensity", intensity.dtype.name, "an image must hold integers or real numbers")
-    whole = intensity[None] if intensity.ndim == 2 else intensity
+    whole: Any = Planes(intensity) if isinstance(intensity, LazyStack) else intensity
+    whole = intensity[None] if intensity.ndim == 2 else whole
     if whole.shape != labels.shape:
         raise InputError("intensity", intensity.shape, f"must have the shape of the labels, {labels.shape}")
     return labels, whole
@@ -208,7 +211,7 @@ def _check_voxel_size(voxel_size: Sequence[float] | None, is_2d: bool) -> np.nda
 
 
 def _collect(
-    labels: np.ndarray, intensity: np.ndarray | None, steps: np.ndarray
+    labels: np.ndarray | Planes, intensity: np.ndarray | Planes | None, steps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels (n,) of the objects and what was collected of each, (n, _PAIRS + directions)."""
     no_image = np.empty((0, 0), np.uint8)

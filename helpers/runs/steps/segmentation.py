@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from helpers.data.lazy import pieces
 from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.models import model_folder
@@ -81,7 +82,9 @@ def training_remarks(p: Segment, movie: Movie) -> list[str]:
     learnt = json.loads(about.read_text()) if about.is_file() else {}
     if "intensities" in learnt:
         low, high = learnt["intensities"]
-        ours = np.percentile(movie.frame(0, p.channel), (learnt["pmin"], learnt["pmax"]))
+        frame = movie.lazy_frame(0, p.channel)
+        parts = list(pieces(frame.shape))  # one, but of a very large frame, where those in the middle will do
+        ours = np.percentile(frame[parts[len(parts) // 2]], (learnt["pmin"], learnt["pmax"]))
         span = (ours[1] - ours[0]) / (high - low)
         if not 1 / CONTRAST <= span <= CONTRAST:
             found.append(

@@ -1,0 +1,254 @@
+"""The cells of each method, block by block.
+
+In the array of labels a number above 0 is known in the whole frame (a star, or a component of the foreground), and -k is
+the k-th new cell of its block; `helpers.segmentation.blocks.numbering` says which new cells of two blocks are one.
+
+What may differ from the whole frame: cells wider than the margin; labels that flood farther than it, where the U-Net is cut
+so high that its own cells begin to be missed; chains of suppression longer than theirs (`helpers.segmentation.blocks.stars`);
+and a new cell in a component whose only star lies beyond the margin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.data.lazy import LazyStack, Region
+from helpers.data.masks import spacing_of
+from helpers.models.inference import Tile
+from helpers.models.stardist import upsample
+from helpers.segmentation.blocks.foreground import find_components
+from helpers.segmentation.blocks.networks import StoredOutputs
+from helpers.segmentation.blocks.stars import Stars
+from helpers.segmentation.blocks.store import Store, chunks_of
+from helpers.segmentation.blocks.tiling import coarser, cut, size_of, within
+from helpers.segmentation.fusion import Samples, Typical, fuse_part
+from helpers.segmentation.segmenter import REACH, VollSegSegmenter, flooded
+from helpers.segmentation.watershed import watershed
+
+#: Bytes a voxel of a block takes: drawn or copied, and fused (measured).
+_SIMPLE, _FUSED = 16, 64
+#: Margin in widths of a star: a cell that a voxel belongs to, and the cell that this one is compared with.
+_MARGIN = 2
+#: Margin where there are no stars, in sides of the smallest voxel.
+_RIM = 16
+#: Planes that lie together in the array of labels, which is read plane by plane in the end.
+_THIN = 16
+
+
+@dataclass(frozen=True)
+class BlockLabels:
+    """Labels of one method as they were stored.
+
+    Attributes
+    ----------
+    array : zarr.Array of int32
+    name : str
+        Of the blocks' tables.
+    tiles : list of Tile
+    n_known : int
+        How many labels are known in the whole frame.
+    components : int
+        How many components there are of which each is one cell; 0 where components are not cells.
+    """
+
+    array: Any
+    name: str
+    tiles: list[Tile]
+    n_known: int
+    components: int = 0
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the labels of a method out of what the networks said.
+
+    Parameters
+    ----------
+    segmenter : VollSegSegmenter
+    outputs : StoredOutputs
+    tissue : LazyStack of bool or None
+    store : Store
+    """
+
+    segmenter: VollSegSegmenter
+    outputs: StoredOutputs
+    tissue: LazyStack | None
+    store: Store
+
+    def stars(self, stars: Stars) -> BlockLabels:
+        """Draw StarDist's cells."""
+
+        def draw(tile: Tile) -> tuple[NDArray, Mapping[str, Any]]:
+            labels, names = stars.drawn(tile.read)
+            return names[labels], {}
+
+        return self._blocks("labels_stardist", self._cut([0] * self._dims, _SIMPLE), draw, len(stars))
+
+    def components(self, cut_at: float, outline: float) -> BlockLabels:
+        """Make every component of the foreground a cell, grown back by what was eroded."""
+        foreground = self._foreground
+        components = find_components(foreground, cut_at, self.store)
+
+        def grow(tile: Tile) -> tuple[NDArray, Mapping[str, Any]]:
+            labels = components[tile.read]
+            if self.segmenter.boundary_width == 0:
+                return labels, {}
+            seen = foreground[tile.read]
+            return watershed(-seen, labels, self.segmenter.territory(seen, outline)), {}
+
+        grown = [0] * self._dims if self.segmenter.boundary_width == 0 else self._rim()
+        return self._blocks("labels_unet", self._cut(grown, _FUSED), grow, len(components))
+
+    def fused(self, stars: Stars, cut_at: float, outline: float, divide: Any) -> BlockLabels:
+        """Fuse the stars with the foreground."""
+        components = find_components(self._foreground, cut_at, self.store)
+        margin = np.maximum(_MARGIN * stars.width, self._rim())
+        tiles = self.store.tiles("fusion", lambda: self._cut(margin, _FUSED))
+
+        spoken = len(stars) > 0  # else StarDist has no word in what is flooded
+
+        def fuse(tile: Tile, typical: Typical | None) -> tuple[NDArray, NDArray, NDArray, Samples]:
+            drawn, names = stars.drawn(tile.read)
+            known = components[tile.read]
+            labels, samples = fuse_part(
+                *self._seen(tile.read, drawn, cut_at, spoken),
+                voxel_size=self.segmenter.voxel_size,
+                territory=self.segmenter.territory(self._foreground[tile.read], outline),
+                divide=divide,
+                rules=self.segmenter.rules,
+                components=known,
+                typical=typical,
+            )
+            last = int(drawn.max(initial=0))
+            np.subtract(last, labels, out=labels, where=labels > last)
+            return labels, names, known, samples
+
+        def sample(_: int, tile: Tile) -> dict[str, Any]:
+            found = fuse(tile, None)
+            return _own_samples(tile, found[3], stars.points[found[1][1:] - 1])
+
+        self.store.each("samples", tiles, sample)
+        typical = self._typical(len(tiles))
+
+        def label(tile: Tile) -> tuple[NDArray, Mapping[str, Any]]:
+            labels, names, known, _ = fuse(tile, typical)
+            whole = np.where(labels > 0, names[np.maximum(labels, 0)], labels)
+            linked = _components_of(whole, known) if divide == "never" else {}
+            return whole, {"new": -whole.min(initial=0), **_faces(whole, tile), **linked}
+
+        one_each = len(components) if divide == "never" else 0
+        return self._blocks("labels_vollseg", tiles, label, len(stars), one_each)
+
+    @property
+    def _dims(self) -> int:
+        return len(self.outputs.shape)
+
+    @property
+    def _foreground(self) -> LazyStack:
+        assert self.outputs.foreground is not None
+        return self.outputs.foreground
+
+    def _seen(
+        self, where: Region, drawn: NDArray, cut_at: float, spoken: bool
+    ) -> tuple[NDArray, NDArray, NDArray]:
+        """Return what is flooded, the stars, and the foreground."""
+        outputs, foreground = self.outputs, self._foreground[where]
+        if not spoken:
+            return foreground, drawn, foreground > cut_at
+        assert outputs.landscape is not None and outputs.candidates is not None
+        grid = outputs.candidates.grid
+        # One grid point more: what lies before it is interpolated with it.
+        coarse = tuple(
+            slice(c.start, min(c.stop + 1, n))
+            for c, n in zip(coarser(where, grid), outputs.landscape.shape, strict=True)
+        )
+        landscape = upsample(outputs.landscape[coarse], grid, size_of(where))
+        return flooded(landscape, foreground), drawn, foreground > cut_at
+
+    def _rim(self) -> NDArray[np.int64]:
+        """Return how far labels grow over gaps, to both sides, and a rim to grow in; voxels along each axis."""
+        spacing = np.array(spacing_of(self.segmenter.voxel_size, self._dims))
+        return np.ceil((2 * REACH * self.segmenter.boundary_width + _RIM * spacing.min()) / spacing).astype(
+            int
+        )
+
+    def _cut(self, margin: Any, bytes_per_voxel: int) -> list[Tile]:
+        candidates = self.outputs.candidates
+        grid = candidates.grid if candidates else (1,) * self._dims
+        return cut(self.outputs.shape, [int(m) for m in margin], grid, self.store.memory / bytes_per_voxel)
+
+    def _typical(self, n: int) -> Typical:
+        tables = [self.store.table("samples", k) for k in range(n)]
+        size, depth, middle, ratio = (
+            np.concatenate([table[key] for table in tables]) for key in ("size", "depth", "middle", "ratio")
+        )
+        return Typical.of(size, depth, middle, ratio)
+
+    def _blocks(
+        self, name: str, tiles: list[Tile], make: Any, n_known: int, components: int = 0
+    ) -> BlockLabels:
+        """Store the labels of every block, and count their voxels."""
+        tiles = self.store.tiles(name, lambda: tiles)
+        array = self.store.array(name, self.outputs.shape, np.int32, chunks_of(tiles, thin=_THIN))
+
+        def work(_: int, tile: Tile) -> dict[str, Any]:
+            labels, more = make(tile)
+            labels = labels[within(tile.write, tile.read)]
+            array[tile.write] = labels
+            return {**_counts(labels, None if self.tissue is None else self.tissue[tile.write]), **more}
+
+        self.store.each(name, tiles, work)
+        return BlockLabels(array, name, tiles, n_known, components)
+
+
+def _counts(labels: NDArray[np.int32], tissue: NDArray[np.bool_] | None) -> dict[str, NDArray]:
+    """Count the voxels of each label, and those of them in the tissue."""
+    low = int(labels.min(initial=0))
+    counts = np.bincount(labels.ravel() - low)
+    inside = counts if tissue is None else np.bincount(labels[tissue] - low, minlength=len(counts))
+    found = np.flatnonzero(counts)
+    return {"labels": found + low, "counts": counts[found], "inside": inside[found]}
+
+
+def _own_samples(tile: Tile, samples: Samples, points: NDArray) -> dict[str, NDArray]:
+    """Keep the stars whose centres lie in the block, and the contacts of which the first star is one of them."""
+    low, high = ([getattr(w, end) for w in tile.write] for end in ("start", "stop"))
+    own = np.zeros(len(samples.size), bool)
+    own[1:] = ((points >= low) & (points < high)).all(axis=1)[: len(own) - 1]
+    return {
+        "size": samples.size[own],
+        "depth": samples.depth[own],
+        "middle": samples.middle[own],
+        "ratio": samples.ratio[own[samples.low]],
+    }
+
+
+def _faces(labels: NDArray[np.int32], tile: Tile) -> dict[str, NDArray]:
+    """Return the new cells in the two layers on both sides of each of the block's faces, as this block sees them."""
+    inside = within(tile.write, tile.read)
+    found = {}
+    for axis, side in enumerate(inside):
+        for name, at in (("before", side.start), ("after", side.stop)):
+            if 0 < at < labels.shape[axis]:
+                layers = tuple(slice(at - 1, at + 1) if a == axis else s for a, s in enumerate(inside))
+                found[f"{name}{axis}"] = np.minimum(labels[layers], 0)
+    return found
+
+
+def _components_of(labels: NDArray[np.int32], components: NDArray[np.int32]) -> dict[str, NDArray]:
+    """Return the component that each label shares most voxels with."""
+    # Runs of equal pairs are counted, not voxels: there are ten times fewer.
+    pairs = (labels.ravel().astype(np.int64) << 32) | components.ravel()
+    ends = np.concatenate([np.flatnonzero(pairs[1:] != pairs[:-1]), [pairs.size - 1]])
+    pairs, at = np.unique(pairs[ends], return_inverse=True)
+    counts = np.bincount(at, weights=np.diff(ends, prepend=-1))
+    label, component = pairs >> 32, pairs & 0xFFFFFFFF
+    both = np.flatnonzero((label != 0) & (component > 0))
+    order = both[np.lexsort((component[both], -counts[both], label[both]))]
+    first = order[np.unique(label[order], return_index=True)[1]]
+    return {"linked": np.stack([label[first], component[first]])}
