@@ -30,7 +30,7 @@ from helpers.segmentation.fusion import Samples, Typical, fuse_part
 from helpers.segmentation.segmenter import REACH, VollSegSegmenter, flooded
 from helpers.segmentation.watershed import watershed
 
-#: Bytes a voxel of a block takes: drawn or copied, and fused (measured).
+#: Bytes a voxel of a block takes: drawn or copied, and fused (estimates).
 _SIMPLE, _FUSED = 16, 64
 #: Margin in widths of a star: a cell that a voxel belongs to, and the cell that this one is compared with.
 _MARGIN = 2

@@ -11,11 +11,12 @@ import psutil
 from helpers.errors import InputError
 from helpers.segmentation.watershed import MAX_VOXELS
 
-#: Bytes that a voxel takes where a frame is segmented whole, networks aside (they are tiled anyway): measured.
+#: Bytes that a voxel takes where a frame is segmented whole, networks aside (they are tiled anyway): an estimate, the sum of
+#: the arrays that the fusion holds at once.
 WHOLE_FRAME = 64
 #: Part of the available memory that a whole frame may take.
 _SHARE = 0.75
-#: Bytes that blocks work in, however much there is: with Python, TensorFlow and the tables, that stays below 4 GB.
+#: Bytes that blocks work in, however much there is: with Python, TensorFlow and the tables, that is meant to stay below 4 GB.
 _BLOCKS = 3 * 2**29
 #: For tests and for machines that are shared: MB to take for the available memory.
 _VARIABLE = "VOLLTRACK_MEMORY_MB"
