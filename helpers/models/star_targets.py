@@ -1,16 +1,21 @@
 """What StarDist learns from: the sizes of cells, its targets and its losses."""
 
+# Compiled by numba, whose functions and integers are not those that a type checker sees.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from helpers.data.augment import Augmentation, augment
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
+from helpers.models.star_rays import RayTable, directions_2d
 
 
 def median_extents(patches: TrainingSet, n_patches: int = 32) -> NDArray[np.float64]:
@@ -91,7 +96,10 @@ def distance_loss(n_rays: int, background_weight: float) -> Any:
 
 
 class TargetMaker:
-    """Makes batches: crops, augmented, with StarDist's targets (normalised distance transform and rays)."""
+    """Makes batches: crops, augmented, with StarDist's targets (normalised distance transform and rays).
+
+    Batches may be made in several threads at once.
+    """
 
     def __init__(self, patches: TrainingSet, config: Any, augmentation: Augmentation | None) -> None:
         self.patches, self.config, self.augmentation = patches, config, augmentation
@@ -101,6 +109,8 @@ class TargetMaker:
             from stardist.rays3d import rays_from_json
 
             self.rays = rays_from_json(config.rays_json)
+        directions = directions_2d(config.n_rays) if self.rays is None else self.rays.vertices
+        self.table = RayTable.of(directions, self.size, config.grid)
 
     def __call__(self, indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, tuple]:
         images, probabilities, targets = [], [], []
@@ -123,30 +133,47 @@ class TargetMaker:
 
     def targets(self, labels: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return probability (grid shape) and rays with their weights (grid shape, rays + 1)."""
-        from skimage.segmentation import relabel_sequential
-        from stardist.geometry import star_dist, star_dist3D
-        from stardist.utils import edt_prob
-
         coarse = tuple(slice(None, None, g) for g in self.config.grid)
         ignored = labels < 0
-        # StarDist computes rays on 16 bit labels.
-        labels = relabel_sequential(np.where(ignored, 0, labels).astype(np.int64))[0].astype(np.uint16)
-        mode = "opencl" if self.config.use_gpu else "cpp"
-        anisotropy = getattr(self.config, "anisotropy", None)
-        if labels.min() == labels.max() and labels.flat[0] > 0:
-            probability = np.ones(
-                labels.shape, np.float32
-            )  # one cell fills the patch: its transform has no zero
-        else:
-            probability = edt_prob(labels, anisotropy=anisotropy)
-        probability = probability[coarse].astype(np.float32)
-        if self.rays is not None:
-            rays = np.asarray(star_dist3D(labels, self.rays, mode=mode, grid=self.config.grid))
-        else:
-            rays = np.asarray(star_dist(labels, self.config.n_rays, mode=mode, grid=self.config.grid))
-        target = np.empty((*rays.shape[:-1], rays.shape[-1] + 1), np.float32)
-        target[..., :-1], target[..., -1] = rays, probability
         if ignored.any():
-            probability = np.where(ignored[coarse], -1, probability).astype(np.float32)
-            target[..., -1] = probability
+            labels = np.where(ignored, 0, labels)
+        probability = _depths(labels, getattr(self.config, "anisotropy", None), coarse)
+        target = np.empty((*probability.shape, self.config.n_rays + 1), np.float32)
+        target[..., :-1] = self._opencl(labels) if self.config.use_gpu else self.table.distances(labels)
+        probability[ignored[coarse]] = -1
+        target[..., -1] = probability
         return probability, target
+
+    def _opencl(self, labels: NDArray) -> NDArray[np.float32]:
+        """Return the rays as StarDist computes them on a GPU; it takes labels of 16 bits."""
+        from skimage.segmentation import relabel_sequential
+        from stardist.geometry import star_dist, star_dist3D
+
+        small = relabel_sequential(labels)[0].astype(np.uint16)
+        if self.rays is None:
+            return star_dist(small, self.config.n_rays, mode="opencl", grid=self.config.grid)
+        return star_dist3D(small, self.rays, mode="opencl", grid=self.config.grid)
+
+
+def _depths(
+    labels: NDArray, voxel_size: Sequence[float] | None, coarse: tuple[slice, ...]
+) -> NDArray[np.float32]:
+    """Return StarDist's object probability on a grid: the distance to the border over the cell's largest."""
+    import edt
+    from skimage.segmentation import relabel_sequential
+
+    if labels.flat[0] > 0 and (labels == labels.flat[0]).all():
+        return np.ones(labels[coarse].shape, np.float32)  # one cell fills the patch: it has no border
+    if labels.max() > labels.size:
+        labels = relabel_sequential(labels)[0]
+    labels = np.ascontiguousarray(labels, np.uint32)
+    depth = edt.edt(labels, anisotropy=voxel_size, parallel=1)
+    largest = np.zeros(int(labels.max()) + 1, np.float32)
+    _find_largest(labels.ravel(), depth.ravel(), largest)
+    return depth[coarse] / (largest[labels[coarse]] + np.float32(1e-10))
+
+
+@njit(cache=True, nogil=True)
+def _find_largest(labels, values, largest):  # type: ignore[no-untyped-def]
+    for i in range(len(labels)):
+        largest[labels[i]] = max(largest[labels[i]], values[i])

@@ -8,6 +8,7 @@ are augmented, follow from the seed, the epoch and the step alone. What is writt
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,8 @@ from helpers.progress import progress
 
 #: Makes one batch: indices of patches and a generator for crops and augmentation (None: neither) → (x, y).
 MakeBatch = Callable[[NDArray[np.intp], "np.random.Generator | None"], tuple[Any, Any]]
+#: Threads that make batches: a GPU is faster than one; on two cores more would be in the network's way.
+_MAKERS = max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
 def seed_everything(seed: int) -> None:
@@ -73,7 +76,7 @@ def fit(
     folder : Path
         Model folder, prepared by `open_folder`.
     make_batch : callable
-        Makes a batch from indices.
+        Makes a batch from indices, in several threads at once.
     train, validation : ndarray of int
         Indices of patches. Where none is held out, the loss on patches trained on decides what is best.
     network : str
@@ -102,7 +105,7 @@ def fit(
     validation_batches = _split(_thin(validation, settings.validation_patches), settings.batch_size)
     with (
         progress(desc=network, unit="epoch", total=settings.epochs, initial=state.epoch) as bar,
-        ThreadPoolExecutor(1) as pool,
+        ThreadPoolExecutor(_MAKERS) as pool,
     ):
         while state.status == "running":
             started = time.monotonic()
@@ -191,13 +194,13 @@ def _thin(indices: NDArray[np.intp], n: int | None) -> NDArray[np.intp]:
     return indices[np.linspace(0, len(indices) - 1, n).round().astype(int)]
 
 
-def _ahead(pool: ThreadPoolExecutor, make: Callable, arguments: Iterator, depth: int = 2) -> Iterator[Any]:
-    """Yield ``make(*a)`` in order, made in another thread while the network works on the one before."""
+def _ahead(pool: ThreadPoolExecutor, make: Callable, arguments: Iterator) -> Iterator[Any]:
+    """Yield ``make(*a)`` in order, made in other threads while the network works on the ones before."""
     waiting: list[Future] = []
     try:
         for a in arguments:
             waiting.append(pool.submit(make, *a))
-            if len(waiting) > depth:
+            if len(waiting) > _MAKERS + 1:
                 yield waiting.pop(0).result()
         while waiting:
             yield waiting.pop(0).result()
