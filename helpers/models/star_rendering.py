@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from helpers.models.star_suppression import chord, in_parts, measure
+from helpers.models.star_shapes import chord, in_parts, measure
 from helpers.models.star_table import is_inside, table_for
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,8 @@ def execute_notebook(
     NotebookError
         With the error of the cell that failed.
     """
-    import papermill
+    with _without_grammar_of_addresses():
+        import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -95,6 +98,22 @@ def execute_notebook(
                     os.environ.pop(key, None)
                 else:
                     os.environ[key] = value
+
+
+@contextlib.contextmanager
+def _without_grammar_of_addresses() -> Iterator[None]:
+    """Let jsonschema be imported without rfc3987_syntax, where that is installed.
+
+    It compiles a grammar of internationalised web addresses, which no notebook's schema has: two thirds of the time in
+    which a step starts.
+    """
+    known = "rfc3987_syntax" in sys.modules
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] - an import of it fails
+    try:
+        yield
+    finally:
+        if not known:
+            del sys.modules["rfc3987_syntax"]
 
 
 def _verbatim(path: Path) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numba import set_num_threads
 from stars import make_candidates
 
-from helpers.models import star_rendering, star_suppression, star_table
+from helpers.models import star_rendering, star_shapes, star_suppression, star_table
 
 RAYS = st.one_of(
     st.tuples(
@@ -68,7 +68,7 @@ def test_survivors_are_stardists(stars, threshold):
 def _is_close(j, kept, stars, threshold):
     """Whether a star shares with a more probable one a part near the threshold, or that one's fate was such."""
     points, scores, distances, rays = stars
-    measured = star_suppression.measure(distances, points, rays)
+    measured = star_shapes.measure(distances, points, rays)
     low = measured.boxes[:, ::2].min(axis=0)
     shape = measured.boxes[:, 1::2].max(axis=0) - low + 1
     masks = [
