@@ -151,8 +151,8 @@ class TargetMaker:
 
         small = relabel_sequential(labels)[0].astype(np.uint16)
         if self.rays is None:
-            return star_dist(small, self.config.n_rays, mode="opencl", grid=self.config.grid)
-        return star_dist3D(small, self.rays, mode="opencl", grid=self.config.grid)
+            return np.asarray(star_dist(small, self.config.n_rays, mode="opencl", grid=self.config.grid))
+        return np.asarray(star_dist3D(small, self.rays, mode="opencl", grid=self.config.grid))
 
 
 def _depths(

@@ -44,7 +44,7 @@ def test_distances_are_stardists_own_in_3d(patch, n_rays, anisotropy):
     labels, grid = patch
     rays = Rays_Octo(2) if anisotropy is None else Rays_GoldenSpiral(n_rays, anisotropy=anisotropy)
     ours = RayTable.of(rays.vertices, labels.shape, grid).distances(labels)
-    theirs = star_dist3D(labels.astype(np.uint16), rays, grid=grid)
+    theirs = np.asarray(star_dist3D(labels.astype(np.uint16), rays, grid=grid))
     assert ours.shape == theirs.shape and ours.dtype == np.float32
     assert_all_but_few(ours == theirs)
 
@@ -54,7 +54,7 @@ def test_distances_are_stardists_own_in_3d(patch, n_rays, anisotropy):
 def test_distances_are_stardists_own_in_2d(patch, n_rays):
     labels, grid = patch
     ours = RayTable.of(directions_2d(n_rays), labels.shape, grid).distances(labels)
-    theirs = star_dist(labels.astype(np.uint16), n_rays, grid=grid)
+    theirs = np.asarray(star_dist(labels.astype(np.uint16), n_rays, grid=grid))
     assert ours.shape == theirs.shape
     assert_all_but_few(np.isclose(ours, theirs, atol=1e-5))
 
