@@ -21,8 +21,10 @@ def _found(score: float, divide: str | None = None) -> Thresholds:
     ("stardist", "unet", "scores", "chosen"),
     [
         (0.91, 0.20, (0.98, 0.95, 0.80), "always"),
-        (0.91, 0.20, (0.94, 0.95, 0.70), "borders"),
-        (0.50, 0.60, (0.70, 0.80, 0.81), "never"),
+        (0.91, 0.20, (0.91, 0.95, 0.70), "always"),  # less than one of twenty cells apart
+        (0.91, 0.20, (0.89, 0.95, 0.70), "borders"),
+        (0.50, 0.60, (0.70, 0.89, 0.83), "borders"),
+        (0.50, 0.60, (0.70, 0.86, 0.83), "never"),
         (0.50, 0.20, (0.95, 0.95, 0.95), "always"),  # of equals the better network's
         (0.50, 0.60, (0.95, 0.95, 0.95), "never"),
         (0.50, 0.60, (0.95, 0.95, 0.70), "borders"),

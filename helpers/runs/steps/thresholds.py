@@ -124,17 +124,21 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
     Returns
     -------
     Thresholds
-        The best way to divide; of equals the one that trusts the better network most. Where one network alone is better
-        than all of them, the thresholds that shut the other one out. `divided` holds what each way reached.
+        The best way to divide; of those less than one cell apart, which count as equal here as in the search, the one that
+        trusts the better network most. Where one network alone is better than all of them, the thresholds that shut the
+        other one out. `divided` holds what each way reached.
     """
     if len(tried) == 1:
         return tried[0]
     alone = {method: others[method].score if method in others else 0.0 for method in ("stardist", "unet")}
+    best = max(one.score for one in tried)
+    one_cell = 1 / int(tried[0].table["n_true"].max())
+    equal = {one.divide: one for one in tried if one.score >= best - one_cell}
     order = DIVIDE if alone["stardist"] >= alone["unet"] else DIVIDE[::-1]
-    chosen = max(tried, key=lambda one: (one.score, -order.index(one.divide)))  # pyright: ignore[reportArgumentType]
+    chosen = next(equal[way] for way in order if way in equal)
     for method, one in others.items():
-        if one.score > chosen.score:
-            chosen = _alone(method, one, chosen)
+        if one.score > best:
+            best, chosen = one.score, _alone(method, one, chosen)
     return replace(chosen, divided={str(one.divide): {**one.values, "score": one.score} for one in tried})
 
 
