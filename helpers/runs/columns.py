@@ -24,7 +24,7 @@ from helpers.tracking.tracks import Tracks, check_objects, numeric_columns
 
 #: Parameters of notebook 08 that ask for a column.
 _TRACKING = (
-    *("color_by", "penalties", "lap_options", "track_filters"),
+    *("color_by", "penalties", "tracker_options", "track_filters"),
     *("min_size_um3", "max_size_um3", "min_intensity", "min_quality"),
 )
 #: Parameters of notebook 11 that must go together.
@@ -134,7 +134,7 @@ def given(p: Parameters, names: Iterable[str]) -> list[str]:
 
 
 def _of_tracking(p: Track, cells: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], InputError]]:
-    if p.labels_path() is None and (p.tracker == "overlap" or p.overlap_weight):
+    if p.labels_path() is None and (p.tracker in ("overlap", "global") or p.overlap_weight):
         expected = "the overlap of cells is measured in labels: name the label movie"
         yield ("labels",), InputError("labels", None, expected)
     kalman = p.tracker in ("kalman", "advanced_kalman")
@@ -149,7 +149,7 @@ def _of_tracking(p: Track, cells: pd.DataFrame) -> Iterator[tuple[tuple[str, ...
     try:
         parameters = tracking.tracker_parameters(p)
     except InputError as error:
-        yield ("lap_options", "penalties"), error
+        yield ("tracker_options", "penalties"), error
         return
     costs = {*getattr(parameters, "feature_columns", ())}
     if kalman:
@@ -163,7 +163,7 @@ def _of_tracking(p: Track, cells: pd.DataFrame) -> Iterator[tuple[tuple[str, ...
             Tracks(few), min_quality=quality, quality_column=tracking.quality_column(cells)
         ),
         ("penalties",): lambda: sorted_points(cells, sorted(costs & {*p.penalties})),
-        ("lap_options",): lambda: sorted_points(cells, sorted(costs - {*p.penalties})),
+        ("tracker_options",): lambda: sorted_points(cells, sorted(costs - {*p.penalties})),
         ("tracker",): lambda: radii(cells) if kalman else None,
     }
     for names, look in looks.items():

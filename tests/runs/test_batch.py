@@ -45,7 +45,7 @@ def test_a_failing_movie_does_not_stop_the_others(
     assert "12_analyze_migration [b]: not run, because 08_track [b] failed" in shown.out
     for movie in "ac":
         assert read_done(tmp_path / "run" / "steps" / f"12_analyze_migration-{movie}")
-    assert main(["status", str(path)]) == 0
+    assert main(["status", str(path)]) == 2, "what is wrong with b stands in the table of movies"
     shown = capsys.readouterr().out
     assert "08_track [a]: done\n" in shown
     assert re.search(r"08_track \[b\]: FAILED: .*objects", shown), shown

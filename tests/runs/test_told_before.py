@@ -37,7 +37,7 @@ CASES = {
     "intensities without labels": ({"11_analyze_intensity_spectrum": {"intensity_movie": "m.tif"}}, {"tracks": "t.csv"}, "labels", "name the label movie"),
     "too few shuffles": ({"11_analyze_intensity_spectrum": {"n_permutations": 19}}, {"tracks": "t.csv"}, "n_permutations", "at least 99"),
     "no such window": ({"11_analyze_intensity_spectrum": {"window": "round"}}, {"tracks": "t.csv"}, "window", "scipy.signal"),
-    "a percentile above 1": ({"08_track": {"lap_options": {"cutoff_percentile": 2.0}}}, {"objects": "t.csv"}, "lap_options", "cutoff"),
+    "a percentile above 1": ({"08_track": {"tracker_options": {"cutoff_percentile": 2.0}}}, {"objects": "t.csv"}, "tracker_options", "cutoff"),
     "frames that are not there": ({"14_curate": {"curated_frames": [1, 7]}}, {}, "curated_frames", "has 2 frames"),
     "no such log": ({"14_curate": {"merge_log": "no.jsonl"}}, {}, "merge_log", "no such file"),
     "a table of movies without conditions": ({"13_compare_conditions": {"cohort": "t.csv"}}, {}, "cohort", "run_dir, movie_id, condition"),
