@@ -34,7 +34,7 @@ def tracks() -> Tracks:
         first = len(rows)
         for t in range(length):
             light = 100 + 20 * np.sin(2 * np.pi * (start + t) / 3.3 + cell) + rng.normal(0, 2)
-            rows.append((start + t, *path[t], 300.0 + cell, light))
+            rows.append((start + t, *path[t], (160.0 if cell in (6, 7) else 300.0) + cell, light))
             if t:
                 links.append((first + t - 1, first + t))
         if cell in (6, 7):
