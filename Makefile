@@ -45,13 +45,16 @@ demo: install
 	@$(BIN)/python -m helpers run data_manifests/demo.yaml
 
 # PYTEST="tests/data -k tiff" runs a part.  The windows get a process of their own: TensorFlow and the software OpenGL of Mesa
-# crash in one.
+# crash in one.  The tests of runs, which mostly wait for kernels to start, go on beside the others.
+BESIDE := tests/runs tests/segmentation tests/benchmarks tests/fuzz
 test: $(VENV)/installed-test
 ifdef PYTEST
 	@$(BIN)/python -m pytest $(PYTEST)
 else
 	@$(BIN)/python -m pytest tests/gui
-	@$(BIN)/python -m pytest --ignore tests/gui
+	@log=$$(mktemp); $(BIN)/python -m pytest $(BESIDE) >$$log 2>&1 & beside=$$!; trap "kill $$beside" INT TERM; \
+	$(BIN)/python -m pytest $(addprefix --ignore=,tests/gui $(BESIDE)); here=$$?; \
+	wait $$beside; there=$$?; cat $$log; rm $$log; exit $$((here + there))
 endif
 
 lint: $(VENV)/installed-test
