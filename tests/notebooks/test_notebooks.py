@@ -153,7 +153,8 @@ def test_the_cells_are_found(tiny) -> None:
     scores = json.loads((tiny.run_dir / "summary.json").read_text())["segmentation"]
     assert set(scores) == {"vollseg", "stardist", "unet"}
     assert scores["vollseg"]["f1_50"] >= 0.7
-    assert scores["vollseg"]["f1_50"] >= scores["stardist"]["f1_50"]
+    f1 = {method: (found["f1_50"] + found["f1_70"]) / 2 for method, found in scores.items()}
+    assert f1["vollseg"] >= max(f1["stardist"], f1["unet"]) - 0.01
 
 
 def test_running_again_skips_everything(tiny) -> None:
@@ -184,6 +185,8 @@ def test_executed_notebooks_name_no_error_and_injected_parameters(tiny) -> None:
 
 def test_outputs_are_the_same_when_executed_again(tiny, tmp_path: Path) -> None:
     """nbval compares the cells marked NBVAL_CHECK_OUTPUT of executed notebooks with a second execution."""
+    settings = tmp_path / "none.ini"  # not those of this repository
+    settings.write_text("[pytest]\n")
     for step in ("01_create_dataset", "04_optimize_thresholds", "07_evaluate_segmentation-movie"):
         notebook = tmp_path / f"{step}.ipynb"
         shutil.copy(tiny.run_dir / "steps" / step / "notebook.ipynb", notebook)
@@ -200,7 +203,7 @@ def test_outputs_are_the_same_when_executed_again(tiny, tmp_path: Path) -> None:
                 "-p",
                 "no:cacheprovider",
                 "-c",
-                "/dev/null",
+                str(settings),
                 str(notebook),
             ],
             capture_output=True,

@@ -89,7 +89,9 @@ def test_steps_are_listed_with_their_state_and_what_is_missing_says_why(report: 
     text, _ = report
     assert '<a href="#08_track">08 track</a>: 5 of 5 done, 10 s' in text
     assert '<a href="#12_analyze_migration">12 analyze migration</a>: not done' in text
-    assert text.count("tracks.csv is missing; notebook 08 makes it</p>") == len(MOVIES), "12 waits for what 08 left"
+    assert text.count("tracks.csv is missing; notebook 08 makes it</p>") == len(MOVIES), (
+        "12 waits for what 08 left"
+    )
 
 
 def test_the_error_of_a_movie_stands_in_the_report(
