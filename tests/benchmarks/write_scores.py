@@ -60,7 +60,7 @@ def table(scores: Scores) -> str:
         if all(sources):
             cells = " | ".join(_cell(source.get(m)) for source in sources for m in ("tra", "division_f1"))
             tracked.append(f"| {what} | {sources[1]['tra']['n']} | {cells} |")
-    return "\n".join([*lines, "", *tracked])
+    return "\n".join([*lines, "", *tracked] if len(tracked) > 2 else lines)
 
 
 def margins(scores: Scores) -> dict[str, dict[str, float]]:
