@@ -45,8 +45,9 @@ demo: install
 	@$(BIN)/python -m helpers run data_manifests/demo.yaml
 
 # PYTEST="tests/data -k tiff" runs a part.  The windows get a process of their own: TensorFlow and the software OpenGL of Mesa
-# crash in one.  The tests of runs, which mostly wait for kernels to start, go on beside the others.
-BESIDE := tests/runs tests/segmentation tests/benchmarks tests/fuzz
+# crash in one.  Half of the tests, with those of runs, which mostly wait
+# for kernels to start, go on beside the others.
+BESIDE := tests/runs tests/segmentation tests/benchmarks tests/fuzz tests/analysis tests/tracking tests/data tests/view
 test: $(VENV)/installed-test
 ifdef PYTEST
 	@$(BIN)/python -m pytest $(PYTEST)
