@@ -147,8 +147,6 @@ def fuse(
     territory: np.ndarray | None = None,
     divide: Divide = "always",
     rules: Rules | None = None,
-    components: np.ndarray | None = None,
-    typical: Typical | None = None,
 ) -> np.ndarray:
     """Fuse StarDist's labels with the U-Net's foreground.
 
@@ -170,10 +168,6 @@ def fuse(
         components are cells and stars only add what the U-Net has missed.
     rules : Rules, optional
         The numbers; see the head of the module.
-    components : ndarray of int32, same shape, optional
-        The components of the foreground, where this is a part of a frame and they are known of the whole.
-    typical : Typical, optional
-        What the stars of the whole frame are like, likewise.
 
     Returns
     -------
@@ -193,8 +187,7 @@ def fuse(
     fragment. Neither the order of the labels nor what lies far away changes a cell, but through the medians.
     """
     return fuse_part(
-        probability, star_labels, foreground, voxel_size=voxel_size, territory=territory, divide=divide,
-        rules=rules, components=components, typical=typical,
+        probability, star_labels, foreground, voxel_size=voxel_size, territory=territory, divide=divide, rules=rules
     )[0]  # fmt: skip
 
 
@@ -210,7 +203,21 @@ def fuse_part(
     components: np.ndarray | None = None,
     typical: Typical | None = None,
 ) -> tuple[np.ndarray, Samples]:
-    """Fuse as `fuse` does, and return what was seen of the stars as well; their labels are small numbers."""
+    """Fuse a part of a frame as `fuse` does, and return what was seen of the stars as well.
+
+    Parameters
+    ----------
+    components : ndarray of int32, shape of the part, optional
+        The components of the foreground, where they are known of the whole frame.
+    typical : Typical, optional
+        What the stars of the whole frame are like, likewise.
+
+    Returns
+    -------
+    labels : ndarray of int32, same shape
+    samples : Samples
+        Of the stars by their numbers in the part; where these are sparse, by their order.
+    """
     rules = rules or Rules()
     if divide not in DIVIDE:
         raise InputError("divide", divide, f"one of {', '.join(DIVIDE)}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from fusion_rules import Case, _f1, cases_of_run, stored
+from fusion_rules import Case, cases_of_run, pooled_f1, stored
 
 from helpers.segmentation.fusion import Rules
 
@@ -58,7 +58,7 @@ class Column:
         """Return F1, mean of IoU 0.5 and 0.7, of all cells of the column together."""
         key = (cells, rules)
         if key not in self._known:
-            self._known[key] = float(_f1([case.cells(rules) for case in getattr(self, cells)])[0])
+            self._known[key] = float(pooled_f1([case.cells(rules) for case in getattr(self, cells)])[0])
         return self._known[key]
 
 

@@ -147,16 +147,16 @@ def compare(
     rng = np.random.default_rng(0)
     sizes = [len(cells) for cells, _ in usual]
     weights = [rng.multinomial(n, np.full(n, 1 / n), draws) if n else np.zeros((draws, 0)) for n in sizes]
-    column = [f"{_f1(usual)[0]:.3f}"]
+    column = [f"{pooled_f1(usual)[0]:.3f}"]
     for rules, divide in changes.values():
         changed = [case.cells(rules, divide) for case in cases]
-        change = _f1(changed)[0] - _f1(usual)[0]
-        low, high = np.quantile(_f1(changed, weights) - _f1(usual, weights), [0.025, 0.975])
+        change = pooled_f1(changed)[0] - pooled_f1(usual)[0]
+        low, high = np.quantile(pooled_f1(changed, weights) - pooled_f1(usual, weights), [0.025, 0.975])
         column.append(f"{change:+.3f} ({low:+.3f} … {high:+.3f})" if abs(change) > 5e-4 else "0")
     return column
 
 
-def _f1(found: list[tuple[np.ndarray, int]], weights: list[np.ndarray] | None = None) -> np.ndarray:
+def pooled_f1(found: list[tuple[np.ndarray, int]], weights: list[np.ndarray] | None = None) -> np.ndarray:
     """Return F1, mean of both IoU, of each draw; without weights, of the cells as they are."""
     weights = weights or [np.ones((1, len(cells))) for cells, _ in found]
     hits = sum(weight @ cells for (cells, _), weight in zip(found, weights, strict=True))
