@@ -4,7 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := tensorflow,cellpose,tracking,view,jupyter,batch$(if $(GPU),$(comma)cuda)
+EXTRAS := tensorflow,cellpose,tracking,remote,view,jupyter,batch$(if $(GPU),$(comma)cuda)
 comma  := ,
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
