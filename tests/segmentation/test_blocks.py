@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +20,13 @@ from helpers.data.lazy import LazyStack
 from helpers.data.movies import LabelMovie, Movie, write_movie
 from helpers.data.normalization import percentile_range
 from helpers.errors import InputError
+from helpers.models.inference import iterate_tiles
 from helpers.runs.parameters import Segment
 from helpers.runs.segment_movie import segment_movie
 from helpers.segmentation.blocks import fits_memory, segment_by_blocks
 from helpers.segmentation.blocks.networks import run_networks
 from helpers.segmentation.blocks.store import Store
+from helpers.segmentation.blocks.tiling import cut, size_of
 from helpers.segmentation.segmenter import METHODS, VollSegSegmenter
 
 RADIUS = 4.0
@@ -117,7 +120,7 @@ def test_the_cells_of_blocks_are_those_of_the_whole_frame(segmenters, tmp_path, 
     segmenter = replace(segmenters[n_dim], divide=divide)
     frame = spots(SHAPES[n_dim], seed=n_dim)
     whole = segmenter(frame).labels
-    parts = in_blocks(segmenter, frame, tmp_path / "store", monkeypatch)
+    parts = in_blocks(segmenter, frame, tmp_path / "store", monkeypatch, mb=1.0 if n_dim == 3 else 0.6)
     store = Store(tmp_path / "store")
     assert len(store.tiles("fusion", list)) > 3 and len(store.tiles("foreground", list)) > 3
     assert list(parts) == list(METHODS)
@@ -347,6 +350,28 @@ def test_a_box_of_a_stack_is_that_of_the_whole(tmp_path):
     (tmp_path / "stacks").mkdir()
     write_movie(tmp_path / "stacks" / "t0.ome.tif", frame, voxel_size=VOXELS[3], axes="ZYX")
     assert np.array_equal(Movie.open(tmp_path / "stacks").lazy_frame(0)[where], frame[where])
+
+
+@pytest.mark.parametrize("voxels", [40, 300, 1000, 5000, 10**6])
+def test_blocks_read_as_little_twice_as_fits(voxels):
+    shape, margin, multiple = (11, 40, 30), (1, 3, 4), (1, 2, 4)
+
+    def read(number: tuple[int, ...]) -> tuple[float, float]:
+        tiles = list(iterate_tiles((11, 40, 32), number, (1, 4, 4), multiple))
+        sizes = [np.prod(size_of(tile.read)) for tile in tiles]
+        return max(sizes), sum(sizes)
+
+    thick = [range(1, 12), range(1, 11), range(1, 9)]
+    every = [read(number) for number in itertools.product(*thick)]
+    tiles = cut(shape, margin, multiple, voxels)
+    padded = [[slice(r.start, -(-r.stop // 4) * 4) for r in tile.read[2:]] for tile in tiles]
+    sizes = [np.prod(size_of((*tile.read[:2], *last))) for tile, last in zip(tiles, padded, strict=True)]
+    fitting = [total for largest, total in every if largest <= voxels]
+    assert (sum(sizes), max(sizes)) == (min(fitting), max(sizes)) if fitting else max(sizes) == min(every)[0]
+    covered = np.zeros(shape, int)
+    for tile in tiles:
+        covered[tile.write] += 1
+    assert (covered == 1).all()
 
 
 def test_memory_that_is_no_number_is_refused(monkeypatch):

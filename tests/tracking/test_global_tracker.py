@@ -218,6 +218,19 @@ def test_a_division_is_one() -> None:
     assert found.changed == 0
 
 
+def test_a_cell_that_divides_at_the_border_of_the_image_did_not_come_in_from_outside() -> None:
+    labels = movie(10)
+    labels[labels == 1] = 0
+    for t in range(10):
+        labels[t, 1:5, : 10 + t % 2, 3:18] = 1
+    found = followed(cut(labels, range(4, 10)))
+    assert found.tracks.divisions["frame"].tolist() == [3]
+    labels[:4][labels[:4] == 2] = 0
+    labels[:, 1:5, :3, 25:35] = np.where(np.arange(10)[:, None, None, None] < 4, 0, 2)
+    found = followed(cut(labels, range(4, 10)))
+    assert found.tracks.divisions["frame"].tolist() == [3] and found.tracks.n_tracks == 4, "one comes in"
+
+
 def test_the_other_set_has_the_cell_that_the_first_one_lacks() -> None:
     labels = movie()
     worse = labels.copy()

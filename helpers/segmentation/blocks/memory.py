@@ -17,7 +17,7 @@ WHOLE_FRAME = 64
 #: Part of the available memory that a whole frame may take.
 _SHARE = 0.75
 #: Bytes that blocks work in, however much there is: with Python, TensorFlow and the tables, that is meant to stay below 4 GB.
-_BLOCKS = 3 * 2**29
+_BLOCKS = 5 * 2**29
 #: For tests and for machines that are shared: MB to take for the available memory.
 _VARIABLE = "VOLLTRACK_MEMORY_MB"
 

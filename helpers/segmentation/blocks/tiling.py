@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Sequence
+
+import numpy as np
 
 from helpers.data.lazy import Region
 from helpers.models.inference import Tile, iterate_tiles
 
 
 def cut(shape: Sequence[int], margin: Sequence[int], multiple: Sequence[int], voxels: float) -> list[Tile]:
-    """Cut a frame into as few blocks as fit.
+    """Cut a frame into blocks that fit, of the sides for which the least is read twice.
 
     Parameters
     ----------
@@ -21,7 +23,8 @@ def cut(shape: Sequence[int], margin: Sequence[int], multiple: Sequence[int], vo
     multiple : sequence of int
         Where blocks, and what is read, may begin.
     voxels : float
-        That may be read at once. Blocks are never thinner than their margin, for most of the work would be done twice.
+        That may be read at once. Blocks are never thinner than their margin, for most of the work would be done twice:
+        where even such ones do not fit, those are taken.
 
     Returns
     -------
@@ -30,27 +33,26 @@ def cut(shape: Sequence[int], margin: Sequence[int], multiple: Sequence[int], vo
     """
     padded = [-(-n // m) * m for n, m in zip(shape, multiple, strict=True)]
     margin = [-(-r // m) * m for r, m in zip(margin, multiple, strict=True)]
-    number = [1] * len(shape)
+    choices = [_sides(n, r, m) for n, r, m in zip(padded, margin, multiple, strict=True)]
+    number, size = ([np.array([c[k] for c in axis]) for axis in choices] for k in (0, 1))
+    one = functools.reduce(np.multiply.outer, size).astype(float)
+    every = one * functools.reduce(np.multiply.outer, number)
+    fits = one <= voxels
+    best = np.where(fits, every, np.inf) if fits.any() else one
+    chosen = np.unravel_index(int(best.argmin()), best.shape)
+    tiles = iterate_tiles(padded, [int(n[k]) for n, k in zip(number, chosen, strict=True)], margin, multiple)
+    return [Tile(_inside(tile.read, shape), _inside(tile.write, shape)) for tile in tiles]
 
-    def length(axis: int, n: int) -> int:
-        inner = math.ceil(padded[axis] / multiple[axis] / n) * multiple[axis]
-        return padded[axis] if n == 1 else min(padded[axis], inner + 2 * margin[axis])
 
-    while math.prod(length(a, n) for a, n in enumerate(number)) > voxels:
-        thinner = {
-            a: length(a, n) / length(a, n + 1)
-            for a, n in enumerate(number)
-            if padded[a] // (n + 1) >= max(multiple[a], margin[a])
-        }
-        if not thinner:
-            break
-        # The longest side of what is decided, of equals the one that shrinks most: margins stay small beside blocks.
-        axis = max(thinner, key=lambda a: (padded[a] / number[a] / max(margin[a], 1), thinner[a]))
-        number[axis] += 1
-    return [
-        Tile(_inside(tile.read, shape), _inside(tile.write, shape))
-        for tile in iterate_tiles(padded, number, margin, multiple)
-    ]
+def _sides(n: int, margin: int, multiple: int) -> list[tuple[int, int]]:
+    """Return how many blocks an axis may be cut into, each with the length that one of them reads."""
+    found = [(1, n)]
+    for inner in range(max(multiple, margin), n, multiple):
+        # As `iterate_tiles` cuts: the blocks are as even as they can be.
+        number = -(-n // inner)
+        even = -(-n // multiple // number) * multiple
+        found.append((number, min(n, even + 2 * margin)))
+    return list(dict.fromkeys(found))
 
 
 def _inside(where: Region, shape: Sequence[int]) -> Region:

@@ -172,9 +172,10 @@ def _assembled(
         worth, outside = f.covered()
         edits.append(np.minimum(worth + outside, 1) * (f.label == 0))
         cost.append(cell_costs(p, usual, worth, outside, votes[t], f.label > 0))
-        factor = np.where(f.at_border, p.edge, 1.0)
-        appear.append(p.appear * factor * (t > 0) + odd_sizes(p, usual, volume[t]))
-        end.append(p.end * factor * (t < n_frames - 1))
+        came = _at_border(f, common[t - 1].T, frames[t - 1], p) if t > 0 else 0.0
+        went = _at_border(f, common[t], frames[t + 1], p) if t < n_frames - 1 else 0.0
+        appear.append(p.appear * came + odd_sizes(p, usual, volume[t]))
+        end.append(p.end * went * np.ones(len(f)))
         cliques = _cliques(f.conflicts(), len(f))
         cliques[:, 0] += n_cliques
         n_cliques = int(cliques[:, 0].max(initial=n_cliques - 1)) + 1
@@ -211,6 +212,12 @@ def _assembled(
         given,
     )
     return Hypotheses(frames, start, problem, every_iou, np.concatenate([*joint_ious, []]))
+
+
+def _at_border(regions: Regions, shared: csr_array, other: Regions, p: GlobalParameters) -> np.ndarray:
+    """Return (n,): `edge` at the border of the image, unless a cell of the other frame was there already; 1 inside."""
+    taken = np.minimum(np.asarray(shared[:, other.label > 0].sum(axis=1)).ravel() / regions.volume, 1)
+    return np.where(regions.at_border, p.edge + (1 - p.edge) * taken, 1.0)
 
 
 def _numbers_of(fixed: np.ndarray, frames: list[Regions], start: np.ndarray) -> np.ndarray:
