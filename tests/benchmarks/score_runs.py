@@ -139,7 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.start:
                 forget(_folder(RUNS, variant, seed), given.start)
             print(f"\n=== {variant}, seed {seed}", flush=True)
-            if command_line(["run", str(write_variant(name, variant, seed, until=given.until))]):
+            code = command_line(["run", str(write_variant(name, variant, seed, until=given.until))])
+            if code > 128:  # ended by a signal: so does this
+                return code
+            if code:
                 failed.append(f"{variant}, seed {seed}")
                 break  # the other foreground would read what this run did not make
             write_json(RUNS / "scores.json", collect())

@@ -133,3 +133,10 @@ def test_json_is_plain_and_written_whole(tmp_path: Path) -> None:
     write_json(path, {"a": np.float32(0.5), "b": float("nan"), "c": (Path("p"), np.arange(2))})
     assert json.loads(path.read_text()) == {"a": 0.5, "b": None, "c": ["p", [0, 1]]}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_what_tracking_writes_later_is_no_input_of_the_scores_of_labels(tmp_path):
+    p = EvaluateSegmentation(run_dir=tmp_path, movie_id="m")
+    for name in ("labels.zarr", "labels_unet.zarr", "labels_tracked.zarr"):
+        p.movie_path(name).mkdir(parents=True)
+    assert [path.name for path in p.inputs()] == ["labels.zarr", "labels_unet.zarr"]

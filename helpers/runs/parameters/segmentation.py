@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from helpers.data.label_movies import CHOSEN
 from helpers.runs.parameters.base import (
     PRECISION,
     Counts,
@@ -161,8 +162,11 @@ class EvaluateSegmentation(OneMovie):
 
     def inputs(self) -> list[Path]:
         """Return the truth and all label movies of this movie."""
-        folder = self.movie_path()
-        return [p for p in (self.truth, self.raw) if p] + sorted(folder.glob("labels*.zarr"))
+        return [p for p in (self.truth, self.raw) if p] + self.label_movies()
+
+    def label_movies(self) -> list[Path]:
+        """Return the labels of all methods; not those that notebook 08 chooses among them, later."""
+        return [p for p in sorted(self.movie_path().glob("labels*.zarr")) if p.name != CHOSEN]
 
     def outputs(self) -> list[Path]:
         """Return the tables of scores."""

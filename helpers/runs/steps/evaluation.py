@@ -36,7 +36,7 @@ def truth_and_labels(p: EvaluateSegmentation) -> tuple[LabelMovie, dict[str, Lab
     )
     main = made.get("method") or made.get("parameters", {}).get("method", "vollseg")
     found = {main: folder / "labels.zarr"}
-    found |= {path.stem.removeprefix("labels_"): path for path in sorted(folder.glob("labels_*.zarr"))}
+    found |= {path.stem.removeprefix("labels_"): path for path in p.label_movies() if path != found[main]}
     if not found[main].exists():
         raise InputError(
             "movie_id",
