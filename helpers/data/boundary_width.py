@@ -95,7 +95,8 @@ def contact(labels: np.ndarray, voxel_size: Sequence[float]) -> tuple[float, flo
         moved = np.moveaxis(labels, axis, 0)
         first, second = moved[:-1], moved[1:]
         between_cells = int(np.count_nonzero((first != second) & (first > 0) & (second > 0)))
-        to_background = int(np.count_nonzero((first > 0) != (second > 0)))
+        known = (first >= 0) & (second >= 0)  # what a cell borders on where nothing is annotated is not known
+        to_background = int(np.count_nonzero(((first > 0) != (second > 0)) & known))
         area = float(np.prod(voxel_size)) / size
         touching += 2 * between_cells * area
         surface += (2 * between_cells + to_background) * area

@@ -42,7 +42,7 @@ def check_image(image: np.ndarray, name: str) -> np.ndarray:
     return image
 
 
-def check_labels(labels: np.ndarray, name: str) -> np.ndarray:
+def check_labels(labels: np.ndarray, name: str, *, lowest: int = 0) -> np.ndarray:
     """Refuse labels that are not integers ≥ 0, and return the others as int32.
 
     Parameters
@@ -51,6 +51,8 @@ def check_labels(labels: np.ndarray, name: str) -> np.ndarray:
         0 is background, every other number one cell.
     name : str
         The file or parameter, for the error.
+    lowest : int
+        The least number allowed; below 0 for labels in which some voxels are not annotated.
 
     Returns
     -------
@@ -87,12 +89,13 @@ def check_labels(labels: np.ndarray, name: str) -> np.ndarray:
     if labels.dtype.kind not in "ui":
         raise InputError(name, labels.dtype.name, "labels must be integers")
     _check_dimensions(labels, name)
-    if labels.dtype.kind == "i" and int(labels.min()) < 0:
-        negative = int(np.count_nonzero(labels < 0))
+    if labels.dtype.kind == "i" and int(labels.min()) < lowest:
+        negative = int(np.count_nonzero(labels < lowest))
         raise InputError(
             name,
-            f"{negative} voxels below 0 (smallest {int(labels.min())})",
-            "labels must be integers ≥ 0, 0 is background",
+            f"{negative} voxels below {lowest} (smallest {int(labels.min())})",
+            "labels must be integers ≥ 0, 0 is background"
+            + (", or -1 where nothing is annotated" if lowest < 0 else ""),
         )
     if labels.dtype.itemsize >= 4 and int(labels.max()) > np.iinfo(np.int32).max:
         raise InputError(name, int(labels.max()), f"labels must not be larger than {np.iinfo(np.int32).max}")

@@ -2,7 +2,9 @@
 
 Memory holds one stack and one patch, whatever the number of patches. The method is VollSeg's: raw is normalised
 by its stack's percentiles (as csbdeep does it), masks never are; every stack gives patches of itself and of
-augmented copies; whole stacks are held out for validation, because patches of one stack overlap.
+augmented copies; whole stacks are held out for validation, because patches of one stack overlap. Of stacks in which only
+some cells are drawn (`helpers.data.sparse_labels`) patches are drawn where annotations are, and drawn cells are held out,
+each with the background around it.
 """
 
 from __future__ import annotations
@@ -10,93 +12,32 @@ from __future__ import annotations
 import json
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from helpers.data.augment import Augmentation, change_intensity, draw_geometry, margin, mirrored
+from helpers.data.augment import Augmentation, change_intensity, draw_geometry, margin
 from helpers.data.boundary_width import choose_boundary_width
 from helpers.data.checks import check_image
-from helpers.data.masks import binary_from_instances, carving_reach
+from helpers.data.holdout import Part, describe, look_at_sparse, share_out
+from helpers.data.masks import carving_reach
 from helpers.data.normalization import normalize, percentile_range
 from helpers.data.npz_stream import NpzWriter
+from helpers.data.patch_sampling import PatchSampling, region
+from helpers.data.sparse_labels import foreground
 from helpers.data.stacks import LoadedStack, Stack, StackPair, StackSource, open_stacks
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.progress import progress
 
-#: Tries to find a patch with enough foreground; in the second half all are drawn on foreground.
+#: Tries to turn a patch so that something annotated stays in it.
 _TRIES = 100
 
 #: Denoises one raw stack (Z, Y, X), or (Y, X) in 2D; or the denoised stacks, one for each pair.
 Denoise = Callable[[np.ndarray], np.ndarray] | Sequence[StackSource]
-
-
-@dataclass(frozen=True)
-class PatchSampling:
-    """Where patches are drawn.
-
-    Attributes
-    ----------
-    patch_size : (z, y, x)
-    foreground_probability : float
-        Chance that a patch is placed so that it holds a foreground voxel drawn at random; the others are
-        placed anywhere.
-    min_foreground : float
-        Patches with a smaller fraction of foreground are drawn again; where cells are too sparse for it, the fullest
-        of many is taken.
-    """
-
-    patch_size: tuple[int, int, int]
-    foreground_probability: float
-    min_foreground: float
-
-    def starts(
-        self, binary: np.ndarray, rng: np.random.Generator, name: str
-    ) -> Iterator[tuple[int, int, int]]:
-        """Yield corners (z, y, x) of patches without end; warn where none of the stack `name` has `min_foreground`."""
-        per_row = np.cumsum(np.count_nonzero(binary, axis=2).ravel())  # finds voxel n without listing all
-        room = [given - wanted for given, wanted in zip(binary.shape, self.patch_size, strict=True)]
-
-        def on_foreground() -> list[int]:
-            n = int(rng.integers(per_row[-1]))
-            row = int(np.searchsorted(per_row, n, side="right"))
-            z, y = divmod(row, binary.shape[1])
-            x = int(rng.choice(np.flatnonzero(binary[z, y])))
-            # Any patch that holds the voxel, not the one centred on it: those would pile up at the borders.
-            return [
-                int(rng.integers(max(0, at - wanted + 1), min(at, most) + 1))
-                for at, wanted, most in zip((z, y, x), self.patch_size, room, strict=True)
-            ]
-
-        least = self.min_foreground
-        while True:
-            best, fullest = 0.0, (0, 0, 0)
-            for attempt in range(_TRIES):
-                if rng.random() < self.foreground_probability or attempt >= _TRIES // 2:
-                    z, y, x = on_foreground()
-                else:
-                    z, y, x = (int(rng.integers(most + 1)) for most in room)
-                held = np.count_nonzero(_region(binary, (z, y, x), self.patch_size))
-                fraction = held / math.prod(self.patch_size)
-                if fraction >= least:
-                    yield z, y, x
-                    break
-                if fraction > best:
-                    best, fullest = fraction, (z, y, x)
-            else:
-                if least == self.min_foreground:
-                    warnings.warn(
-                        f"{name}: cells are sparse, no patch of {self.patch_size} is filled to min_foreground = "
-                        f"{least:g} (the fullest of {_TRIES}: {best:.4f}); the fullest are taken",
-                        stacklevel=2,
-                    )
-                least = best / 2  # so that the next ones are found sooner
-                yield fullest
 
 
 def create_training_set(
@@ -122,6 +63,8 @@ def create_training_set(
     dataset: str | None = None,
     label_dataset: str | None = None,
     binary_dataset: str | None = None,
+    unannotated: int | None = None,
+    background_label: int = 0,
     seed: int = 0,
     overwrite: bool = False,
 ) -> TrainingSet:
@@ -153,7 +96,8 @@ def create_training_set(
         µm by which touching cells are carved apart in a binary mask made from labels, on each side; None chooses it from
         the labels (`helpers.data.boundary_width`), and the settings then say why.
     validation_fraction : float
-        Fraction of the stacks, at least one, held out whole; 0 holds out none.
+        Fraction of the stacks, at least one, held out whole; 0 holds out none. Where labels are sparse, fraction of the
+        drawn cells; ``settings["sparse"]["validation"]`` says how many, or why none.
     validation_stacks : sequence of str
         Names of the stacks to hold out, in place of a fraction.
     depth : int, optional
@@ -164,6 +108,8 @@ def create_training_set(
         As stored, where the files do not say; see `helpers.data.movies.Movie.open`.
     dataset, label_dataset, binary_dataset : str, optional
         Keys in HDF5 files.
+    unannotated, background_label : int
+        What the values of label files mean; see `helpers.data.sparse_labels.read_labels`.
     seed : int
         The same seed and stacks give the same file, byte for byte.
     overwrite : bool
@@ -199,6 +145,8 @@ def create_training_set(
         dataset=dataset,
         label_dataset=label_dataset,
         binary_dataset=binary_dataset,
+        unannotated=unannotated,
+        background_label=background_label,
     )
     chosen = None if boundary_width is not None else choose_boundary_width(stacks)
     if chosen is not None:
@@ -206,13 +154,14 @@ def create_training_set(
     size = check_patch_size(patch_size, stacks, depth)
     if denoise is not None and not callable(denoise) and len(denoise) != len(stacks):
         raise InputError("denoise", f"{len(denoise)} stacks", f"one for each of the {len(stacks)} pairs")
-    held_out = _split(stacks, validation_fraction, validation_stacks, seed)
+    drawn = look_at_sparse(stacks)
+    # Training first: csbdeep's validation_split then takes what is held out here.
+    parts, held = share_out(stacks, drawn, validation_fraction, validation_stacks, seed)
     is_2d = stacks[0].is_2d
-    # Training first: csbdeep's validation_split then takes the stacks held out here.
-    order = sorted(range(len(stacks)), key=lambda index: stacks[index].name in held_out)
-    counts = [patches_per_image * (1 if stacks[i].name in held_out else 1 + copies) for i in order]
+    counts = [patches_per_image * (1 if part.validation else 1 + copies) for part in parts]
     total = sum(counts)
-    label_type = np.uint16 if max(stack.largest_label() for stack in stacks) < 2**16 else np.uint32
+    held_out = {stacks[part.index].name for part in parts if part.validation and not part.held_back}
+    label_type = _label_type(stacks, signed=drawn is not None)
     settings = {
         "patch_size": list(size[1:] if is_2d else size),
         "patches_per_image": patches_per_image,
@@ -226,14 +175,17 @@ def create_training_set(
         "min_foreground": min_foreground,
         "boundary_width": stacks[0].boundary_width,
         **({} if chosen is None else {"boundary_width_why": chosen.why, "contact": chosen.contact}),
-        "train_stacks": [stacks[i].name for i in order if stacks[i].name not in held_out],
-        "validation_stacks": [stacks[i].name for i in order if stacks[i].name in held_out],
-        "train_patches": sum(c for c, i in zip(counts, order, strict=True) if stacks[i].name not in held_out),
-        "validation_patches": len(held_out) * patches_per_image,
+        **describe(drawn, held),
+        "train_stacks": [stacks[part.index].name for part in parts if not part.validation],
+        "validation_stacks": [
+            stacks[part.index].name for part in parts if stacks[part.index].name in held_out
+        ],
+        "train_patches": sum(n for n, part in zip(counts, parts, strict=True) if not part.validation),
+        "validation_patches": sum(n for n, part in zip(counts, parts, strict=True) if part.validation),
         "seed": seed,
     }
     stored_axes, text = np.array("SCYX" if is_2d else "SCZYX"), np.array(json.dumps(settings))
-    names = np.repeat([stacks[i].name for i in order], counts)
+    names = np.repeat([stacks[part.index].name for part in parts], counts)
     spatial = size[1:] if is_2d else size
     members = {
         "X": ((total, 1, *spatial), np.float32),
@@ -253,35 +205,44 @@ def create_training_set(
     ):
         for name, array in (("axes", stored_axes), ("settings", text), ("stack", names)):
             npz.append(name, array)
-        npz.append("validation", np.isin(names, sorted(held_out)))
-        for index in order:
-            stack = stacks[index]
-            n_copies = 0 if stack.name in held_out else copies
-            source = denoise if denoise is None or callable(denoise) else denoise[index]
-            drawn = _patches(
-                stack, sampling, patches_per_image, n_copies, augmentation, source,
-                (pmin, pmax), np.random.default_rng([seed, index]), ranges,
+        npz.append("validation", np.repeat([part.validation for part in parts], counts))
+        for part in parts:
+            n_copies = 0 if part.validation else copies
+            source = denoise if denoise is None or callable(denoise) else denoise[part.index]
+            rng = np.random.default_rng(
+                [seed, part.index, *([1] if part.validation and part.held_back else [])]
+            )
+            patches = _patches(
+                stacks[part.index], part, sampling, patches_per_image, n_copies, augmentation, source,
+                (pmin, pmax), rng, ranges,
             )  # fmt: skip
-            for start, x, y, labels in drawn:
+            for start, x, y, labels in patches:
                 npz.append("X", x)
                 npz.append("Y", y)
                 npz.append("labels", labels)
                 npz.append("start", np.array(start))
                 bar.update()
     beside = path.with_name("dataset.json")
-    part = beside.with_name("dataset.json.part")
+    temporary = beside.with_name("dataset.json.part")
     # What becomes 0 and 1, so that movies of other intensities can be told.
     settings |= {"intensities": np.median(list(ranges.values()), axis=0).tolist()}
-    part.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, beside)
+    temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, beside)
     return TrainingSet.open(path)
 
 
 _Patch = tuple[tuple[int, int, int], np.ndarray, np.ndarray, np.ndarray]
 
 
+def _label_type(stacks: Sequence[Stack], *, signed: bool) -> type:
+    """Return the smallest type that holds all labels, and -1 where labels are sparse."""
+    small, large = (np.int16, np.int32) if signed else (np.uint16, np.uint32)
+    return small if max(stack.largest_label() for stack in stacks) <= np.iinfo(small).max else large
+
+
 def _patches(
     stack: Stack,
+    part: Part,
     sampling: PatchSampling,
     count: int,
     copies: int,
@@ -291,16 +252,16 @@ def _patches(
     rng: np.random.Generator,
     ranges: dict[str, tuple[float, float]],
 ) -> Iterator[_Patch]:
-    """Yield (start, x, y, labels) of one stack: as it is, then augmented; note its range of intensities."""
-    loaded = stack.load()
+    """Yield (start, x, y, labels) of one part: as it is, then augmented; note the stack's range of intensities."""
+    loaded = part.of(stack.load(), stack.voxel_size)
     low, high = percentile_range(loaded.raw, *percentiles, name=stack.name)
     ranges[stack.name] = low, high
     starts = sampling.starts(loaded.binary, rng, stack.name)
     size = sampling.patch_size
     for _ in range(count):
         start = next(starts)
-        x = normalize(_region(loaded.raw, start, size), low, high)
-        yield start, x, _region(loaded.binary, start, size), _region(loaded.labels, start, size)
+        x = normalize(region(loaded.raw, start, size), low, high)
+        yield start, x, region(loaded.binary, start, size), region(loaded.labels, start, size)
     if not copies:
         return
     clean, clean_range = None, (low, high)
@@ -312,7 +273,12 @@ def _patches(
         raw, (bottom, top) = loaded.raw, (low, high)
         if clean is not None and rng.random() < augmentation.denoised_fraction:
             raw, (bottom, top) = clean, clean_range
-        yield start, *_augmented(stack, loaded, raw, bottom, top, start, size, augmentation, rng)
+        for _ in range(_TRIES):
+            x, y, labels = _augmented(stack, loaded, raw, bottom, top, start, size, augmentation, rng)
+            if not loaded.is_sparse or (y >= 0).any():
+                break
+            start = next(starts)  # what was annotated here was turned out of the patch
+        yield start, x, y, labels
 
 
 def _augmented(
@@ -335,22 +301,14 @@ def _augmented(
     corner = tuple(s - h - m for s, h, m in zip(start, halo, around, strict=True))
     extent = tuple(n + 2 * m for n, m in zip(target, around, strict=True))
     geometry = draw_geometry(target, augmentation, rng, voxel_size=stack.voxel_size)
-    x = geometry.apply(normalize(_region(raw, corner, extent), low, high), nearest=False)
-    labels = geometry.apply(_region(loaded.labels, corner, extent), nearest=True)
+    x = geometry.apply(normalize(region(raw, corner, extent), low, high), nearest=False)
+    labels = geometry.apply(region(loaded.labels, corner, extent), nearest=True)
     if loaded.own_binary:
-        y = geometry.apply(_region(loaded.binary, corner, extent), nearest=True)
+        y = geometry.apply(region(loaded.binary, corner, extent), nearest=True)
     else:
-        y = binary_from_instances(labels, voxel_size=stack.voxel_size, boundary_width=stack.boundary_width)
-    x, y, labels = (_region(array, halo, size) for array in (x, y, labels))
+        y = foreground(labels, voxel_size=stack.voxel_size, boundary_width=stack.boundary_width)
+    x, y, labels = (region(array, halo, size) for array in (x, y, labels))
     return change_intensity(x, augmentation, rng), y, labels
-
-
-def _region(array: np.ndarray, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    """Return a box of `array`, mirrored where it reaches beyond."""
-    if all(s >= 0 and s + n <= have for s, n, have in zip(start, size, array.shape, strict=True)):
-        return array[tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))]
-    index = [mirrored(np.arange(s, s + n), have) for s, n, have in zip(start, size, array.shape, strict=True)]
-    return array[np.ix_(*index)]
 
 
 def _denoised(
@@ -364,29 +322,6 @@ def _denoised(
     if clean.shape != raw.shape:
         raise InputError(f"denoised {stack.name}", clean.shape, f"the shape of the raw stack, {raw.shape}")
     return check_image(clean, f"denoised {stack.name}")
-
-
-def _split(stacks: Sequence[Stack], fraction: float, chosen: Sequence[str], seed: int) -> set[str]:
-    """Return the names of the stacks to hold out."""
-    names = [stack.name for stack in stacks]
-    if chosen:
-        unknown = sorted(set(chosen) - set(names))
-        if unknown:
-            raise InputError("validation_stacks", unknown, f"of the names {', '.join(names)}")
-        if set(chosen) == set(names):
-            raise InputError("validation_stacks", list(chosen), "not all of them: at least one to train on")
-        return set(chosen)
-    if fraction == 0:
-        return set()
-    if len(names) == 1:
-        raise InputError(
-            "validation_fraction",
-            fraction,
-            f"cannot be held out of a single stack ({names[0]}), because patches of one stack overlap: give two "
-            "stacks (such as two halves of this one), or 0 to train without validation",
-        )
-    count = min(len(names) - 1, max(1, round(fraction * len(names))))
-    return set(np.random.default_rng(seed).choice(names, count, replace=False).tolist())
 
 
 def check_patch_size(

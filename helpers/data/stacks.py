@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from helpers.data.checks import check_image, check_labels
-from helpers.data.masks import binary_from_instances, instances_from_binary
+from helpers.data.checks import check_image
+from helpers.data.masks import instances_from_binary
 from helpers.data.movies import Movie
 from helpers.data.source import stem
+from helpers.data.sparse_labels import UNANNOTATED, foreground, is_sparse, read_labels, translated
 from helpers.errors import InputError
 
 #: A file that `Movie.open` reads, or an array (Z, Y, X) or (Y, X).
@@ -43,13 +44,21 @@ class StackPair:
 
 @dataclass(frozen=True)
 class LoadedStack:
-    """One stack in memory, arrays (Z, Y, X); `own_binary` says that the mask was given, not derived."""
+    """One stack in memory, arrays (Z, Y, X); `own_binary` says that the mask was given, not derived.
+
+    In sparse labels, and in their mask, -1 is not annotated (`helpers.data.sparse_labels`).
+    """
 
     name: str
     raw: np.ndarray
     labels: np.ndarray
     binary: np.ndarray
     own_binary: bool
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether some voxels are not annotated."""
+        return is_sparse(self.binary)
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,8 @@ class Stack:
     dataset: str | None
     label_dataset: str | None
     binary_dataset: str | None
+    unannotated: int | None = None
+    background_label: int = 0
 
     def load(self) -> LoadedStack:
         """Read and check the pixels, and derive the mask that is missing.
@@ -83,25 +94,37 @@ class Stack:
     def load_masks(self) -> tuple[np.ndarray, np.ndarray]:
         """Read instances and foreground, deriving one from the other where it is missing."""
         labels = binary = None
+        values: dict[str, Any] = {"unannotated": self.unannotated, "background": self.background_label}
         if self.pair.labels is not None:
-            labels = check_labels(self.read(self.pair.labels, self.label_dataset), f"labels of {self.name}")
+            found = self.read(self.pair.labels, self.label_dataset)
+            labels = read_labels(found, f"labels of {self.name}", **values)
         if self.pair.binary is not None:
             mask = self.read(self.pair.binary, self.binary_dataset)
-            binary = mask if mask.dtype == bool else check_labels(mask, f"binary of {self.name}") > 0
+            if mask.dtype != bool:
+                mask = _mask(mask, f"binary of {self.name}", **values)
+            binary = mask
         if binary is None:
             assert labels is not None
-            binary = binary_from_instances(
-                labels, voxel_size=self.voxel_size, boundary_width=self.boundary_width
-            )
+            binary = foreground(labels, voxel_size=self.voxel_size, boundary_width=self.boundary_width)
         if labels is None:
-            labels = instances_from_binary(binary)
-        if not binary.any() or not labels.any():
+            labels = instances_from_binary(binary > 0)
+        if is_sparse(binary) or is_sparse(labels):
+            unknown = (binary < 0) | (labels < 0)
+            labels, binary = np.where(unknown, UNANNOTATED, labels), np.where(unknown, UNANNOTATED, binary)
+            labels, binary = labels.astype(np.int32, copy=False), binary.astype(np.int8, copy=False)
+        if not (binary > 0).any() or not (labels > 0).any():
             raise InputError(
                 f"labels of {self.name}",
                 "no foreground",
                 "at least one cell wider than twice boundary_width; leave the stack out if it is empty",
             )
         return labels, binary
+
+    def may_be_sparse(self) -> bool:
+        """Whether the type of the files, or what their values mean, lets voxels be not annotated; reads no pixels."""
+        given = [(self.pair.labels, self.label_dataset), (self.pair.binary, self.binary_dataset)]
+        types = [_describe(source, key, self.axes)[1] for source, key in given if source is not None]
+        return self.unannotated is not None or any(dtype.kind == "i" for dtype in types)
 
     def largest_label(self) -> int:
         """Return an upper bound of the labels, from the type of the file where that is enough."""
@@ -121,6 +144,12 @@ class Stack:
         return Movie.open(source, dataset=dataset, axes=self.axes, missing_frames=missing).frame(0, channel)
 
 
+def _mask(mask: np.ndarray, name: str, *, unannotated: int | None, background: int) -> np.ndarray:
+    """Return a mask as bool, or with -1 where it is not annotated as int8; its pieces are no cells yet."""
+    labels = translated(mask, name, unannotated=unannotated, background=background)
+    return np.sign(labels).astype(np.int8) if is_sparse(labels) else labels > 0
+
+
 def open_stacks(
     pairs: Sequence[StackPair | Sequence[Any]],
     *,
@@ -131,6 +160,8 @@ def open_stacks(
     dataset: str | None = None,
     label_dataset: str | None = None,
     binary_dataset: str | None = None,
+    unannotated: int | None = None,
+    background_label: int = 0,
 ) -> list[Stack]:
     """Describe all pairs from their metadata, and refuse what does not fit before any work is done.
 
@@ -147,6 +178,8 @@ def open_stacks(
         As stored, where the files do not say; see `Movie.open`.
     dataset, label_dataset, binary_dataset : str, optional
         Keys in HDF5 files.
+    unannotated, background_label : int
+        What the values of label files mean; see `helpers.data.sparse_labels.read_labels`.
 
     Raises
     ------
@@ -176,7 +209,7 @@ def open_stacks(
         stacks.append(
             Stack(
                 pair, name, shape, is_2d, tuple(float(s) for s in size), boundary_width,
-                channel, axes, dataset, label_dataset, binary_dataset,
+                channel, axes, dataset, label_dataset, binary_dataset, unannotated, background_label,
             )
         )  # fmt: skip
     _check_alike(stacks)

@@ -4,9 +4,9 @@ Members of ``training.npz``, S patches, those for training first, then those for
 
 ====================  ======================  ==================================================
 ``X``                 (S, 1, Z, Y, X) float32  normalised raw patches; 2D: (S, 1, Y, X)
-``Y``                 as ``X``                 foreground, 0 or 1
+``Y``                 as ``X``                 foreground, 0 or 1; -1 not annotated
 ``axes``              text                     ``SCZYX`` or ``SCYX``
-``labels``            (S, Z, Y, X) unsigned    instances, 0 is background
+``labels``            (S, Z, Y, X) integer     instances, 0 is background, -1 not annotated
 ``stack``             (S,) text                name of the stack a patch comes from
 ``start``             (S, 3) int32             z, y, x in that stack where the patch begins
 ``validation``        (S,) bool                held out of training
@@ -201,7 +201,7 @@ class TrainingSet:
         y : bool, as `x`
             Foreground.
         labels : int32, as `x`
-            Instances; the components of `y` where the file has none.
+            Instances, -1 where not annotated; the components of `y` where the file has none.
         """
         x = self.read("X", index)[0].astype(np.float32, copy=False)
         y = self.read("Y", index)[0] > 0.5

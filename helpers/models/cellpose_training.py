@@ -95,10 +95,15 @@ class CellposeTrainingSettings(TrainingSettings):
 
 @dataclass(frozen=True)
 class _Planes:
-    """Planes with their targets: images (2, Y, X), and (cell, flow y, flow x) after the labels, (4, Y, X)."""
+    """Planes with their targets: images (2, Y, X), and (cell, flow y, flow x) after the labels, (4, Y, X).
+
+    Where planes are `sparse`, the channel of the cell is 0 where nothing is annotated, 1 in the background and 2 in a cell:
+    Cellpose turns and scales it by nearest neighbour, and what comes in from beyond the plane is 0.
+    """
 
     images: list[NDArray[np.float32]]
     targets: list[NDArray[np.float32]]
+    sparse: bool = False
 
 
 def require_trainable() -> None:
@@ -251,7 +256,7 @@ def _planes(patches: TrainingSet, indices: NDArray[np.intp], settings: CellposeT
             along = np.linspace(0, x.shape[axis] - 1, min(each, x.shape[axis]) + 2)[1:-1].round().astype(int)
             for k in np.unique(along):
                 image, plane = np.take(x, k, axis), np.take(cells, k, axis)
-                if np.count_nonzero(plane) < _LEAST_PIXELS:
+                if np.count_nonzero(plane > 0) < _LEAST_PIXELS:
                     continue
                 if axis and stretch != 1:
                     image, plane = _stretched(image, plane, stretch)
@@ -260,8 +265,14 @@ def _planes(patches: TrainingSet, indices: NDArray[np.intp], settings: CellposeT
     if not labels:
         return _Planes([], [])
     with contextlib.redirect_stderr(io.StringIO()):  # its own bars
-        targets = dynamics.labels_to_flows(labels, files=None, device=torch.device("cpu"))
-    return _Planes(images, [np.asarray(target, np.float32) for target in targets])
+        cells = [np.maximum(plane, 0) for plane in labels]
+        targets = dynamics.labels_to_flows(cells, files=None, device=torch.device("cpu"))
+    targets = [np.asarray(target, np.float32) for target in targets]
+    sparse = any((plane < 0).any() for plane in labels)
+    if sparse:
+        for target, plane in zip(targets, labels, strict=True):
+            target[1] = np.where(plane < 0, 0, target[1] + 1)
+    return _Planes(images, targets, sparse)
 
 
 def _stretch(patches: TrainingSet) -> float:
@@ -312,9 +323,9 @@ def _fit(
         losses = []
         for step in range(n_steps):
             rng = np.random.default_rng([settings.seed, state.epoch, step])
-            chosen = rng.integers(len(train_planes.images), size=settings.batch_size)
+            batch = _annotated_batch(train_planes, rng, settings.batch_size, scale, crop)
             with autocast():
-                loss = _loss(net, _batch(train_planes, chosen, scale, crop, seed=int(rng.integers(2**31))))
+                loss = _loss(net, batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -383,6 +394,18 @@ def _rate(state: TrainingState, settings: CellposeTrainingSettings) -> float:
     return warm * settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
 
 
+def _annotated_batch(
+    planes: _Planes, rng: np.random.Generator, size: int, scale: float, crop: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a batch in which something is annotated, if one of some tries has it: crops are drawn anywhere."""
+    for _ in range(20):
+        chosen = rng.integers(len(planes.images), size=size)
+        batch = _batch(planes, chosen, scale, crop, seed=int(rng.integers(2**31)))
+        if (batch[1][:, 0] >= 0).any():
+            break
+    return batch
+
+
 def _batch(
     planes: _Planes,
     chosen: NDArray[np.intp],
@@ -391,7 +414,10 @@ def _batch(
     *,
     seed: int | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return images (N, 2, Y, X) and targets (N, 3, Y, X), turned and scaled unless `seed` is None."""
+    """Return images (N, 2, Y, X) and targets (N, 3, Y, X), turned and scaled unless `seed` is None.
+
+    The first channel of the targets is 1 in cells, 0 in the background, -1 where nothing is annotated.
+    """
     from cellpose import transforms
 
     # Cellpose draws from numpy's global generator.
@@ -411,7 +437,10 @@ def _batch(
         np.random.set_state(before)  # noqa: NPY002
     if seed is not None:  # another movie's brightest cells are not as bright
         images *= np.random.default_rng(seed).uniform(0.7, 1.3, (len(chosen), 1, 1, 1)).astype(np.float32)
-    return images, np.asarray(targets, np.float32)
+    targets = np.asarray(targets, np.float32)
+    if planes.sparse:
+        targets[:, 0] -= 1
+    return images, targets
 
 
 def _crop(planes: _Planes, scale: float) -> int:
@@ -433,14 +462,32 @@ def _autocast(net: Any, settings: CellposeTrainingSettings) -> Callable[[], Any]
 
 
 def _loss(net: Any, batch: tuple[NDArray, NDArray]) -> Any:
-    """Return Cellpose's loss: squared error of the flows, and cross-entropy of the cell probability."""
+    """Return the loss of the network's output for a batch."""
     import torch
-    from torch.nn import functional
 
     images, targets = (torch.from_numpy(a).to(net.device) for a in batch)
-    found = net(images)[0].float()
-    flows = functional.mse_loss(found[:, :2], _FLOW_SCALE * targets[:, 1:]) / 2
-    return flows + functional.binary_cross_entropy_with_logits(found[:, -1], (targets[:, 0] > 0.5).float())
+    return output_loss(net(images)[0].float(), targets)
+
+
+def output_loss(found: Any, targets: Any) -> Any:
+    """Return Cellpose's loss: squared error of the flows, and cross-entropy of the cell probability.
+
+    Parameters
+    ----------
+    found : tensor, (N, 3, Y, X)
+        Flows y and x, and the logit of the cell probability.
+    targets : tensor, (N, 3, Y, X)
+        1 in cells, 0 in the background and negative where nothing is annotated, which does not count; flows y and x.
+    """
+    from torch.nn import functional
+
+    known = (targets[:, 0] >= 0).float()
+    share = known.mean().clamp(min=1e-7)
+    flows = functional.mse_loss(known[:, None] * found[:, :2], known[:, None] * _FLOW_SCALE * targets[:, 1:])
+    cells = functional.binary_cross_entropy_with_logits(
+        found[:, -1], (targets[:, 0] > 0.5).float(), weight=known
+    )
+    return (flows / 2 + cells) / share
 
 
 def _save(net: Any, optimizer: Any, path: Path, state: TrainingState) -> None:

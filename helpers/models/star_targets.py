@@ -17,6 +17,9 @@ from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models.star_rays import RayTable, directions_2d
 
+#: Tries to find a crop of a patch in which something is annotated.
+_CROP_TRIES = 50
+
 
 def median_extents(patches: TrainingSet, n_patches: int = 32) -> NDArray[np.float64]:
     """Return the median size of the cells along each axis, in voxels.
@@ -88,9 +91,11 @@ def distance_loss(n_rays: int, background_weight: float) -> Any:
     def loss(target: Any, y_pred: Any) -> Any:
         y_pred = tf.cast(y_pred, tf.float32)
         y_true, weight = tf.split(tf.cast(target, tf.float32), [n_rays, 1], axis=-1)
+        known = tf.cast(weight >= 0, tf.float32)  # elsewhere nobody says that there is no cell
         weight = tf.maximum(weight, 0.0)
         error = tf.reduce_mean(weight * tf.abs(y_true - y_pred)) / (tf.reduce_mean(weight) + 1e-7)
-        return error + background_weight * tf.reduce_mean((1 - weight) * tf.abs(y_pred))
+        outside = tf.reduce_mean(known * (1 - weight) * tf.abs(y_pred)) / (tf.reduce_mean(known) + 1e-7)
+        return error + background_weight * outside
 
     return loss
 
@@ -117,8 +122,7 @@ class TargetMaker:
         for i in indices:
             x, _, y = self.patches.patch(int(i))
             room = [n - s for n, s in zip(x.shape, self.size, strict=True)]
-            start = [int(rng.integers(r + 1)) if rng is not None else r // 2 for r in room]
-            crop = tuple(slice(a, a + s) for a, s in zip(start, self.size, strict=True))
+            crop = self._crop(y, room, rng)
             x, y = x[crop], y[crop]
             if rng is not None and self.augmentation is not None:
                 x, y = augment(x, y, self.augmentation, rng, voxel_size=self.patches.voxel_size)
@@ -130,6 +134,18 @@ class TargetMaker:
             np.stack(probabilities)[..., np.newaxis],
             np.stack(targets),
         )
+
+    def _crop(
+        self, labels: NDArray, room: Sequence[int], rng: np.random.Generator | None
+    ) -> tuple[slice, ...]:
+        """Return where to crop: anywhere with something annotated."""
+        crop: tuple[slice, ...] = ()
+        for _ in range(_CROP_TRIES):
+            start = [int(rng.integers(r + 1)) if rng is not None else r // 2 for r in room]
+            crop = tuple(slice(a, a + s) for a, s in zip(start, self.size, strict=True))
+            if rng is None or not any(room) or (labels[crop] >= 0).any():
+                break
+        return crop
 
     def targets(self, labels: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return probability (grid shape) and rays with their weights (grid shape, rays + 1)."""

@@ -157,6 +157,7 @@ def _look_at_pairs(experiment: Experiment, p: Pairs, found: Findings) -> list[St
     if found.whole.found:
         return []
     settings = {"voxel_size": p.voxel_size_um, "dataset": p.dataset_key, "boundary_width": 0.0}
+    settings |= {"unannotated": p.unannotated, "background_label": p.background_label}
     before = len(found.whole.found)
     stacks: list[Stack] = []
     unknown: list[str] = []

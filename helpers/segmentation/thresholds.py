@@ -19,6 +19,7 @@ from helpers.data.atomic import atomic_path
 from helpers.errors import InputError, reads
 from helpers.progress import progress
 from helpers.segmentation.matching import check_thresholds, match_counts
+from helpers.segmentation.sparse_truth import judged
 from helpers.segmentation.threshold_search import plateau_middle, search
 
 #: The axes, in the order in which they are searched: from the one that matters most.
@@ -128,7 +129,7 @@ def optimize(
     outputs : sequence
         What the networks gave for each validation frame; of any kind, handed to `labels_from_outputs` as it is.
     truths : sequence of ndarray of int
-        The true labels of the same frames.
+        The true labels of the same frames; -1 where they are not annotated (`helpers.segmentation.sparse_truth`).
     labels_from_outputs : callable
         ``labels_from_outputs(output, prob=…, nms=…, foreground=…) -> labels``: the segmenter's own way from
         networks' outputs to written labels.
@@ -166,7 +167,7 @@ def optimize(
     if len(outputs) != len(truths) or not len(truths):
         found = f"{len(outputs)} outputs, {len(truths)} truths"
         raise InputError("truths", found, "one truth per output, and at least one pair")
-    if not any(np.any(truth) for truth in truths):
+    if not any(np.any(truth > 0) for truth in truths):
         raise InputError("truths", "no objects", "validation frames with labelled objects")
     grids = _grids(
         {"prob": prob_thresholds, "nms": nms_thresholds, "foreground": foreground_thresholds}, start or {}
@@ -181,7 +182,7 @@ def optimize(
             key = tuple(values[axis] for axis in grids)
             if key not in rows:
                 counts = [
-                    match_counts(truth, labels_from_outputs(output, **values), iou_thresholds=ious)
+                    match_counts(*judged(truth, labels_from_outputs(output, **values)), iou_thresholds=ious)
                     for output, truth in zip(outputs, truths, strict=True)
                 ]
                 rows[key] = {**values, **_row(counts, measure)}
@@ -236,7 +237,7 @@ def optimize_outline(
     InputError
         For outlines outside 0 … 1, unequal or empty lists, or no foreground in the truth.
     """
-    if len(foregrounds) != len(truths) or not any(np.any(truth) for truth in truths):
+    if len(foregrounds) != len(truths) or not any(np.any(truth > 0) for truth in truths):
         found = f"{len(foregrounds)} foregrounds, {len(truths)} truths"
         raise InputError("truths", found, "one truth per foreground, and labelled objects in one of them")
     grid = _check_grid("outlines", outlines)
@@ -246,7 +247,7 @@ def optimize_outline(
         for foreground, truth in zip(foregrounds, truths, strict=True):
             mask, true = inside(foreground, outline), np.asarray(truth) > 0
             shared += np.count_nonzero(mask & true)
-            either += np.count_nonzero(mask | true)
+            either += np.count_nonzero((mask | true) & (np.asarray(truth) >= 0))
         scores.append(shared / either)
     return grid[plateau_middle(np.array(scores))]
 

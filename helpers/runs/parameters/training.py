@@ -55,6 +55,15 @@ class Pairs(Parameters):
         None, description="Voxel size [z, y, x] in µm; None reads it from the files"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in HDF5 files, such as 'raw'")
+    unannotated: int | None = Field(
+        None,
+        description="Value in label files where nothing is annotated, beside -1, which always says so; None where every voxel is",
+    )
+    background_label: int = Field(
+        0,
+        ge=0,
+        description="Value of the background in label files; another than 0 where 0 is 'not annotated'",
+    )
 
     def require_pairs(self) -> None:
         """Raise InputError unless raw stacks and labels or masks are given."""

@@ -98,6 +98,8 @@ def settings(p: CreateDataset) -> dict[str, Any]:
         "validation_stacks": p.validation_stacks,
         "depth": p.network_depth,
         "dataset": p.dataset_key,
+        "unannotated": p.unannotated,
+        "background_label": p.background_label,
         "seed": p.seed,
     }
 
@@ -121,6 +123,19 @@ def foreground(training_set: TrainingSet) -> str:
     return f"The U-Net's mask: {'without ' if width else ''}{what}.\nWhy: {why}."
 
 
+def annotation(training_set: TrainingSet) -> str:
+    """Say how much is annotated where labels are sparse, and what validates."""
+    sparse = training_set.settings.get("sparse")
+    if not sparse:
+        stacks = training_set.settings.get("validation_stacks", [])
+        return f"Every voxel is annotated. Validation on whole stacks: {', '.join(stacks) or 'none'}."
+    return (
+        f"Sparse labels: {sparse['cells']} drawn cells in {sparse['stacks']} stacks, "
+        f"{100 * sparse['annotated_share']:.2g} % of their voxels annotated; the others teach nothing.\n"
+        f"{sparse['validation'][0].upper()}{sparse['validation'][1:]}."
+    )
+
+
 def results(training_set: TrainingSet) -> dict[str, Any]:
     """Return what ``done.json`` keeps of the training set."""
     return {
@@ -129,5 +144,6 @@ def results(training_set: TrainingSet) -> dict[str, Any]:
         "patch_size": training_set.patch_size,
         "validation_stacks": training_set.settings.get("validation_stacks", []),
         "boundary_width_um": training_set.settings.get("boundary_width", 0.0),
+        **({"sparse": sparse} if (sparse := training_set.settings.get("sparse")) else {}),
         **({"boundary_width_why": why} if (why := training_set.settings.get("boundary_width_why")) else {}),
     }

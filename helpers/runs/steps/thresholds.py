@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers.data.holdout import held_back_labels
 from helpers.data.stacks import open_stacks
 from helpers.errors import InputError, read_json
 from helpers.models import stardist
@@ -26,7 +27,7 @@ from helpers.segmentation.thresholds import Thresholds
 
 @dataclass(frozen=True)
 class ValidationStack:
-    """A stack with its truth, (Z, Y, X), and voxel size (z, y, x) in µm."""
+    """A stack with its truth, (Z, Y, X), -1 where it is not annotated, and voxel size (z, y, x) in µm."""
 
     name: str
     raw: np.ndarray
@@ -35,14 +36,14 @@ class ValidationStack:
 
 
 def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
-    """Load the stacks of the folders given here, else those that notebook 01 kept for validation.
+    """Load the stacks of the folders given here, else those, or the drawn cells, that notebook 01 kept for validation.
 
     Raises
     ------
     InputError
         If there are none.
     """
-    source, names = p, None
+    source, names, cells = p, None, {}
     if p.raw_dir is None:
         done = read_done(p.path("steps", CreateDataset.step))
         if done is None:
@@ -51,20 +52,28 @@ def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
             )
         source = CreateDataset.checked(done["parameters"])
         described = p.path("dataset", "dataset.json")
-        names = set(read_json(described, "run notebook 01 again").get("validation_stacks") or ())
+        training_set = read_json(described, "run notebook 01 again")
+        sparse = training_set.get("sparse", {})
+        cells = sparse.get("validation_cells") or {}
+        names = set(training_set.get("validation_stacks") or ()) | set(cells)
         if not names:
-            raise InputError(
-                "raw_dir",
-                None,
-                "notebook 01 kept no stack for validation; name folders of stacks and labels here",
-            )
+            why = sparse.get("validation", "notebook 01 kept no stack for validation")
+            raise InputError("raw_dir", None, f"{why}; or name folders of stacks and labels here")
     pairs = [pair for pair in find_pairs(source) if names is None or pair.name in names][: p.max_stacks]
     found = []
     for stack in open_stacks(
-        pairs, voxel_size=source.voxel_size_um, boundary_width=0.0, dataset=source.dataset_key
+        pairs,
+        voxel_size=source.voxel_size_um,
+        boundary_width=0.0,
+        dataset=source.dataset_key,
+        unannotated=source.unannotated,
+        background_label=source.background_label,
     ):
         loaded = stack.load()
-        found.append(ValidationStack(stack.name, loaded.raw, loaded.labels, tuple(stack.voxel_size)))
+        truth = loaded.labels
+        if stack.name in cells:
+            truth = held_back_labels(truth, stack.voxel_size, cells[stack.name], keep=True)
+        found.append(ValidationStack(stack.name, loaded.raw, truth, tuple(stack.voxel_size)))
     return found
 
 
