@@ -6,6 +6,7 @@
     frame_interval_s: 60                  # optional; likewise
     prepare: {synthetic: {seed: 7}}       # optional; makes or fetches the data below <run_dir>/data
     pairs: {raw_dir: train/raw, label_dir: train/label}
+    annotations: {raw_dir: train/raw, annotation_dir: train/drawn}     # in place of pairs, or beside: where only some cells are drawn
     movies: demo_movies.csv               # one row a movie: movie_id, movie, truth, …
     steps:
       01_create_dataset: {patch_size: [16, 64, 64]}
@@ -38,12 +39,15 @@ KEYS = {
     "frame_interval_s": "seconds between two frames of all movies",
     "prepare": "data to make or fetch first: synthetic, ovule, embryo, nuclei or cells",
     "pairs": "raw_dir, label_dir, binary_dir: the training pairs",
+    "annotations": "raw_dir, annotation_dir, unannotated, background_label: stacks in which only some cells are drawn",
     "movies": "CSV file with one row a movie",
     "steps": "the notebooks to run, with their parameters",
 }
 #: Keys that every step takes which has such a parameter; a step's own value and a movie's column go before them.
 SCALE = ("voxel_size_um", "frame_interval_s")
 PAIRS = ("raw_dir", "label_dir", "binary_dir")
+#: Keys of `annotations`: folders, and what the values of label files mean.
+ANNOTATION_DIRS, ANNOTATION_VALUES = ("raw_dir", "annotation_dir"), ("unannotated", "background_label")
 #: Keys whose value is text, whatever YAML makes of it.
 _TEXTS = ("name", "run_dir", "data_dir", "movies")
 PREPARATIONS = ("synthetic", "ovule", "embryo", "nuclei", "cells")
@@ -84,7 +88,8 @@ class Experiment:
     prepare : dict
         Preparation → its settings; empty where the data are there already.
     pairs : dict
-        ``raw_dir``, ``label_dir``, ``binary_dir`` as absolute paths.
+        What `pairs` and `annotations` name: ``raw_dir``, ``label_dir``, ``binary_dir``, ``annotation_dir`` as absolute paths;
+        ``unannotated``, ``background_label``.
     movies : list of dict
         One a row: column → text as it is written, or absolute path; empty cells are left out.
     steps : dict
@@ -98,7 +103,7 @@ class Experiment:
     run_dir: Path
     data_dir: Path
     prepare: dict[str, dict[str, Any]] = field(default_factory=dict)
-    pairs: dict[str, str] = field(default_factory=dict)
+    pairs: dict[str, Any] = field(default_factory=dict)
     movies: list[dict[str, Any]] = field(default_factory=list)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     scale: dict[str, Any] = field(default_factory=dict)
@@ -111,6 +116,12 @@ class Experiment:
     def where(self, *keys: object) -> str:
         """Return ``"file.yaml, line 7, column 3, key"`` for a key of the file, for error messages."""
         return self._marks.where(*keys) if self._marks else f"{self.path.name}, {'.'.join(map(str, keys))}"
+
+    def where_pairs(self, key: str) -> str:
+        """Return where a key stands in `pairs`, or else in `annotations`."""
+        content = self._marks.content if self._marks else {}
+        sections = [name for name in ("pairs", "annotations") if key in (content.get(name) or {})]
+        return self.where(sections[0] if sections else "pairs", key)
 
     def written(self, *keys: object) -> Any:
         """Return what the file says at a key, its numbers, dates and words such as ``no`` as text."""
@@ -177,13 +188,7 @@ def read_experiment(
     prepare = _sections(content, "prepare", marks, found)
     _check_prepare(prepare, marks, found)
     data_dir = _data_dir(path, content, target, bool(prepare))
-    pairs = _section(content, "pairs", marks, found)
-    for key, value in pairs.items():
-        if key not in PAIRS:
-            found.add(marks.where("pairs", key), key, f"no such key; {nearest(key, PAIRS)}")
-        elif not isinstance(value, str) or not value:
-            found.add(marks.where("pairs", key), value, "name a folder")
-        pairs[key] = str(data_dir / str(value))
+    pairs = _pairs(content, data_dir, marks, found)
     with reading(
         path.parent / str(content.get("movies")), "the table of movies", "save it as 'CSV UTF-8' again"
     ):
@@ -204,6 +209,29 @@ def read_experiment(
     if mistakes is None:
         found.tell()
     return experiment
+
+
+def _pairs(content: dict[str, Any], data_dir: Path, marks: Marks, mistakes: Mistakes) -> dict[str, Any]:
+    """Return what `pairs` and `annotations` name, folders as absolute paths; both may name the raw stacks."""
+    together: dict[str, Any] = {}
+    known = {"pairs": (PAIRS, ()), "annotations": (ANNOTATION_DIRS, ANNOTATION_VALUES)}
+    for section, (folders, values) in known.items():
+        for key, value in _section(content, section, marks, mistakes).items():
+            if key in values:
+                together[key] = value
+                continue
+            if key not in folders:
+                mistakes.add(
+                    marks.where(section, key), key, f"no such key; {nearest(key, (*folders, *values))}"
+                )
+            elif not isinstance(value, str) or not value:
+                mistakes.add(marks.where(section, key), value, "name a folder")
+            folder = str(data_dir / str(value))
+            if together.setdefault(key, folder) != folder:
+                mistakes.add(
+                    marks.where(section, key), value, f"the folder that pairs names too, {together[key]}"
+                )
+    return together
 
 
 def _run_dir(

@@ -11,6 +11,7 @@ import numpy as np
 
 from helpers.data.checks import check_image, check_labels
 from helpers.data.movies import Movie
+from helpers.data.outlines import is_outline_file
 from helpers.data.source import VoxelSize, is_image, natural_key, stem
 from helpers.errors import InputError
 
@@ -95,6 +96,49 @@ def match_pairs(
             "; ".join(missing) + ". A stack and its labels must have the same name",
         )
     return [(raw[key], labels[key]) for key in raw]
+
+
+def annotations(
+    raw_dir: str | os.PathLike[str], annotation_dir: str | os.PathLike[str], *, pattern: str = "*"
+) -> dict[str, Path]:
+    """Find the annotation of each raw stack that has one: label images, or outlines (`helpers.data.outlines`).
+
+    Parameters
+    ----------
+    raw_dir, annotation_dir : path-like
+        The folders. Names agree as in `match_pairs`; raw stacks without an annotation are left out.
+    pattern : str
+        Glob that the names of raw stacks must match.
+
+    Returns
+    -------
+    dict
+        Name of a stack → file.
+
+    Raises
+    ------
+    InputError
+        A folder is missing, holds no annotations, or two of one name, or annotations without a raw stack.
+    """
+    here = Path(annotation_dir)
+    if not here.is_dir():
+        raise InputError("annotation_dir", str(here), "an existing folder of annotations")
+    files = sorted((f for f in here.iterdir() if is_outline_file(f) or is_image(f)), key=natural_key)
+    if not files:
+        raise InputError(
+            "annotation_dir",
+            str(here),
+            "label images, ImageJ's .roi or .zip, or QuPath's .geojson; it holds none",
+        )
+    found = _by_stem(files, "annotation_dir")
+    every = _by_stem(list_images(raw_dir, name="raw_dir"), "raw_dir")
+    alone = [file.name for name, file in found.items() if name not in every]
+    if alone:
+        raise InputError(
+            "annotation_dir", alone, f"named as a raw stack in {raw_dir}: {', '.join(list(every)[:5])}"
+        )
+    wanted = _by_stem(list_images(raw_dir, pattern=pattern, name="raw_dir"), "raw_dir")
+    return {name: file for name, file in found.items() if name in wanted}
 
 
 def _by_stem(paths: Sequence[Path], name: str) -> dict[str, Path]:

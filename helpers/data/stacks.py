@@ -13,6 +13,7 @@ import numpy as np
 from helpers.data.checks import check_image
 from helpers.data.masks import instances_from_binary
 from helpers.data.movies import Movie
+from helpers.data.outlines import is_outline_file, read_outlines
 from helpers.data.source import stem
 from helpers.data.sparse_labels import UNANNOTATED, foreground, is_sparse, read_labels, translated
 from helpers.errors import InputError
@@ -97,7 +98,8 @@ class Stack:
         values: dict[str, Any] = {"unannotated": self.unannotated, "background": self.background_label}
         if self.pair.labels is not None:
             found = self.read(self.pair.labels, self.label_dataset)
-            labels = read_labels(found, f"labels of {self.name}", **values)
+            own = {} if is_outline_file(self.pair.labels) else values
+            labels = read_labels(found, f"labels of {self.name}", **own)
         if self.pair.binary is not None:
             mask = self.read(self.pair.binary, self.binary_dataset)
             if mask.dtype != bool:
@@ -123,12 +125,16 @@ class Stack:
     def may_be_sparse(self) -> bool:
         """Whether the type of the files, or what their values mean, lets voxels be not annotated; reads no pixels."""
         given = [(self.pair.labels, self.label_dataset), (self.pair.binary, self.binary_dataset)]
-        types = [_describe(source, key, self.axes)[1] for source, key in given if source is not None]
+        types = [
+            np.dtype(np.int32) if is_outline_file(source) else _describe(source, key, self.axes)[1]
+            for source, key in given
+            if source is not None
+        ]
         return self.unannotated is not None or any(dtype.kind == "i" for dtype in types)
 
     def largest_label(self) -> int:
         """Return an upper bound of the labels, from the type of the file where that is enough."""
-        if self.pair.labels is not None:
+        if self.pair.labels is not None and not is_outline_file(self.pair.labels):
             dtype = _describe(self.pair.labels, self.label_dataset, self.axes)[1]
             if dtype.itemsize <= 2:
                 return int(np.iinfo(np.uint16).max)
@@ -140,6 +146,8 @@ class Stack:
         """Read one stack (Z, Y, X) of this pair's files; of masks, a chunk that is not there is background."""
         if isinstance(source, np.ndarray):
             return source if source.ndim == 3 else source[None]
+        if is_outline_file(source):
+            return read_outlines(source, self.shape)
         missing = "refuse" if whole else "empty"
         return Movie.open(source, dataset=dataset, axes=self.axes, missing_frames=missing).frame(0, channel)
 
@@ -200,7 +208,9 @@ def open_stacks(
             ("labels", pair.labels, label_dataset),
             ("binary", pair.binary, binary_dataset),
         ):
-            if source is not None and (found := _describe(source, key, axes)[0]) != shape:
+            if source is None or is_outline_file(source):  # outlines have no shape of their own
+                continue
+            if (found := _describe(source, key, axes)[0]) != shape:
                 raise InputError(f"{what} of {name}", found, f"the shape of the raw stack, {shape}")
         size = voxel_size if voxel_size is not None else file_voxel_size
         if size is None:

@@ -125,7 +125,7 @@ def _look_at_paths(experiment: Experiment, p: Parameters, found: Findings) -> No
 
 def _where(experiment: Experiment, p: Parameters, name: str) -> str:
     given = name in experiment.pairs and name not in experiment.steps[p.step]
-    return experiment.where("pairs", name) if given else experiment.where("steps", p.step, name)
+    return experiment.where_pairs(name) if given else experiment.where("steps", p.step, name)
 
 
 def _look_at_conditions(experiment: Experiment, p: CompareConditions, found: Findings) -> None:
@@ -150,7 +150,7 @@ def _look_at_pairs(experiment: Experiment, p: Pairs, found: Findings) -> list[St
     """Open all pairs, one by one, so that every wrong one is named; then see whether they go together."""
     from helpers.runs.steps.dataset import find_pairs
 
-    for name in ("raw_dir", "label_dir", "binary_dir"):
+    for name in ("raw_dir", "label_dir", "binary_dir", "annotation_dir"):
         folder = getattr(p, name)
         if folder is not None and not folder.exists():
             found.whole.add(_where(experiment, p, name), str(folder), "there is no such folder")

@@ -168,7 +168,7 @@ def _in_order(jobs: list[Job]) -> list[Job]:
 
 def _check_run_dir(experiment: Experiment, mistakes: Mistakes) -> None:
     """Refuse to write where a folder of stacks is read: what a step makes would be taken for a frame."""
-    named = [("pairs", path) for path in experiment.pairs.values()]
+    named = [("pairs", path) for name, path in experiment.pairs.items() if name.endswith("_dir")]
     named += [
         ("movies", movie[column])
         for movie in experiment.movies
@@ -219,7 +219,7 @@ def _job(
             return experiment.where_movie(row, name)
         if name not in experiment.steps[cls.step]:
             if name in experiment.pairs:
-                return experiment.where("pairs", name)
+                return experiment.where_pairs(name)
             if name in experiment.scale:
                 return experiment.where(name)
         return experiment.where("steps", cls.step, *([name] if name != cls.step else []))

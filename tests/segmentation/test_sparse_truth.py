@@ -38,12 +38,12 @@ def test_only_what_is_annotated_is_judged() -> None:
 
 
 def test_what_reaches_into_the_unknown_is_not_cut_off() -> None:
-    _, truth = stack()
-    predicted = np.zeros_like(truth)
+    full, truth = stack()
+    predicted = np.where(full == 1, 5, 0)
     predicted[:, 2:10, 14:29] = 1  # the second cell, and five columns too far on the right
-    assert counts(truth, predicted) == (1, 0, 0)
+    assert counts(truth, predicted) == (2, 0, 0)
     predicted[:, :, 14:29] = 1
-    assert counts(truth, predicted) == (0, 1, 1)
+    assert counts(truth, predicted) == (1, 1, 1)
 
 
 def test_thresholds_are_found_on_what_is_annotated() -> None:

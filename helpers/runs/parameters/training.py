@@ -50,6 +50,10 @@ class Pairs(Parameters):
         None,
         description="Folder of binary masks (the paper's BinaryMask/); empty derives them from the labels",
     )
+    annotation_dir: OptionalPath = Field(
+        None,
+        description="Folder of sparse annotations in place of label_dir: label TIFFs, ImageJ's .roi or .zip, QuPath's .geojson, named as their raw stacks",
+    )
     pattern: str = Field("*", description="Which file names to take from the folders, such as '*.tif'")
     voxel_size_um: VoxelSize = Field(
         None, description="Voxel size [z, y, x] in µm; None reads it from the files"
@@ -69,14 +73,18 @@ class Pairs(Parameters):
         """Raise InputError unless raw stacks and labels or masks are given."""
         if self.raw_dir is None:
             raise InputError("raw_dir", None, "name the folder that holds the raw stacks")
-        if self.label_dir is None and self.binary_dir is None:
+        if self.label_dir is None and self.binary_dir is None and self.annotation_dir is None:
             raise InputError(
-                "label_dir", None, "name the folder of instance labels (or binary_dir, of masks)"
+                "label_dir",
+                None,
+                "name the folder of instance labels (or binary_dir, of masks; or annotation_dir, where only some cells are "
+                "drawn)",
             )
 
     def inputs(self) -> list[Path]:
         """Return the folders of the pairs."""
-        return [folder for folder in (self.raw_dir, self.label_dir, self.binary_dir) if folder]
+        folders = (self.raw_dir, self.label_dir, self.binary_dir, self.annotation_dir)
+        return [folder for folder in folders if folder]
 
 
 def edits(run: Path) -> list[Path]:

@@ -1,0 +1,204 @@
+"""Cells drawn as outlines elsewhere: ImageJ's ``.roi`` and ``.zip``, and GeoJSON as QuPath writes it.
+
+What lies in no outline is not annotated. An outline called ``Background`` (its class in QuPath, its name in ImageJ) is
+background, one called ``Ignore…`` is not annotated, every other is a cell; where they overlap, cells win. In 3D a cell is
+drawn in several slices, by outlines of one group or one name; the slices between are filled in. A pixel belongs to an
+outline in which its centre lies: pixel (x, y) covers x … x + 1 in both programs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from helpers.data.sparse_labels import UNANNOTATED, read_labels
+from helpers.errors import InputError, reading
+
+#: Endings of files with outlines.
+ENDINGS = (".roi", ".zip", ".geojson")
+_AREAS = "polygon, freehand, traced, oval and rectangle"
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One closed outline in one slice.
+
+    Attributes
+    ----------
+    cell : str
+        Outlines of the same text are one cell; ``""``: background.
+    name : str
+        For errors.
+    z : int or None
+        Slice, from 0; None where the file does not say it.
+    rings : list of (n, 2) float ndarray
+        Corners (y, x) in pixels; what lies in an odd number of rings is inside, so that a second one is a hole.
+    """
+
+    cell: str
+    name: str
+    z: int | None
+    rings: list[np.ndarray]
+
+
+def is_outline_file(source: Any) -> bool:
+    """Whether a path ends as files with outlines do; a zipped OME-Zarr is none."""
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    name = Path(source).name.lower()
+    return name.endswith(ENDINGS) and not name.endswith(".zarr.zip")
+
+
+def read_outlines(path: str | os.PathLike[str], shape: Sequence[int]) -> np.ndarray:
+    """Read outlines as sparse labels.
+
+    Parameters
+    ----------
+    path : path
+        ``.roi``, ``.zip`` of them, or ``.geojson``.
+    shape : (Z, Y, X)
+        Of the raw stack.
+
+    Returns
+    -------
+    (Z, Y, X) int32 ndarray
+        -1 not annotated, 0 background, cells from 1 in the order of the file.
+
+    Raises
+    ------
+    InputError
+        An unreadable file, no outline, one that encloses nothing (a point, a line) or lies outside the stack, a slice that is
+        missing or does not exist, cells in several pieces, or no cell at all.
+    """
+    path = Path(path)
+    outlines = list(_of_geojson(path) if path.suffix.lower() == ".geojson" else _of_imagej(path))
+    if not outlines:
+        raise InputError(str(path), "no outlines", "cells drawn as polygons, and background")
+    depth, height, width = (int(n) for n in shape)
+    masks: dict[str, dict[int, np.ndarray]] = {}
+    for outline in outlines:
+        z = _slice_of(outline, depth, path)
+        mask = _filled(outline.rings, (height, width))
+        if not mask.any():
+            raise InputError(
+                str(path),
+                f"outline {outline.name} holds no pixel of {width} × {height}",
+                "an area in the image",
+            )
+        slices = masks.setdefault(outline.cell, {})
+        slices[z] = slices[z] | mask if z in slices else mask
+    labels = np.full((depth, height, width), UNANNOTATED, np.int32)
+    for z, mask in masks.pop("", {}).items():
+        labels[z][mask] = 0
+    for number, slices in enumerate(masks.values(), start=1):
+        for z, mask in _between(slices):
+            labels[z][mask] = number
+    return read_labels(labels, str(path))
+
+
+def _slice_of(outline: Outline, depth: int, path: Path) -> int:
+    if depth == 1:
+        return 0
+    if outline.z is None:
+        raise InputError(
+            str(path),
+            f"outline {outline.name} says no slice",
+            f"the slice of each outline, as the stack has {depth}: in ImageJ's ROI Manager, Options, 'Associate Show All "
+            "ROIs with slices'",
+        )
+    if not 0 <= outline.z < depth:
+        raise InputError(
+            str(path), f"outline {outline.name} in slice {outline.z + 1}", f"a slice from 1 to {depth}"
+        )
+    return outline.z
+
+
+def _filled(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    from skimage.draw import polygon
+
+    mask = np.zeros(shape, bool)
+    for ring in rings:
+        rows, columns = polygon(ring[:, 0] - 0.5, ring[:, 1] - 0.5, shape)
+        mask[rows, columns] ^= True
+    return mask
+
+
+def _between(slices: dict[int, np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the drawn slices of a cell, and those between them, interpolated by signed distances (Raya and Udupa, 1990)."""
+    drawn = sorted(slices)
+    for below, above in pairwise(drawn):
+        yield below, slices[below]
+        if above - below > 1:
+            first, last = _signed_distance(slices[below]), _signed_distance(slices[above])
+            for z in range(below + 1, above):
+                part = (z - below) / (above - below)
+                yield z, (1 - part) * first + part * last > 0
+    yield drawn[-1], slices[drawn[-1]]
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    return ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)  # type: ignore[operator]
+
+
+def _cell(name: str, key: str) -> str | None:
+    """Return which cell something is part of: ``""`` is background, None not annotated."""
+    word = name.strip().casefold()
+    if word.startswith("ignore"):
+        return None
+    return "" if word.startswith("background") else key
+
+
+def _of_imagej(path: Path) -> Iterator[Outline]:
+    import roifile
+
+    with reading(path, "regions of ImageJ"):
+        found = roifile.roiread(str(path))
+        regions = found if isinstance(found, list) else [found]
+    kinds = roifile.ROI_TYPE
+    areas = (kinds.POLYGON, kinds.RECT, kinds.OVAL, kinds.FREEHAND, kinds.TRACED)
+    for region in regions:
+        name = region.name or path.stem
+        cell = _cell(name, f"group {region.group}" if region.group else f"name {name}")
+        if cell is None:
+            continue
+        if region.roitype not in areas:
+            raise InputError(
+                str(path), f"{name}: {kinds(region.roitype).name.lower()}", f"cells drawn as areas: {_AREAS}"
+            )
+        slices = region.z_position or region.position
+        with reading(path, "regions of ImageJ"):
+            rings = [np.asarray(ring, float)[:, ::-1] for ring in region.coordinates(multi=True)]
+        yield Outline(cell, name, slices - 1 if slices > 0 else None, rings)
+
+
+def _of_geojson(path: Path) -> Iterator[Outline]:
+    with reading(path, "GeoJSON"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        features = content if isinstance(content, list) else content.get("features", [content])
+    for index, feature in enumerate(features):
+        with reading(path, "GeoJSON"):
+            geometry, properties = feature["geometry"], feature.get("properties") or {}
+            kind, corners = geometry["type"], geometry["coordinates"]
+            name = str(properties.get("name") or f"{index + 1} of {len(features)}")
+            group = str((properties.get("classification") or {}).get("name", ""))
+            z = (geometry.get("plane") or {}).get("z", 0)
+        own = properties.get("name")
+        cell = _cell(group, f"name {own}" if own else f"feature {index}")
+        if cell is None:
+            continue
+        if kind not in ("Polygon", "MultiPolygon"):
+            raise InputError(
+                str(path), f"object {name}: {kind}", "cells drawn as areas: Polygon or MultiPolygon"
+            )
+        with reading(path, "GeoJSON"):
+            polygons = [corners] if kind == "Polygon" else corners
+            rings = [np.asarray(ring, float)[:, 1::-1] for polygon in polygons for ring in polygon]
+        yield Outline(cell, name, int(z), rings)
