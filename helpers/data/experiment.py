@@ -50,6 +50,8 @@ PAIRS = ("raw_dir", "label_dir", "binary_dir")
 ANNOTATION_DIRS, ANNOTATION_VALUES = ("raw_dir", "annotation_dir"), ("unannotated", "background_label")
 #: Keys whose value is text, whatever YAML makes of it.
 _TEXTS = ("name", "run_dir", "data_dir", "movies")
+#: Settings of the synthetic training stacks that its movie has not.
+_OF_STACKS = ("n_stacks", "drawn_cells")
 PREPARATIONS = ("synthetic", "ovule", "embryo", "nuclei", "cells")
 #: Columns of the movies' CSV, beside the parameters of the steps that work on one movie.
 COLUMNS = ("movie_id", "movie", "labels", "truth", "clean", "truth_tracks", "condition", "animal", "note")
@@ -288,7 +290,7 @@ def _check_prepare(prepare: dict[str, dict[str, Any]], marks: Marks, mistakes: M
     from helpers.data.synthetic_settings import SyntheticSettings
 
     known = {
-        "synthetic": {"n_stacks", *(f.name for f in dataclasses.fields(SyntheticSettings))},
+        "synthetic": {*_OF_STACKS, *(f.name for f in dataclasses.fields(SyntheticSettings))},
         **{
             name: set(inspect.signature(make).parameters) - {"folder"}
             for name, make in samples.PREPARATIONS.items()
@@ -304,7 +306,7 @@ def _check_prepare(prepare: dict[str, dict[str, Any]], marks: Marks, mistakes: M
             where = marks.where("prepare", name, setting)
             if setting not in known[name]:
                 mistakes.add(where, setting, f"no such setting; {nearest(setting, sorted(known[name]))}")
-            elif name != "synthetic" or setting == "n_stacks":
+            elif name != "synthetic" or setting in _OF_STACKS:
                 if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                     mistakes.add(where, value, "give a whole number, at least 1")
             else:

@@ -15,7 +15,7 @@ from helpers.data.outlines import is_outline_file
 from helpers.data.source import VoxelSize, is_image, natural_key, stem
 from helpers.errors import InputError
 
-__all__ = ["check_image", "check_labels", "list_images", "load_pair", "match_pairs"]
+__all__ = ["check_image", "check_labels", "list_images", "load_pair", "match_annotations", "match_pairs"]
 
 
 def list_images(folder: str | os.PathLike[str], *, pattern: str = "*", name: str = "folder") -> list[Path]:
@@ -98,7 +98,7 @@ def match_pairs(
     return [(raw[key], labels[key]) for key in raw]
 
 
-def annotations(
+def match_annotations(
     raw_dir: str | os.PathLike[str], annotation_dir: str | os.PathLike[str], *, pattern: str = "*"
 ) -> dict[str, Path]:
     """Find the annotation of each raw stack that has one: label images, or outlines (`helpers.data.outlines`).

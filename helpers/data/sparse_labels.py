@@ -114,7 +114,7 @@ def _check_drawn(labels: np.ndarray, name: str) -> None:
     for cell, box in enumerate(ndimage.find_objects(np.maximum(labels, 0)), start=1):
         if box is None:
             continue
-        pieces, n = ndimage.label(labels[box] == cell, np.ones((3,) * labels.ndim))
+        pieces, n = ndimage.label(labels[box] == cell, np.ones((3,) * labels.ndim))  # type: ignore[misc]
         if n > 1:
             corners = [
                 tuple(int(s.start + b.start) for s, b in zip(piece, box, strict=True))

@@ -38,6 +38,7 @@ from helpers.models import cellpose, model_folder
 from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early
 from helpers.models.precision import cpu_has_bfloat16
 from helpers.models.settings import TrainingSettings
+from helpers.models.watch import Step, Watch, nobody
 from helpers.progress import progress
 
 #: The weights' file in the model folder.
@@ -138,6 +139,7 @@ def train(
     *,
     gpu: bool = True,
     overwrite: bool = False,
+    watch: Watch = nobody,
 ) -> tuple[Path, TrainingState]:
     """Train a Cellpose network, or go on where a training was interrupted.
 
@@ -152,6 +154,8 @@ def train(
         Train on a GPU where there is one.
     overwrite : bool
         Replace another model in the folder.
+    watch : callable
+        Is told every step; what it raises ends the training (`helpers.models.watch`).
 
     Returns
     -------
@@ -185,7 +189,7 @@ def train(
     if not planes[0].images:
         raise InputError(str(patches.path), "no plane with cells", "a training set whose labels hold cells")
     net, diameter = _network(settings, planes[0], gpu)
-    _fit(net, diameter, planes[0], planes[1], folder, settings, state, data)
+    _fit(net, diameter, planes[0], planes[1], folder, settings, state, data, watch)
     return weights, state
 
 
@@ -300,6 +304,7 @@ def _fit(
     settings: CellposeTrainingSettings,
     state: TrainingState,
     data: dict[str, Any],
+    watch: Watch,
 ) -> None:
     """Train to the end of the settings, writing after every epoch what going on needs."""
     import torch
@@ -330,6 +335,7 @@ def _fit(
             loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
+            watch(Step("Cellpose", state.epoch + 1, settings.epochs, step + 1, n_steps, losses[-1]))
         net.eval()
         with torch.no_grad():
             batches = np.array_split(

@@ -114,6 +114,16 @@ def describe_set(patches: TrainingSet, augmentation: Augmentation | None) -> dic
     }
 
 
+def describe_start(start: str | Path | None) -> dict[str, Any]:
+    """Return what identifies the weights that a training begins with; nothing for random ones."""
+    if start is None:
+        return {}
+    weights = [path for name in _BEST if (path := Path(start) / name).is_file()]
+    if not weights:
+        raise InputError("start", str(start), "a model folder with trained weights")
+    return {"start": zlib.crc32(weights[0].read_bytes())}
+
+
 def open_folder(
     folder: Path, network: str, settings: TrainingSettings, data: dict[str, Any], *, overwrite: bool
 ) -> TrainingState:

@@ -14,7 +14,7 @@ Schmidt et al., Cell detection with star-convex polygons, MICCAI 2018. Weigert e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from helpers.models.star_targets import (
     median_extents,
     probability_loss,
 )
+from helpers.models.watch import Watch, nobody
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ def train(
     *,
     augmentation: Augmentation | None = None,
     overwrite: bool = False,
+    watch: Watch = nobody,
+    start: str | Path | None = None,
 ) -> tuple[Any, TrainingState]:
     """Train StarDist on the instances of a training set, or go on where a training was interrupted.
 
@@ -161,6 +164,10 @@ def train(
         Drawn anew for each patch of each epoch; None: none.
     overwrite : bool
         Replace another model in the folder.
+    watch : callable
+        Is told every step; what it raises ends the training (`helpers.models.watch`).
+    start : path, optional
+        Model folder of the same kind of network whose weights to begin with, in place of random ones.
 
     Returns
     -------
@@ -178,20 +185,32 @@ def train(
     folder = Path(folder)
     n_dim = training.check_patches(patches)
     network = f"StarDist{n_dim}D"
-    data = model_folder.describe_set(patches, augmentation)
+    data = model_folder.describe_set(patches, augmentation) | model_folder.describe_start(start)
     state = model_folder.open_folder(folder, network, settings, data, overwrite=overwrite)
     if state.status != "running":
         return load(folder), state
-    config = _config(patches, settings, n_dim)
+    config = _config(patches, settings if start is None else _like(settings, Path(start)), n_dim)
     prepare_tensorflow()
     training.seed_everything(settings.seed)
     model = _build(config, folder, settings, state)
+    training.begin_with(model, start, state)
     make_batch = TargetMaker(patches, config, augmentation)
     state = training.fit(
         model, folder, make_batch, train=patches.train, validation=patches.validation,
-        network=network, settings=settings, state=state, data=data,
+        network=network, settings=settings, state=state, data=data, watch=watch,
     )  # fmt: skip
     return load(folder), state
+
+
+def _like(settings: StarDistSettings, start: Path) -> StarDistSettings:
+    """Return the settings with the rays and the grid of a model, which follow from the cells it was trained on."""
+    found = read_json(start / "config.json", "train it again, or begin without it")
+    return replace(
+        settings,
+        rays=int(found["n_rays"]),
+        grid=tuple(found["grid"]),
+        anisotropy=tuple(found["anisotropy"]) if found.get("anisotropy") else settings.anisotropy,
+    )
 
 
 def _config(patches: TrainingSet, settings: StarDistSettings, n_dim: int) -> Any:

@@ -27,6 +27,7 @@ from helpers.models.devices import quiet
 from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early, write_json
 from helpers.models.precision import keep_outputs_in_float32, layers_of, resolve
 from helpers.models.settings import TrainingSettings
+from helpers.models.watch import Step, Watch, nobody
 from helpers.progress import progress
 
 #: Makes one batch: indices of patches and a generator for crops and augmentation (None: neither) → (x, y).
@@ -55,6 +56,25 @@ def build_in_folder(kind: type, config: Any, folder: Path, precision: str, state
     return model
 
 
+def begin_with(model: Any, start: str | Path | None, state: TrainingState) -> None:
+    """Give a network that was not trained yet the best weights of the model in the folder `start`, if there is one.
+
+    Raises
+    ------
+    InputError
+        If that network is built otherwise, or has no weights.
+    """
+    if start is None or state.epoch:
+        return
+    weights = Path(start) / "weights_best.h5"
+    try:
+        model.keras_model.load_weights(str(weights))
+    except Exception as error:
+        raise InputError(
+            "start", str(start), f"a model folder with a network of the same architecture ({error})"
+        ) from error
+
+
 def fit(
     model: Any,
     folder: Path,
@@ -66,6 +86,7 @@ def fit(
     settings: TrainingSettings,
     state: TrainingState,
     data: dict[str, Any],
+    watch: Watch = nobody,
 ) -> TrainingState:
     """Train a compiled csbdeep-like model to the end of its settings.
 
@@ -83,6 +104,8 @@ def fit(
         Name of the network, in the progress bar and in ``training.json``.
     settings, state, data
         As given to and returned by `open_folder`.
+    watch : callable
+        Is told every step; what it raises ends the training (`helpers.models.watch`).
 
     Returns
     -------
@@ -115,8 +138,9 @@ def fit(
             rngs = [np.random.default_rng([settings.seed, state.epoch, step]) for step in range(n_steps)]
             net.reset_metrics()
             logs: dict[str, Any] = {}
-            for x, y in _ahead(pool, make_batch, zip(indices, rngs, strict=True)):
+            for done, (x, y) in enumerate(_ahead(pool, make_batch, zip(indices, rngs, strict=True)), start=1):
                 logs = net.train_on_batch(x, y, return_dict=True)
+                watch(Step(network, state.epoch + 1, settings.epochs, done, n_steps, float(logs["loss"])))
             row = {"epoch": state.epoch + 1, "loss": float(logs["loss"])}
             net.reset_metrics()
             checked = logs

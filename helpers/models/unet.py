@@ -27,6 +27,7 @@ from helpers.models import inference, model_folder, training
 from helpers.models.devices import prepare_tensorflow
 from helpers.models.model_folder import TrainingState
 from helpers.models.settings import TrainingSettings
+from helpers.models.watch import Watch, nobody
 
 _LOSSES = ("bce_dice", "bce", "mse", "mae")
 
@@ -74,6 +75,8 @@ def train(
     *,
     augmentation: Augmentation | None = None,
     overwrite: bool = False,
+    watch: Watch = nobody,
+    start: str | Path | None = None,
 ) -> tuple[Any, TrainingState]:
     """Train a U-Net on the foreground masks of a training set, or go on where a training was interrupted.
 
@@ -90,6 +93,10 @@ def train(
         Drawn anew for each patch of each epoch; None: none.
     overwrite : bool
         Replace another model in the folder.
+    watch : callable
+        Is told every step; what it raises ends the training (`helpers.models.watch`).
+    start : path, optional
+        Model folder of the same kind of network whose weights to begin with, in place of random ones.
 
     Returns
     -------
@@ -107,7 +114,7 @@ def train(
     folder = Path(folder)
     n_dim = training.check_patches(patches)
     training.check_divisible("patch size", patches.patch_size, (2**settings.depth,) * n_dim)
-    data = model_folder.describe_set(patches, augmentation)
+    data = model_folder.describe_set(patches, augmentation) | model_folder.describe_start(start)
     state = model_folder.open_folder(folder, "U-Net", settings, data, overwrite=overwrite)
     if state.status != "running":
         return load(folder), state
@@ -116,6 +123,8 @@ def train(
     model = _build(folder, settings, n_dim, state)
     if settings.loss in ("bce_dice", "bce"):
         _start_at(model, _foreground_share(patches))
+
+    training.begin_with(model, start, state)
 
     def make_batch(indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, NDArray]:
         pairs = []
@@ -129,7 +138,7 @@ def train(
 
     state = training.fit(
         model, folder, make_batch, train=patches.train, validation=patches.validation,
-        network="U-Net", settings=settings, state=state, data=data,
+        network="U-Net", settings=settings, state=state, data=data, watch=watch,
     )  # fmt: skip
     return load(folder), state
 

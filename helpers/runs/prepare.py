@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from helpers.data.experiment import Experiment
 from helpers.errors import InputError
@@ -50,9 +53,28 @@ def _synthetic(experiment: Experiment, settings: dict[str, Any]) -> None:
 
     settings = dict(settings)
     n_stacks = settings.pop("n_stacks", 6)
+    drawn_cells = settings.pop("drawn_cells", None)
     try:
         movie = SyntheticSettings(**settings)
     except TypeError as error:
         raise InputError(experiment.where("prepare", "synthetic"), settings, str(error)) from None
     save_pairs(experiment.data_dir / "train", replace(movie, seed=movie.seed + 1000), n_stacks)
+    if drawn_cells:
+        _draw(experiment.data_dir / "train", drawn_cells, movie.seed)
     make_movie(movie).save(experiment.data_dir / "movie")
+
+
+def _draw(folder: Path, n_cells: int, seed: int) -> None:
+    """Write ``drawn/``: the labels as if only some cells of each stack had been drawn."""
+    from helpers.data.few_cells import draw_few_cells
+    from helpers.data.movies import Movie, write_movie
+    from helpers.data.pairs import list_images
+
+    (folder / "drawn").mkdir(exist_ok=True)
+    for index, path in enumerate(list_images(folder / "label")):
+        labels = Movie.open(path)
+        size = labels.require_voxel_size()
+        drawn = draw_few_cells(
+            labels.frame(0), n_cells, np.random.default_rng([seed, index]), voxel_size=size
+        )
+        write_movie(folder / "drawn" / path.name, drawn, voxel_size=size, axes="ZYX")

@@ -164,7 +164,9 @@ def test_annotations_of_an_experiment_train(annotated: Path) -> None:
 def test_annotations_that_belong_to_no_stack(annotated: Path) -> None:
     (annotated / "drawn" / "a.zip").rename(annotated / "drawn" / "RoiSet.zip")
     with pytest.raises(InputError, match=r"RoiSet.zip.*named as a raw stack"):
-        find_pairs(CreateDataset(raw_dir=annotated / "raw", annotation_dir=annotated / "drawn"))
+        find_pairs(
+            CreateDataset.checked({"raw_dir": annotated / "raw", "annotation_dir": annotated / "drawn"})
+        )
     text = (annotated / "annotated.yaml").read_text().replace("annotation_dir", "annotation_folder")
     (annotated / "annotated.yaml").write_text(text)
     with pytest.raises(InputError, match=r"line 3.*annotation_dir"):

@@ -9,7 +9,7 @@ import pytest
 from drawn_cells import draw_cells
 
 from helpers.data.sparse_labels import foreground
-from helpers.models import cellpose_training, star_targets, unet
+from helpers.models import cellpose_training, elephant, elephant_shapes, star_targets, unet
 
 PATCH = (8, 24, 24)
 RAYS = 8
@@ -28,7 +28,7 @@ def labels() -> np.ndarray:
 def value_and_gradient(loss, target: np.ndarray, output: np.ndarray) -> tuple[float, np.ndarray]:
     import tensorflow as tf
 
-    variable = tf.Variable(output)
+    variable = tf.Variable(tf.constant(output))
     with tf.GradientTape() as tape:
         value = loss(tf.constant(target), variable)
     return float(value), np.asarray(tape.gradient(value, variable))
@@ -85,6 +85,12 @@ def test_stardist_counts_full_labels_as_before(labels: np.ndarray) -> None:
 def test_unet(labels: np.ndarray, kind: str) -> None:
     mask = foreground(labels, voxel_size=(2, 1, 1), boundary_width=1.0).astype(np.float32)[None, ..., None]
     check(unet.mask_loss(kind), mask, output_like(*mask.shape), mask[..., 0] < 0)
+
+
+def test_elephant(labels: np.ndarray) -> None:
+    target = elephant_shapes.targets(labels)[None, ..., None]
+    assert set(np.unique(target)) == {-1, 0, 1, 2}
+    check(elephant.centre_loss, target, output_like(*target.shape[:-1], 3), target[..., 0] < 0)
 
 
 def test_cellpose(labels: np.ndarray) -> None:

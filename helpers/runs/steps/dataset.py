@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from helpers.data.augment import Augmentation
-from helpers.data.pairs import annotations, list_images, match_pairs
+from helpers.data.pairs import list_images, match_annotations, match_pairs
 from helpers.data.patches import create_training_set
 from helpers.data.source import stem
 from helpers.data.stacks import StackPair
@@ -38,7 +38,7 @@ def find_pairs(p: Pairs) -> list[StackPair]:
         stem(raw): StackPair(raw) for raw in list_images(p.raw_dir, pattern=p.pattern, name="raw_dir")
     }
     if p.annotation_dir:
-        annotated = annotations(p.raw_dir, p.annotation_dir, pattern=p.pattern)
+        annotated = match_annotations(p.raw_dir, p.annotation_dir, pattern=p.pattern)
         found = {
             name: pair for name, pair in found.items() if p.label_dir or p.binary_dir or name in annotated
         }

@@ -1,0 +1,120 @@
+"""ELEPHANT's network as a segmenter: one frame in, ellipsoidal cells out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from helpers.data.masks import spacing_of
+from helpers.data.normalization import normalize, percentile_range
+from helpers.errors import InputError
+from helpers.models import elephant, elephant_shapes, model_folder
+from helpers.models.elephant import ElephantModel
+from helpers.segmentation.segmenter import Segmentation
+
+#: The column of the probability that a cell's centre is one, the mean over it.
+QUALITY = "centre_probability_mean"
+
+
+@dataclass(frozen=True)
+class ElephantSegmenter:
+    """Segments with an ELEPHANT network.
+
+    Parameters
+    ----------
+    model : ElephantModel
+        From `helpers.models.elephant`, or `open`.
+    voxel_size : tuple of float
+        (z, y, x) in µm.
+    threshold : float
+        Above this probability of a cell's centre is a cell.
+    percentiles : tuple of float
+        Of the frame, that become 0 and 1.
+    min_size_um3 : float, optional
+        Remove smaller cells; µm³, in 2D µm².
+    n_tiles : tuple of int, optional
+        Tiles (z, y, x); None: as few as fit the memory.
+
+    Raises
+    ------
+    InputError
+        If the voxel size is missing or the threshold out of range.
+    """
+
+    model: ElephantModel
+    voxel_size: tuple[float, ...] | None = None
+    threshold: float = 0.8
+    percentiles: tuple[float, float] = (1.0, 99.8)
+    min_size_um3: float | None = None
+    n_tiles: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        spacing_of(self.voxel_size, 2)
+        if not 0 < self.threshold < 1:
+            raise InputError("threshold", self.threshold, "between 0 and 1, such as 0.8")
+
+    @classmethod
+    def open(cls, folder: str | Path, **settings: Any) -> ElephantSegmenter:
+        """Load a model from its folder, with the percentiles of its training set; the other parameters are the class's."""
+        made = model_folder.training_set_of(Path(folder))
+        if "pmin" in made:
+            settings.setdefault("percentiles", (made["pmin"], made["pmax"]))
+        return cls(elephant.load(folder), **settings)
+
+    def __call__(self, frame: NDArray, *, mask: NDArray[np.bool_] | None = None) -> Segmentation:
+        """Segment one frame.
+
+        Parameters
+        ----------
+        frame : ndarray, (Z, Y, X), or (Y, X)
+            Raw intensities.
+        mask : ndarray of bool, optional
+            Tissue: cells with less than half of their voxels in it are left out.
+
+        Returns
+        -------
+        Segmentation
+            Its `cells` has the mean centre probability of each label.
+
+        Raises
+        ------
+        InputError
+            If the frame is constant or does not suit the model.
+        """
+        started = time.perf_counter()
+        image = normalize(frame, *percentile_range(frame, *self.percentiles))
+        centre = elephant.predict(self.model, image, n_tiles=self.n_tiles)
+        middle = time.perf_counter()
+        labels = elephant_shapes.draw(centre.squeeze(), self.threshold).reshape(frame.shape)
+        labels, kept = self._kept(labels, mask)
+        quality = np.atleast_1d(ndimage.mean(centre, labels, kept)) if len(kept) else np.zeros(0)
+        cells = pd.DataFrame({"label": kept, QUALITY: quality})
+        seconds = {"elephant": middle - started, "drawing": time.perf_counter() - middle}
+        return Segmentation({"elephant": labels}, seconds, cells)
+
+    def _kept(
+        self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int32], NDArray]:
+        """Return the cells that are large enough and inside the tissue, numbered from 1."""
+        counts = np.bincount(labels.ravel())
+        keep = counts > 0
+        keep[0] = False
+        if self.min_size_um3 is not None:
+            planar = labels.ndim == 2 or len(labels) == 1
+            keep &= (
+                counts * float(np.prod(spacing_of(self.voxel_size, 2 if planar else 3))) >= self.min_size_um3
+            )
+        if mask is not None:
+            if np.size(mask) != labels.size:
+                raise InputError("mask", np.shape(mask), f"the shape of the frame, {labels.shape}")
+            inside = np.bincount(labels[np.reshape(mask, labels.shape)], minlength=len(counts))
+            keep &= 2 * inside >= counts
+        numbers = np.cumsum(keep) * keep
+        return numbers[labels].astype(np.int32), np.arange(1, int(keep.sum()) + 1)

@@ -1,0 +1,139 @@
+"""The ELEPHANT network: what it learns, what is drawn from it, and training from sparse labels to a segmenter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_cells import draw_cells
+
+from helpers.data.few_cells import draw_few_cells
+from helpers.errors import InputError
+from helpers.models import elephant, elephant_shapes
+from helpers.models.from_annotations import train_from_annotations
+from helpers.models.watch import Step, TrainingStopped
+from helpers.segmentation.elephant_segmenter import QUALITY, ElephantSegmenter
+from helpers.segmentation.matching import match_counts
+
+SMALL = elephant.ElephantSettings(
+    epochs=8, steps_per_epoch=12, batch_size=4, depth=2, n_first=8, learning_rate=3e-3, schedule="cosine",
+    precision="float32",
+)  # fmt: skip
+
+
+def ellipses(is_3d: bool = False) -> np.ndarray:
+    """Return labels of a few ellipses, two of them touching."""
+    shape = (16, 64, 64) if is_3d else (1, 64, 64)
+    z, y, x = np.indices(shape)
+    labels = np.zeros(shape, np.int32)
+    for i, (cy, cx) in enumerate([(14, 14), (14, 29), (40, 20), (44, 50)], start=1):
+        away = ((z - shape[0] // 2) / 5) ** 2 + ((y - cy) / 9) ** 2 + ((x - cx) / 7) ** 2
+        labels[(away < 1) & (labels == 0)] = i
+    return labels if is_3d else labels[0]
+
+
+@pytest.mark.parametrize("is_3d", [False, True])
+def test_cells_are_drawn_from_their_centres_as_they_were(is_3d: bool) -> None:
+    labels = ellipses(is_3d)
+    wanted = elephant_shapes.targets(labels)
+    assert set(np.unique(wanted)) == {0, 1, 2} and ((wanted > 0) == (labels > 0)).all()
+    found = elephant_shapes.draw((wanted == 2).astype(np.float32), 0.8)
+    row = match_counts(labels, found, iou_thresholds=(0.75,)).iloc[0]
+    assert (row["tp"], row["fp"], row["fn"]) == (4, 0, 0)
+
+
+def test_cells_cut_by_the_sides_and_what_is_not_annotated_teach_nothing() -> None:
+    labels = ellipses()
+    labels[labels == 3] = -1
+    labels[36:50, 60:] = 4  # reaches the side
+    wanted = elephant_shapes.targets(labels)
+    assert (wanted[labels == -1] == -1).all() and (wanted[labels == 4] == -1).all()
+    assert (wanted[labels == 1] > 0).all() and (wanted[labels == 0] == 0).all()
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """Return two images with three drawn cells each, and a third with all its cells."""
+    rng = np.random.default_rng(2)
+    images, labels = zip(*(draw_cells((96, 96), 9, rng) for _ in range(3)), strict=True)
+    sparse = [draw_few_cells(own, 3, rng, voxel_size=(1, 1), rim_um=2) for own in labels]
+    return [1000 + 300 * image for image in images], sparse, labels[2]
+
+
+@pytest.fixture(scope="module")
+def trained(drawn, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "elephant"
+    steps: list[Step] = []
+    state = train(drawn, folder, watch=steps.append)
+    return folder, state, steps
+
+
+def train(drawn, folder: Path, **settings):
+    images, labels, _ = drawn
+    return train_from_annotations(
+        "elephant", images[:2], labels[:2], folder, voxel_size=(1, 1), settings=SMALL, patch_size=(48, 48),
+        patches_per_image=12, validation_fraction=0, **settings,
+    )  # fmt: skip
+
+
+def test_a_few_cells_teach_it_to_find_the_others(drawn, trained) -> None:
+    images, labels, truth = drawn
+    folder, state, steps = trained
+    assert max((own >= 0).mean() for own in labels) < 0.12
+    assert state.status == "finished" and len(steps) == 8 * 12 and steps[-1].fraction == 1.0
+    segmenter = ElephantSegmenter.open(folder, voxel_size=(1, 1), threshold=0.5, min_size_um3=20)
+    found = segmenter(images[2])
+    row = match_counts(truth, found.main, iou_thresholds=(0.5,)).iloc[0]
+    assert 2 * row["tp"] / (2 * row["tp"] + row["fp"] + row["fn"]) >= 0.6
+    assert (
+        found.cells is not None
+        and (found.cells[QUALITY] > 0.3).all()
+        and len(found.cells) == found.main.max()
+    )
+    left = segmenter(images[2], mask=np.arange(96) < np.full((96, 1), 48)).main
+    assert 0 < left.max() < found.main.max()
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another(drawn, trained, tmp_path: Path) -> None:
+    again = train(drawn, tmp_path / "again")
+    assert [row["loss"] for row in again.history] == [row["loss"] for row in trained[1].history]
+    assert train(drawn, tmp_path / "again", seed=1).history[0]["loss"] != again.history[0]["loss"]
+
+
+def test_training_goes_on_from_the_last_weights_and_leaves_them_when_it_is_stopped(drawn, trained) -> None:
+    folder, state, _ = trained
+    before = (folder / "weights_best.h5").read_bytes()
+
+    def stop(step: Step) -> None:
+        if step.epoch == 2:
+            raise TrainingStopped
+
+    with pytest.raises(TrainingStopped):
+        train(drawn, folder, go_on=True, watch=stop)
+    assert (folder / "weights_best.h5").read_bytes() == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
+    further = train(drawn, folder, go_on=True)
+    assert further.history[0]["loss"] < 0.7 * state.history[0]["loss"]
+    assert (folder / "weights_best.h5").read_bytes() != before
+
+
+def test_what_cannot_be_trained_or_opened_is_refused(drawn, trained, tmp_path: Path) -> None:
+    images, labels, _ = drawn
+    with pytest.raises(InputError, match="network"):
+        train_from_annotations("lacss", images, labels, tmp_path / "x", voxel_size=(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="shape"):
+        train_from_annotations(
+            "elephant", images, [own[:-1] for own in labels], tmp_path / "x", voxel_size=(1, 1)
+        )
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(InputError, match="2D"):
+        elephant.load(trained[0], n_dim=3)
+
+
+def test_depth_is_pooled_only_where_voxels_are_alike() -> None:
+    settings = elephant.ElephantSettings(depth=3)
+    assert elephant._config(settings, 3, (2.0, 0.5, 0.5)).pools == [[1, 2, 2], [1, 2, 2], [2, 2, 2]]
+    assert elephant._config(settings, 2, None).pools == [[2, 2]] * 3
+    net = elephant._network(elephant._config(settings, 3, (2.0, 0.5, 0.5)), "float32")
+    assert net(np.zeros((1, 4, 16, 16, 1), np.float32)).shape == (1, 4, 16, 16, 3)
