@@ -288,6 +288,10 @@ class TrainSegmentation(_Training):
         ge=1,
         description="Stop when the validation loss has not improved for so many epochs; None never",
     )
+    continue_training: bool = Field(
+        False,
+        description="After more cells were drawn: begin with the weights in the model folders, which is quick; False begins anew, which is best for the last training",
+    )
     use_gpu_opencl: bool = Field(
         False, description="Let StarDist compute distances by OpenCL (needs gputools)"
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from helpers.data.augment import Augmentation
-from helpers.models import cellpose_training
+from helpers.data.training_set import TrainingSet
+from helpers.errors import read_json
+from helpers.models import cellpose_training, model_folder
 from helpers.models.cellpose_training import CellposeTrainingSettings
 from helpers.models.stardist import StarDistSettings
 from helpers.models.training import TrainingSettings
@@ -76,9 +80,11 @@ def stardist_settings(p: TrainSegmentation) -> StarDistSettings:
     )
 
 
-def cellpose_settings(p: TrainSegmentation) -> CellposeTrainingSettings:
-    """Return the settings of the Cellpose network and its training."""
+def cellpose_settings(p: TrainSegmentation, start: Path | None = None) -> CellposeTrainingSettings:
+    """Return the settings of the Cellpose network and its training, which may begin with a model in the folder `start`."""
     own = {name: p.cellpose[name] for name in ("base_model", "cell_pixels", "learning_rate", "side_planes")}
+    if start is not None:
+        own["base_model"] = str(start / cellpose_training.WEIGHTS)
     return CellposeTrainingSettings(**_common(p) | own)
 
 
@@ -87,6 +93,25 @@ def augmentation(p: TrainSegmentation) -> Augmentation | None:
     if not p.augment:
         return None
     return Augmentation(denoised=False, rotate=False, elastic=False, poisson=False)
+
+
+def begin_with(p: TrainSegmentation, name: str, training_set: TrainingSet) -> Path | None:
+    """Set a network aside that was trained on another training set, and return its folder: to begin with its weights.
+
+    Returns
+    -------
+    Path or None
+        ``models/<name>.before``; None where `continue_training` is off, or there is nothing to go on from.
+    """
+    folder, before = p.path("models", name), p.path("models", f"{name}.before")
+    if not p.continue_training:
+        return None
+    if (folder / "training.json").is_file():
+        record = read_json(folder / "training.json", "train without continue_training, with overwrite")
+        if record["data"].get("checksum") != model_folder.describe_set(training_set, None)["checksum"]:
+            shutil.rmtree(before, ignore_errors=True)
+            folder.rename(before)
+    return before if before.is_dir() else None
 
 
 def results(histories: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
