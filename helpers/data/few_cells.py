@@ -14,7 +14,7 @@ from helpers.errors import InputError
 #: Choices of cells that are tried.
 _TRIES = 100
 #: Radius of the brush that background is painted with, in pixels of a slice.
-_BRUSH = 4
+_BRUSH = 6
 
 
 def draw_few_cells(
@@ -24,7 +24,7 @@ def draw_few_cells(
     *,
     voxel_size: Sequence[float],
     rim_um: float = 0.5,
-    strokes: int = 6,
+    strokes: int = 10,
     max_share: float = 1.0,
 ) -> np.ndarray:
     """Return sparse labels as a person would draw them.

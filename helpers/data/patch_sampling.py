@@ -28,7 +28,7 @@ class PatchSampling:
         placed anywhere.
     min_foreground : float
         Patches with a smaller fraction of foreground are drawn again; where cells are too sparse for it, the fullest
-        of many is taken. Sparse labels need none: each patch holds an annotated voxel.
+        of many is taken. Sparse labels need neither: every other patch holds some of a drawn cell, every other some drawn background.
     """
 
     patch_size: tuple[int, int, int]
@@ -69,10 +69,16 @@ class PatchSampling:
                 yield fullest
 
     def _sparse_starts(self, binary: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
-        """Yield corners of patches that all hold an annotated voxel, and most of a drawn cell."""
-        on_cells, on_annotated = (_Holding(mask, self.patch_size) for mask in (binary > 0, binary >= 0))
+        """Yield corners of patches that hold something of a drawn cell, and in turn something of the drawn background.
+
+        Cells and background are few, and far from each other as often as not: drawn by their sizes, one of them would hardly
+        be seen.
+        """
+        masks = [mask for mask in (binary > 0, binary == 0) if mask.any()]
+        draws = [_Holding(mask, self.patch_size) for mask in masks]
         while True:
-            yield (on_cells if rng.random() < self.foreground_probability else on_annotated)(rng)
+            for draw in draws:
+                yield draw(rng)
 
 
 class _Holding:

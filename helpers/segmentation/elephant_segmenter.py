@@ -19,8 +19,8 @@ from helpers.models import elephant, elephant_shapes, model_folder
 from helpers.models.elephant import ElephantModel
 from helpers.segmentation.segmenter import Segmentation
 
-#: The column of the probability that a cell's centre is one, the mean over it.
-QUALITY = "centre_probability_mean"
+#: The column of the highest probability of a centre in a cell.
+QUALITY = "centre_probability_max"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ElephantSegmenter:
         Returns
         -------
         Segmentation
-            Its `cells` has the mean centre probability of each label.
+            Its `cells` has the highest centre probability of each label.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class ElephantSegmenter:
         middle = time.perf_counter()
         labels = elephant_shapes.draw(centre.squeeze(), self.threshold).reshape(frame.shape)
         labels, kept = self._kept(labels, mask)
-        quality = np.atleast_1d(ndimage.mean(centre, labels, kept)) if len(kept) else np.zeros(0)
+        quality = np.atleast_1d(ndimage.maximum(centre, labels, kept)) if len(kept) else np.zeros(0)
         cells = pd.DataFrame({"label": kept, QUALITY: quality})
         seconds = {"elephant": middle - started, "drawing": time.perf_counter() - middle}
         return Segmentation({"elephant": labels}, seconds, cells)

@@ -88,34 +88,40 @@ def test_a_few_cells_teach_it_to_find_the_others(drawn, trained) -> None:
     assert 2 * row["tp"] / (2 * row["tp"] + row["fp"] + row["fn"]) >= 0.6
     assert (
         found.cells is not None
-        and (found.cells[QUALITY] > 0.3).all()
+        and (found.cells[QUALITY] > 0.5).all()
         and len(found.cells) == found.main.max()
     )
     left = segmenter(images[2], mask=np.arange(96) < np.full((96, 1), 48)).main
     assert 0 < left.max() < found.main.max()
 
 
-def test_the_same_seed_gives_the_same_model_and_another_another(drawn, trained, tmp_path: Path) -> None:
-    again = train(drawn, tmp_path / "again")
-    assert [row["loss"] for row in again.history] == [row["loss"] for row in trained[1].history]
-    assert train(drawn, tmp_path / "again", seed=1).history[0]["loss"] != again.history[0]["loss"]
+def first_epoch(drawn, folder: Path, **settings) -> list[float]:
+    """Return the losses of the first epoch's steps, and stop there."""
+    losses: list[float] = []
+
+    def stop(step: Step) -> None:
+        if step.epoch == 2:
+            raise TrainingStopped
+        losses.append(step.loss)
+
+    with pytest.raises(TrainingStopped):
+        train(drawn, folder, watch=stop, **settings)
+    return losses
+
+
+def test_the_same_seed_gives_the_same_training_and_another_another(drawn, trained, tmp_path: Path) -> None:
+    assert first_epoch(drawn, tmp_path / "a") == [step.loss for step in trained[2][:12]]
+    assert first_epoch(drawn, tmp_path / "a", seed=1)[0] != trained[2][0].loss
+    assert not (tmp_path / "a").exists()
 
 
 def test_training_goes_on_from_the_last_weights_and_leaves_them_when_it_is_stopped(drawn, trained) -> None:
     folder, state, _ = trained
     before = (folder / "weights_best.h5").read_bytes()
-
-    def stop(step: Step) -> None:
-        if step.epoch == 2:
-            raise TrainingStopped
-
-    with pytest.raises(TrainingStopped):
-        train(drawn, folder, go_on=True, watch=stop)
+    further_losses = first_epoch(drawn, folder, go_on=True)
     assert (folder / "weights_best.h5").read_bytes() == before
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
-    further = train(drawn, folder, go_on=True)
-    assert further.history[0]["loss"] < 0.7 * state.history[0]["loss"]
-    assert (folder / "weights_best.h5").read_bytes() != before
+    assert np.mean(further_losses) < 0.7 * state.history[0]["loss"]
 
 
 def test_what_cannot_be_trained_or_opened_is_refused(drawn, trained, tmp_path: Path) -> None:

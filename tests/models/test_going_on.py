@@ -23,7 +23,7 @@ def test_training_goes_on_with_a_larger_training_set(make_set, tmp_path: Path) -
     first, second = make_set(PATCH, 8, 1), make_set(PATCH, 12, 2)
     folder, before = tmp_path / "models" / "unet", tmp_path / "models" / "unet.before"
     assert begin(first) is None
-    _, state = unet.train(first, folder, SMALL)
+    unet.train(first, folder, SMALL)
     assert begin(first) is None and folder.exists()  # the same set: nothing to go on with
     assert begin(second, continue_training=False) is None and folder.exists()
     assert begin(second) == before and not folder.exists()
