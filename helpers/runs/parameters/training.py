@@ -244,7 +244,7 @@ class TrainSegmentation(_Training):
     """U-Net and StarDist learn from the training set."""
 
     step: ClassVar[str] = "03_train_segmentation"
-    rarely_set: ClassVar[tuple[str, ...]] = ("use_gpu_opencl",)
+    rarely_set: ClassVar[tuple[str, ...]] = ("kernel", "use_gpu_opencl")
 
     train_unet: bool = Field(True, description="Train the U-Net")
     train_stardist: bool = Field(True, description="Train StarDist")
