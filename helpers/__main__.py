@@ -134,10 +134,14 @@ def _status(given: argparse.Namespace) -> int:
     from helpers.runs.inputs import look_at_inputs
     from helpers.runs.plan import open_experiment
     from helpers.runs.prepare import is_prepared
+    from helpers.runs.report import gather_checks
 
     experiment, jobs = open_experiment(given.experiment, run_dir=given.run_dir)
     for name, state in state_of(jobs, experiment.run_dir / ".batch", verify=given.verify):
         print(f"{name}: {state}")
+    for where, check in gather_checks(jobs):
+        if check.level != "ok":
+            print(f"{check.level}: {where}: {check.said} {check.remedy}".rstrip())
     if is_prepared(experiment):
         found = look_at_inputs(experiment, jobs)
         for remark in found.remarks:

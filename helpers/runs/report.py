@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from helpers.data.experiment import Experiment
+from helpers.runs.doubts import LEVELS, Check, in_words, read_checks
 from helpers.runs.plan import Job, plan
 from helpers.runs.report_page import write_page
 from helpers.runs.run import read_done, write_json
@@ -53,9 +55,24 @@ def finish(experiment: Experiment) -> str:
     write_json(experiment.run_dir / "summary.json", found)
     report = experiment.run_dir / "report.html"
     tables = _tables(found)
-    write_page(report, experiment, jobs, tables)
+    doubted = gather_checks(jobs)
+    write_page(report, experiment, jobs, tables, doubted)
     texts = [table.to_string(float_format="%.3f") for table in tables.values()]
-    return "\n\n".join(["", *texts, f"scores: {experiment.run_dir / 'summary.json'}\nreport: {report}"])
+    texts += [in_words([replace(c, said=f"{where}: {c.said}") for where, c in doubted if c.level != "ok"])]
+    return "\n\n".join(
+        ["", *filter(None, texts), f"scores: {experiment.run_dir / 'summary.json'}\nreport: {report}"]
+    )
+
+
+def gather_checks(jobs: list[Job]) -> list[tuple[str, Check]]:
+    """Return the checks of all steps with the name of the step and movie, the worst first."""
+    found = [
+        (job.name.replace("_", " "), check)
+        for job in jobs
+        if (done := read_done(job.folder)) is not None
+        for check in read_checks(done)
+    ]
+    return sorted(found, key=lambda one: LEVELS.index(one[1].level))
 
 
 def summarize(jobs: list[Job]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from helpers.data.atomic import atomic_path
 from helpers.data.experiment import Experiment
 from helpers.runs.batch import state_of
+from helpers.runs.doubts import Check
 from helpers.runs.parameters import STEPS
 from helpers.runs.plan import Job
 from helpers.runs.run import read_done
@@ -43,7 +44,13 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def write_page(path: Path, experiment: Experiment, jobs: list[Job], tables: dict[str, pd.DataFrame]) -> None:
+def write_page(
+    path: Path,
+    experiment: Experiment,
+    jobs: list[Job],
+    tables: dict[str, pd.DataFrame],
+    checks: list[tuple[str, Check]],
+) -> None:
     """Write the report.
 
     Parameters
@@ -56,11 +63,15 @@ def write_page(path: Path, experiment: Experiment, jobs: list[Job], tables: dict
         All jobs of the experiment, step after step.
     tables : dict of DataFrame
         The scores by title.
+    checks : list of (str, Check)
+        What to doubt, with the step and movie that it is about, the worst first.
     """
     template = importlib.resources.files("helpers.runs").joinpath("report_page.html").read_text()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(template).stream(
         name=experiment.name,
+        doubted=[(where, check) for where, check in checks if check.level != "ok"],
+        fine=[(where, check) for where, check in checks if check.level == "ok"],
         tables=[_table(title, table) for title, table in tables.items()],
         steps=[
             _step(name, list(of_step), experiment)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import InputError
-from helpers.runs import outputs
+from helpers.runs import doubts, outputs
 from helpers.runs.parameters import Parameters
 
 #: Files up to this size are hashed whole; of larger ones, evenly spaced samples.
@@ -101,16 +101,19 @@ class Run:
         return self.folder / "figures"
 
     def finish(self, results: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Write ``done.json``, the step's last act, and return what it says.
+        """Write ``done.json``, the step's last act, say what to doubt of the results, and return what it says.
 
         Parameters
         ----------
         results : mapping, optional
             What the step found, as plain numbers, texts, lists and mappings.
         """
+        kept = _plain(results or {})
+        checks = doubts.checks_of(self.parameters.step, kept, self.parameters.plain())
         done = {
             "step": self.parameters.step,
-            "results": _plain(results or {}),
+            "results": kept,
+            "checks": [check.plain() for check in checks],
             "parameters": self.parameters.plain(),
             "inputs": hashes(self.parameters),
             "provenance": self.parameters.provenance(),
@@ -124,6 +127,8 @@ class Run:
             "outputs": outputs.record(self.parameters),
         }
         write_json(self.folder / "done.json", done)
+        if said := doubts.in_words(checks):
+            print(said)
         return done
 
 

@@ -45,6 +45,8 @@ def report(experiment_of: Callable[..., Path]) -> tuple[str, _Tags]:
         if job.step == "08_track":
             job.folder.mkdir(parents=True)
             done = {"started": "2026-01-02", "duration_s": 2.0, "device": "2 CPU cores"}
+            level = {"a": "wrong", "b": "look"}.get(str(job.movie_id), "ok")
+            done |= {"checks": [{"level": level, "said": f"It is <{level}>.", "remedy": "Set color_by."}]}
             done |= {"parameters": job.parameters.plain(), "results": {"n": "<b>3</b>"}, "packages": {}}
             write_json(job.folder / "done.json", done)
             figure = v4.new_output("display_data", data={"image/png": DOT})
@@ -75,6 +77,13 @@ def test_figures_of_the_first_movies_are_in_it_and_all_notebooks_are_linked(
     assert not [
         a for tag, a in tags.seen if tag in ("script", "link") or (a.get("src") or "").startswith("http")
     ]
+
+
+def test_what_to_doubt_comes_first_the_worst_at_the_top(report: tuple[str, _Tags]) -> None:
+    text, _ = report
+    wrong, look, fine = (text.index(f"It is &lt;{level}&gt;.") for level in ("wrong", "look", "ok"))
+    assert wrong < look < fine < text.index("<h3>Steps</h3>")
+    assert "3 checks are ok" in text and text.count("Set color_by.") == 2
 
 
 def test_a_figure_stands_under_its_question(report: tuple[str, _Tags]) -> None:

@@ -62,4 +62,5 @@ def write_comparisons(p: CompareConditions, found: list[cohort.Comparison]) -> d
             pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
     with atomic_path(folder / "comparison.txt") as temporary:
         temporary.write_text("\n\n".join(comparison.words for comparison in found) + "\n", encoding="utf-8")
-    return {comparison.metric: comparison.words for comparison in found}
+    units = found[0].groups.set_index("condition")["n"].to_dict() if found else {}
+    return {comparison.metric: comparison.words for comparison in found} | {"units": units}

@@ -132,7 +132,18 @@ def results(
         "passing": len(passing),
         "divisions": len(found),
         "plausible_divisions": int(found["plausible"].sum()),
+        "common_motion": common_motion(tracklets),
         "median_speed_um_per_min": float(tracklets["mean_speed_um_per_min"].median()),
         "median_directness": float(tracklets["directness"].median()),
         "msd_fit": every.drop(columns="group").iloc[0].to_dict() if len(every) else {},
     }
+
+
+def common_motion(tracklets: pd.DataFrame) -> float:
+    """Return the part of the motion that all cells share: the mean displacement by the mean of its lengths; 0 to 1."""
+    length = tracklets["displacement_um"].to_numpy(float)
+    vectors = (
+        tracklets[["direction_z", "direction_y", "direction_x"]].fillna(0).to_numpy(float) * length[:, None]
+    )
+    total = np.nansum(length)
+    return float(np.linalg.norm(np.nansum(vectors, axis=0)) / total) if total else 0.0

@@ -174,4 +174,5 @@ def results(found: dict[str, Thresholds]) -> dict[str, Any]:
         method: {**best.choices, "score": best.score, "highest": best.highest}
         for method, best in found.items()
     }
-    return {**kept, "warnings": remarks(found)}
+    n_true = max((int(best.table["n_true"].max()) for best in found.values()), default=0)
+    return {**kept, "validation_cells": n_true, "warnings": remarks(found)}

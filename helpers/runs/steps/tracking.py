@@ -24,6 +24,7 @@ from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters, 
 from helpers.tracking.linking import LapParameters, link
 from helpers.tracking.objects import measure
 from helpers.tracking.overlap import OverlapParameters, link_overlap, overlap_table
+from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.segments import SegmentParameters
 from helpers.tracking.tracks import Tracks, check_objects
 
@@ -382,10 +383,13 @@ def write_formats(
 
 def results(tracks: Tracks, left_out: pd.DataFrame, removed: pd.DataFrame) -> dict[str, Any]:
     """Return the counts that ``done.json`` keeps."""
+    length = filters.track_summary(tracks)["n"]
     return {
         "objects": len(tracks.objects),
         "links": len(tracks.links),
         "tracks": tracks.n_tracks,
+        "one_frame_tracks": int((length == 1).sum()),
+        "plausible_divisions": int(judge_divisions(tracks)["plausible"].sum()),
         "divisions": len(tracks.divisions),
         "tracks_with_divisions": filters.split_dividing(tracks)[0].n_tracks,
         "left_out": left_out["reason"].value_counts().to_dict() if len(left_out) else {},

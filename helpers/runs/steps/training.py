@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from helpers.data.augment import Augmentation
@@ -115,12 +116,23 @@ def begin_with(p: TrainSegmentation, name: str, training_set: TrainingSet) -> Pa
 
 
 def results(histories: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Return the number of epochs, the best validation loss and the seconds of each network."""
+    """Return of each network the number of epochs, the best validation loss, what the last fifth gained, and the seconds."""
     return {
         name: {
             "epochs": len(table),
             "val_loss": float(table["val_loss"].min()),
+            "still_falling": still_falling(table["val_loss"].to_numpy(float)),
             "seconds": float(table["seconds"].sum()),
         }
         for name, table in histories.items()
     }
+
+
+def still_falling(losses: np.ndarray) -> float | None:
+    """Return by which part the last fifth of the epochs lowered the least loss; None where there are fewer than ten."""
+    losses = losses[np.isfinite(losses)]
+    fifth = len(losses) // 5
+    if fifth < 2:
+        return None
+    before, after = losses[:-fifth].min(), losses.min()
+    return float((before - after) / abs(before)) if before else 0.0
