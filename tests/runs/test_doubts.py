@@ -99,7 +99,7 @@ def test_remedies_name_parameters_that_there_are() -> None:
 
 
 def test_they_are_kept_printed_and_read_again(tmp_path, capsys) -> None:
-    run = Run(Track(run_dir=tmp_path, movie_id="m"), tmp_path)
+    run = Run(Track.checked({"run_dir": tmp_path, "movie_id": "m"}), tmp_path)
     run.finish(
         {"objects": 90, "tracks": 30, "divisions": 17, "plausible_divisions": 8, "one_frame_tracks": 1}
     )
