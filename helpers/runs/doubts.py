@@ -115,7 +115,7 @@ def _denoiser(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Chec
         yield Check(
             "ok" if better else "wrong",
             f"Against the clean movie the signal is {denoised:.1f} dB above the error, {raw:.1f} dB without the denoiser.",
-            "" if better else "Train for more epochs (epochs), or segment without the denoiser.",
+            "" if better else "Train for more epochs (n_epochs), or segment without the denoiser.",
         )
 
 
@@ -128,7 +128,7 @@ def _training(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Chec
             yield Check(
                 "look",
                 f"{name}: the last fifth of the epochs still lowered the validation loss, by {100 * falling:.0f} %.",
-                "Train for more epochs (epochs): raising the number goes on with the same model.",
+                "Train for more epochs (n_epochs): raising the number goes on with the same model.",
             )
         else:
             yield Check("ok", f"{name}: the validation loss has settled at {network['val_loss']:.3g}.")
@@ -152,7 +152,7 @@ def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Ch
         if found["highest"] == 0:
             yield Check(
                 "wrong", f"{name} finds no cell of the validation stacks at any threshold.",
-                "Look at its losses in notebook 03; train for more epochs or on more patches.",
+                "Look at its losses in notebook 03; train for more epochs (n_epochs) or on more patches.",
             )  # fmt: skip
             continue
         level: Level = "look" if found["score"] < _POOR_F1 else "ok"
@@ -206,7 +206,7 @@ def _labels_scored(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator
         )  # fmt: skip
 
 
-def _tracked(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
+def _tracked(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Iterator[Check]:
     if not results.get("objects"):
         yield Check(
             "wrong",
@@ -229,7 +229,10 @@ def _tracked(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check
         yield Check(
             "look" if many else "ok",
             f"{left} of {divisions} divisions are implausible" + (" and left out of rates." if left else "."),
-            "Their reasons stand in notebook 12; look at them in notebook 14, or try tracker: global." if many else "",
+            "Their reasons stand in notebook 12; look at them in notebook 14"
+            + (", or try the global tracker (tracker)." if parameters.get("tracker") != "global" else ".")
+            if many
+            else "",
         )  # fmt: skip
     if results.get("optimal") is False:
         yield Check(

@@ -54,6 +54,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     ("08", {"objects": 90, "tracks": 30, "one_frame_tracks": 4}, {}, "look", "4 of 30 tracks"),
     # Seventeen divisions where seven are true.
     ("08", {"objects": 90, "divisions": 17, "plausible_divisions": 8}, {}, "look", "9 of 17 divisions"),
+    (
+        "08",
+        {"objects": 90, "divisions": 17, "plausible_divisions": 8},
+        {"tracker": "global"},
+        "look",
+        "9 of 17",
+    ),
     ("08", {"objects": 90, "divisions": 10, "plausible_divisions": 9}, {}, "ok", "1 of 10 divisions"),
     ("08", {"objects": 90, "optimal": False}, {}, "look", "ran out of time"),
     ("09", {"predicted_labels": {"tra": 0.9, "division_f1": 1.0}}, {}, "look", "TRA is 0.900"),
@@ -94,6 +101,7 @@ def test_remedies_name_parameters_that_there_are() -> None:
     known = {name for step in STEPS.values() for name in step.model_fields} | {"time_limit", "window"}
     source = resources.files("helpers.runs").joinpath("doubts.py").read_text(encoding="utf-8")
     named = set(re.findall(r"\b[a-z]+_[a-z_]+\b", " ".join(re.findall(r'"([A-Z][^"\n]*\.)"', source))))
+    assert "n_epochs" in named and "epochs" not in re.findall(r"\((\w+)\)", source)
     assert len(named & known) > 8
     assert named - known <= {"migration_divisions"}
 
