@@ -25,7 +25,7 @@ install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
 
 # pip first: that of Python 3.11 misreads what geff asks for.  Then torch, alone: left to itself, pip would choose a newer
 # one.  n2v last and without its
-# dependencies: its metadata forbids the csbdeep that works here.
+# dependencies: its metadata forbids the csbdeep that works here.  Then napari is told to open runs and labels by the plugin.
 $(VENV)/installed-cpu $(VENV)/installed-gpu: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is missing: sudo apt-get install python3.11 python3.11-venv"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || echo "note: tested with Python 3.11; this is $$($(PYTHON) --version)"
@@ -35,6 +35,7 @@ $(VENV)/installed-cpu $(VENV)/installed-gpu: pyproject.toml constraints.txt
 	@$(PIP) torch
 	@$(PIP) --editable ".[$(EXTRAS)]"
 	@$(PIP) --no-deps n2v
+	@$(BIN)/python -m helpers.view.napari_plugin
 	@touch $@
 
 $(VENV)/installed-test: pyproject.toml constraints.txt | install

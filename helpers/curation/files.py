@@ -176,6 +176,7 @@ def _link(source: LabelMovie, target: LabelMovie, t: int) -> bool:
     except OSError:  # another disk, or one without links
         shutil.copyfile(files[0], temporary)
     os.replace(temporary, goal)
+    target.mend_levels(t)
     return True
 
 

@@ -1,16 +1,18 @@
 """Label movies: what segmentation writes, frame by frame, and everything later reads.
 
-A label movie is an OME-Zarr image (0.4) of the axes T, Z, Y, X with one chunk file for each frame::
+A label movie is an OME-Zarr label image (0.4) of the axes T, Z, Y, X with one chunk file for each frame::
 
     labels/
-      .zattrs              names the array that holds the image: "0", after widening "1"
+      .zattrs              names the array that holds the image: "0", after widening "1"; and its coarser levels
       0/.zarray            uint16
       0/<t>/<z>/0/0        frame t; the file is there if and only if the frame is finished
-      1/…                  the same in uint32, once a label passed 65,535
+      0_1/ 0_2/ …          coarser levels of it (`helpers.data.label_pyramid`), for viewers: nothing here reads them
+      1/ 1_1/ …            the same in uint32, once a label passed 65,535
 
 **Finished frames.** A chunk file is written under a temporary name and renamed, and one is written for an
 all-background frame too. So the files themselves say which frames are finished, after ``kill -9`` at any moment
-and with several processes writing different frames; there is no second record that could disagree.
+and with several processes writing different frames; there is no second record that could disagree. The coarser levels are
+written after it; `mend_levels` makes those again that a kill or damage left behind.
 
 **Widening.** A label above 65,535 does not fit into uint16. The writer who meets one first creates the array "1", then
 points .zattrs at it (one atomic rename), then copies the finished frames over, then removes "0". Others look where
@@ -39,9 +41,10 @@ import zarr
 
 from helpers.data.atomic import atomic_path, writing_to
 from helpers.data.checks import check_labels
-from helpers.data.label_header import MARK, restore_header, write_header
+from helpers.data.label_header import MARK, create_level, levels_of, restore_header, write_header
+from helpers.data.label_pyramid import export_v05, level_name, levels_are_whole, write_levels
 from helpers.data.lazy import LazyStack, Region, pieces_of
-from helpers.data.ome_zarr import create_frame_array, frame_chunks, missing_chunks, multiscales_attributes
+from helpers.data.ome_zarr import frame_chunks, missing_chunks
 from helpers.data.readers import open_source
 from helpers.data.source import (
     Source,
@@ -337,6 +340,41 @@ class LabelMovie:
                 if self._pointer() == pointer:
                     return
 
+    def mend_levels(self, t: int) -> bool:
+        """Make the coarser levels of a finished frame again where they are not what they should be; say whether they were."""
+        holder = None if self._source is not None else self._holder(t)
+        levels = levels_of(_attributes(self.path)) if holder else []
+        if len(levels) < 2:
+            return True
+        assert holder is not None
+        arrays, labels = self._level_arrays(holder), self.lazy_frame(t)
+        if levels_are_whole(arrays, t, labels, levels):
+            return True
+        write_levels(arrays, t, labels, levels)
+        return False
+
+    def export_v05(self, path: str | os.PathLike[str]) -> Path:
+        """Write the whole movie as OME-Zarr 0.5 (Zarr 3, sharded), which fewer programs read than 0.4.
+
+        Parameters
+        ----------
+        path : path-like
+            A folder; replaced where it exists.
+
+        Raises
+        ------
+        InputError
+            As `export_tiff`.
+        """
+        self._check_complete()
+        assert self.voxel_size is not None
+        kind = "uint32" if self.dtype.itemsize > 2 else "uint16"
+        with atomic_path(path) as part:
+            export_v05(
+                part, stem(Path(path)), self.frame, self.shape, kind, self.voxel_size, self.frame_interval
+            )
+        return Path(path)
+
     def export_tiff(self, path: str | os.PathLike[str]) -> Path:
         """Write the whole movie as OME-TIFF (zlib) with voxel size and frame interval.
 
@@ -350,15 +388,8 @@ class LabelMovie:
         InputError
             Frames are missing (lists them), no voxel size, or a folder that cannot be written.
         """
-        missing = sorted(set(range(self.n_frames)) - self.done_frames())
-        if missing:
-            raise InputError(
-                str(self.path), f"frames {missing} missing", "finish the movie before it is exported"
-            )
-        if self.voxel_size is None:
-            raise InputError(
-                "voxel_size", None, f"{self.path} does not say it; open it with voxel_size = (z, y, x) in µm"
-            )
+        self._check_complete()
+        assert self.voxel_size is not None
         if not str(path).lower().endswith((".tif", ".tiff")):
             raise InputError("path", str(path), "must end in .tif")
         kind = np.dtype("uint32" if self.dtype.itemsize > 2 else "uint16")
@@ -371,6 +402,17 @@ class LabelMovie:
             voxel_size=self.voxel_size,
             frame_interval=self.frame_interval,
         )
+
+    def _check_complete(self) -> None:
+        missing = sorted(set(range(self.n_frames)) - self.done_frames())
+        if missing:
+            raise InputError(
+                str(self.path), f"frames {missing} missing", "finish the movie before it is exported"
+            )
+        if self.voxel_size is None:
+            raise InputError(
+                "voxel_size", None, f"{self.path} does not say it; open it with voxel_size = (z, y, x) in µm"
+            )
 
     def frames(self) -> Iterator[np.ndarray]:
         """Iterate over the frames, one in memory at a time."""
@@ -385,7 +427,7 @@ class LabelMovie:
         return _attributes(self.path)["multiscales"][0]["datasets"][0]["path"]
 
     def _files(self, array: str, t: int) -> list[Path]:
-        chunks = itertools.product(*map(range, _counts(self.shape, frame_chunks(self.shape))))
+        chunks = itertools.product(*map(range, _counts(self.shape, _chunks(self.path / array, self.shape))))
         return [self.path / array / str(t) / "/".join(map(str, at)) for at in chunks]
 
     def _is_done(self, array: str, t: int) -> bool:
@@ -403,30 +445,48 @@ class LabelMovie:
             self._files(array, t)[0].unlink(missing_ok=True)
         for chunk in reversed(chunks):
             target[(t, *chunk)] = labels[chunk].astype(target.dtype)
+        write_levels(self._level_arrays(array), t, labels, levels_of(_attributes(self.path)))
+
+    def _level_arrays(self, array: str) -> list[Any]:
+        """Return the arrays of all levels, to be written to; those that are gone are made."""
+        arrays = []
+        for level, factor in enumerate(levels_of(_attributes(self.path))):
+            if level:
+                create_level(self.path, self.shape, array, level, factor)
+            arrays.append(_array(self.path / level_name(array, level), writable=True))
+        return arrays
 
     def _set_interval(self, interval: float | None) -> None:
         """State another frame interval; the frames are what they were."""
         assert self.voxel_size is not None
         attributes = _attributes(self.path)
-        name, array = stem(self.path), self._pointer()
-        attributes |= multiscales_attributes("TZYX", self.voxel_size, interval, name=name, array=array)
+        axes, datasets = (attributes["multiscales"][0][name] for name in ("axes", "datasets"))
+        axes[0].pop("unit", None)
+        axes[0] |= {"unit": "second"} if interval is not None else {}
+        for one in datasets:
+            one["coordinateTransformations"][0]["scale"][0] = interval or 1.0
         with atomic_path(self.path / ".zattrs") as temporary:
             temporary.write_text(json.dumps(attributes))
 
     def _widen(self) -> None:
         """Make uint32 the movie's type; see the head of this module."""
-        if not (self.path / _WIDE / ".zarray").exists():
-            with atomic_path(self.path / _WIDE, replace=False) as temporary:
-                create_frame_array(temporary, self.shape, np.uint32)
         attributes = _attributes(self.path)
-        attributes["multiscales"][0]["datasets"][0]["path"] = _WIDE
+        for level, factor in enumerate(levels_of(attributes)):
+            create_level(self.path, self.shape, _WIDE, level, factor)
+            attributes["multiscales"][0]["datasets"][level]["path"] = level_name(_WIDE, level)
         with atomic_path(self.path / ".zattrs") as temporary:
             temporary.write_text(json.dumps(attributes))
         self._complete_widening()
 
     def _complete_widening(self) -> None:
-        if self._pointer() != _WIDE or not (self.path / _NARROW / ".zarray").exists():
+        if self._pointer() != _WIDE:
             return
+        if (self.path / _NARROW / ".zarray").exists():
+            self._copy_to_wide()
+        for level in self.path.glob(f"{_NARROW}_*"):
+            shutil.rmtree(level, ignore_errors=True)
+
+    def _copy_to_wide(self) -> None:
         for t in range(self.n_frames):
             if self._is_done(_NARROW, t) and not self._is_done(_WIDE, t):
                 try:
@@ -453,6 +513,19 @@ def labels_of_tracks(folder: Path) -> Path:
     """Return the label movie that the tracks in a folder are of: the tracker's own choice where it made one."""
     chosen = folder / CHOSEN
     return chosen if chosen.exists() else folder / "labels.zarr"
+
+
+def _chunks(array: Path, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the chunks of an array on disk; what they would be where its header is gone."""
+    try:
+        return _written_chunks(array / ".zarray", (array / ".zarray").stat().st_mtime_ns)
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return frame_chunks(tuple(shape))
+
+
+@functools.lru_cache
+def _written_chunks(header: Path, _changed: int) -> tuple[int, ...]:
+    return tuple(int(n) for n in json.loads(header.read_text(encoding="utf-8"))["chunks"])
 
 
 def _counts(shape: Sequence[int], chunks: Sequence[int]) -> list[int]:

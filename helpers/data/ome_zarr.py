@@ -22,8 +22,8 @@ from helpers.errors import InputError
 
 #: What to do about chunks that are not there.
 LOST_CHUNKS = "give the whole Zarr; if its writer left out what is all 0, set missing_frames (notebooks 05, 06) to 'empty' to read zeros there"
-#: Bytes of one chunk; a larger stack is cut along z, a larger plane along y (Blosc takes 2 GiB at most).
-_LARGEST_CHUNK = 2**30
+#: Bytes of one chunk of 8-byte voxels (32 MiB of 16 bits); a larger stack is cut along z, a larger plane along y.
+_LARGEST_CHUNK = 2**27
 
 
 def open_ome_zarr(
@@ -260,7 +260,7 @@ def create_frame_array(path: Path, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def frame_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return chunks of one stack each, cut along z (and y) where a stack (a plane) of 8-byte voxels would pass 1 GiB."""
+    """Return chunks of one stack each, cut along z (and y) where a stack (a plane) is larger than 16 million voxels."""
     z, y, x = shape[-3:]
     planes = max(1, min(z, _LARGEST_CHUNK // (8 * y * x)))
     rows = y if planes > 1 else max(1, min(y, _LARGEST_CHUNK // (8 * x)))

@@ -32,6 +32,7 @@ from helpers.progress import progress
 from helpers.runs import finished_frames
 from helpers.runs.given_labels import IMPORTED, GivenLabels
 from helpers.runs.parameters import Segment, SegmentCellpose
+from helpers.runs.parameters.segmentation import V05
 from helpers.runs.run import identity, write_json
 from helpers.segmentation.blocks import fits_memory, segment_by_blocks
 from helpers.segmentation.segmenter import METHODS, Segmentation, Segmenter, VollSegSegmenter
@@ -163,6 +164,8 @@ def segment_frames(
         _measure_anew(folder, movies, t, intensity, movie.require_voxel_size())
     missing = [t for t in frames if states[t] == "missing"]
     for t in set(frames).difference(missing):
+        for labels in movies.values():
+            labels.mend_levels(t)
         shutil.rmtree(_blocks(folder, t), ignore_errors=True)
     if not missing:
         return movies
@@ -357,6 +360,8 @@ def _finish(folder: Path, labels: LabelMovie, p: Segment | SegmentCellpose, wall
     part.replace(path)
     if p.save_tiff:
         labels.export_tiff(_named(p, "labels.ome.tif"))
+    if getattr(p, "save_ome_zarr_05", False):
+        labels.export_v05(folder / V05 / _named(p, "labels.ome.zarr").name)
     return SegmentedMovie(folder, labels, objects, seconds, wall_s)
 
 

@@ -6,12 +6,14 @@ docks *Tracks* and *Curate* of the Plugins menu then work on what is shown.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from helpers.data.label_header import MARK
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 from helpers.view.tracked_run import TrackedRun, read_run
@@ -21,6 +23,17 @@ LayerData = tuple[Any, dict[str, Any], str]
 KEY = "volltrack"
 
 
+def prefer() -> None:
+    """Let napari open folders and tables of tracks by this plugin without asking, unless it was told otherwise.
+
+    napari keeps it in the settings of this Python environment. Folders that are none of ours are read as before.
+    """
+    from napari.settings import get_settings
+
+    plugins = get_settings().plugins
+    plugins.extension2reader = {"*/": "volltrack", "*/tracks.csv": "volltrack"} | plugins.extension2reader
+
+
 def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
     """Return what reads a path; folders that are none of ours are left to napari's own reader."""
     if isinstance(path, list):
@@ -28,7 +41,7 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None
     found = Path(path)
     if run_of(found) is not None:
         return read_folder
-    if found.is_dir() and (found / "zarr.json").is_file() and found.name == "labels.zarr":
+    if is_label_image(found):
         return read_labels
     if found.name == "tracks.csv":
         return read_tracks
@@ -46,6 +59,18 @@ def run_of(path: Path) -> tuple[Path, str | None] | None:
     if path.parent.name == "movies" and (path / "tracks.csv").is_file():
         return path.parent.parent, path.name
     return None
+
+
+def is_label_image(path: Path) -> bool:
+    """Whether a folder is an OME-Zarr image of labels, ours or another program's, by its metadata."""
+    for name in (".zattrs", "zarr.json"):
+        try:
+            found = json.loads((path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        attributes = found.get("attributes", found) if isinstance(found, dict) else {}
+        return "image-label" in attributes or "image-label" in attributes.get("ome", {}) or MARK in attributes
+    return False
 
 
 def read_folder(path: str) -> list[LayerData]:
@@ -68,14 +93,13 @@ def read_folder(path: str) -> list[LayerData]:
 
 
 def read_labels(path: str) -> list[LayerData]:
-    """Return a label movie of the suite as a layer of labels."""
+    """Return a label movie as a layer of labels, at its true scale."""
     from helpers.view.napari_view import lazy, placed
 
     labels = LabelMovie.open(path)
     flat = labels.shape[1] == 1
-    return [
-        (lazy(labels, flat), {"name": "labels", **placed(labels.voxel_size or (1.0,) * 3, flat)}, "labels")
-    ]
+    about = {"name": Path(path).name.split(".")[0], **placed(labels.voxel_size or (1.0,) * 3, flat)}
+    return [(lazy(labels, flat), about, "labels")]
 
 
 def read_tracks(path: str) -> list[LayerData]:
@@ -146,3 +170,7 @@ class Curate(_Plugin):
         from helpers.view.napari_view import start_curation
 
         return start_curation(self.viewer, run)
+
+
+if __name__ == "__main__":  # as make install does
+    prefer()

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
 from curated_movies import boxes, linked, write_cells
 
 from helpers.curation import Curation
+from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 
 
@@ -339,12 +340,17 @@ def test_one_person_edits_and_the_window_lets_go(tmp_path: Path, wait) -> None:
     Curation(opened.folder, "bob").close()
 
 
-def test_dropping_a_run_folder_opens_it_and_the_docks_work_on_it(tmp_path: Path, wait) -> None:
+def test_dropping_a_run_folder_opens_it_and_the_docks_work_on_it(
+    tmp_path: Path, wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import napari
+    from napari.settings import get_settings
     from npe2 import PluginManager, PluginManifest
 
     import helpers
+    from helpers.view import napari_plugin
 
+    monkeypatch.setattr(get_settings().plugins, "extension2reader", {})
     folder = Path(helpers.__file__).parent
     manager = PluginManager.instance()
     manifest = PluginManifest.from_file(folder / "napari.yaml")
@@ -365,6 +371,23 @@ def test_dropping_a_run_folder_opens_it_and_the_docks_work_on_it(tmp_path: Path,
         for name in ("labels.zarr", "tracks.csv"):
             viewer.open(str(tmp_path / "movies" / "m" / name), plugin="volltrack")
         assert [layer.name for layer in viewer.layers] == ["labels", "tracks"]
+        made = str(tmp_path / "movies" / "m" / "labels.zarr")
+        newer = LabelMovie.open(made).export_v05(tmp_path / "movies" / "m" / "newer.ome.zarr")
+        napari_plugin.prefer()  # as make install does
+
+        def asked(*_: object, **__: object) -> None:
+            raise AssertionError("napari asks which plugin to take")
+
+        monkeypatch.setattr("napari._qt.qt_viewer.handle_gui_reading", asked)
+        for path in (made, str(newer)):  # as a user does, who names no plugin
+            viewer.layers.clear()
+            viewer.open(path, plugin=None)  # left out, napari takes its own reader, which knows no scale
+            viewer.window._qt_viewer._qt_open([path], stack=False, plugin=None)
+            wait(4)
+            assert [type(layer) for layer in viewer.layers] == [napari.layers.Labels] * 2
+            for layer in viewer.layers:
+                np.testing.assert_allclose(layer.scale, (1, 2.0, 0.5, 0.5))
+                assert layer.units[1:] == viewer.layers[0].units[1:] and str(layer.units[1]) == "micrometer"
     finally:
         viewer.close()
         wait(3)

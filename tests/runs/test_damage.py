@@ -24,11 +24,13 @@ from helpers.runs.run import Run, read_done, step_folder, why_not_done
 from helpers.runs.segment_movie import SegmentedMovie, segment_movie
 
 FRAME_2 = "labels.zarr/0/2/0/0/0"
+LEVEL_OF_FRAME_2 = "labels.zarr/0_1/2/0/0/0"
 
 
 @pytest.fixture
-def p(cells: Path, tmp_path: Path) -> Segment:
-    """Return the parameters of a movie of five frames that is segmented to its end."""
+def p(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segment:
+    """Return the parameters of a movie of five frames that is segmented to its end, with a coarser level."""
+    monkeypatch.setattr("helpers.data.label_pyramid._SMALLEST", 32)
     (tmp_path / "models" / "unet").mkdir(parents=True)
     (tmp_path / "models" / "unet" / "weights_best.h5").touch()
     given = {"prob_thresh": 0.5, "nms_thresh": 0.5, "foreground_thresh": 0.5}
@@ -66,6 +68,8 @@ DAMAGE = {
     "a chunk is empty": (FRAME_2, lambda path: path.write_bytes(b""), [2], False),
     "a chunk is noise": (FRAME_2, lambda path: path.write_bytes(bytes(range(256))), [2], False),
     "a chunk rots": (FRAME_2, _rot, [2], True),
+    "a coarser level rots": (LEVEL_OF_FRAME_2, _rot, [], True),
+    "a coarser level is gone": ("labels.zarr/0_1", _remove, [], False),
     "the table is gone": ("objects.csv", _remove, [], False),
     "the table is cut": ("objects.csv", lambda path: path.write_bytes(path.read_bytes()[:50]), [], False),
     "the table rots": ("objects.csv", _rot, [], True),
@@ -101,6 +105,7 @@ def test_what_is_damaged_is_found_and_made_again_alone(p: Segment, what: str) ->
     assert _segment(p)[0] == again
     assert why_not_done(p, verify=True) is None
     _assert_equal(_made(folder), whole)
+    assert all(LabelMovie.open(folder / "labels.zarr").mend_levels(t) for t in range(5))
 
 
 def _made(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:

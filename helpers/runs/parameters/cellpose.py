@@ -11,6 +11,8 @@ from helpers.runs.parameters.base import Counts, OptionalPath, OptionalText, Vox
 from helpers.runs.parameters.segmentation import (
     FRAMES_PER_JOB,
     MISSING_FRAMES,
+    OME_ZARR_05,
+    V05,
     MissingFrames,
     OneMovie,
 )
@@ -30,12 +32,12 @@ class SegmentCellpose(OneMovie):
     step: ClassVar[str] = "06_segment_cellpose"
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "cellpose"
-    rarely_set: ClassVar[tuple[str, ...]] = ("mesh_iterations",)
+    rarely_set: ClassVar[tuple[str, ...]] = ("mesh_iterations", "save_ome_zarr_05")
     file_or_name: ClassVar[tuple[str, ...]] = ("model",)
     compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
-        *("movie_id", "save_tiff", "use_gpu", "frame_interval_s"),
+        *("movie_id", "save_tiff", "save_ome_zarr_05", "use_gpu", "frame_interval_s"),
         *("preview_frames", "preview_crop", "preview_values", "export_meshes", "mesh_iterations"),
     )
 
@@ -115,6 +117,7 @@ class SegmentCellpose(OneMovie):
         description="Write labels_cellpose.zarr beside the labels of notebook 05, to be compared in notebook 07",
     )
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
+    save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
 
     @model_validator(mode="after")
     def _in_order(self) -> SegmentCellpose:
@@ -154,5 +157,6 @@ class SegmentCellpose(OneMovie):
         suffix = f"_{self.method}" if self.beside_05 else ""
         names = [f"labels{suffix}.zarr", f"objects{suffix}.csv"]
         names += [f"labels{suffix}.ome.tif"] if self.save_tiff else []
+        names += [f"{V05}/labels{suffix}.ome.zarr"] if self.save_ome_zarr_05 else []
         meshes = [] if self.export_meshes == "none" else ["objects.meshes"]
         return [self.movie_path(name) for name in names + meshes]

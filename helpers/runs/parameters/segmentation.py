@@ -23,6 +23,9 @@ from helpers.runs.parameters.base import (
 FRAMES_PER_JOB = {
     "frames_per_job": "In experiments only: split the frames of a movie over jobs of so many each, side by side"
 }
+#: Folder of the labels as OME-Zarr 0.5, beside those that the steps read.
+V05 = "ome_zarr_0.5"
+OME_ZARR_05 = f"Write the labels as OME-Zarr 0.5 too (Zarr 3, sharded), in the folder {V05}: labels.zarr itself is 0.4, which Fiji reads"
 #: What to do where a part of a movie is not there.
 MissingFrames = Literal["refuse", "empty"]
 MISSING_FRAMES = "Numbers that a folder of stacks leaves out, and lost chunks of a Zarr: 'refuse' stops, 'empty' reads nothing there"
@@ -46,7 +49,10 @@ class Segment(OneMovie):
     step: ClassVar[str] = "05_segment"
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     #: Parameters that change nothing in the labels and the table.
-    without_effect: ClassVar[tuple[str, ...]] = ("movie_id", "save_tiff", "n_tiles", "frame_interval_s")
+    without_effect: ClassVar[tuple[str, ...]] = (
+        *("movie_id", "save_tiff", "save_ome_zarr_05", "n_tiles", "frame_interval_s"),
+    )
+    rarely_set: ClassVar[tuple[str, ...]] = ("save_ome_zarr_05",)
 
     movie: OptionalPath = Field(
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
@@ -110,6 +116,7 @@ class Segment(OneMovie):
     )
     precision: Precision = Field("auto", description=PRECISION)
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
+    save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
 
     @model_validator(mode="after")
     def _sizes_in_order(self) -> Segment:
@@ -139,7 +146,9 @@ class Segment(OneMovie):
         """Return the labels of each method, and the table of cells."""
         compared = [f"labels_{method}.zarr" for method in ("vollseg", "stardist", "unet")]
         names = ["labels.zarr", "objects.csv", *(compared if self.compare_methods else [])]
-        return [self.movie_path(name) for name in [*names, *(["labels.ome.tif"] if self.save_tiff else [])]]
+        names += ["labels.ome.tif"] if self.save_tiff else []
+        names += [f"{V05}/labels.ome.zarr"] if self.save_ome_zarr_05 else []
+        return [self.movie_path(name) for name in names]
 
 
 class EvaluateSegmentation(OneMovie):
