@@ -189,11 +189,11 @@ def _check(_: argparse.Namespace) -> int:
 
 
 def _help(given: argparse.Namespace) -> int:
-    from helpers.runs.parameters import STEPS
+    from helpers.runs.parameters import NOTEBOOKS
 
-    chosen = [cls for name, cls in STEPS.items() if name.startswith(given.step or "")]
+    chosen = [cls for name, cls in NOTEBOOKS.items() if name.startswith(given.step or "")]
     if not chosen:
-        raise InputError("step", given.step, f"known steps are {', '.join(STEPS)}")
+        raise InputError("step", given.step, f"known are {', '.join(NOTEBOOKS)}")
     print("\n\n".join(cls.help() for cls in chosen))
     return 0
 

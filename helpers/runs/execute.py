@@ -12,6 +12,7 @@ from typing import Any
 
 from helpers.errors import InputError
 from helpers.runs.parameters import Parameters
+from helpers.runs.sample import IN_EXPERIMENT
 
 #: Where the notebooks lie: beside the package in a checkout.
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -70,6 +71,7 @@ def execute_notebook(
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "PYTHONWARNINGS": "ignore",
             "IPYTHONDIR": own,  # kernels side by side must not share a history
+            IN_EXPERIMENT: step,
         }
         if progress is not None:
             env["VOLLTRACK_PROGRESS"] = str(progress)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import InputError
+from helpers.runs.parameters import NOTEBOOKS as CLASSES
 from helpers.runs.parameters import STEPS, CreateDataset, Segment, TrainSegmentation
 from helpers.runs.parameters.cells import TABLE_TITLE, parameters_cell, parameters_table, refresh
 
@@ -20,35 +21,35 @@ def _cells(step: str) -> list[dict]:
 
 
 def test_there_is_one_class_for_each_notebook() -> None:
-    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == sorted(STEPS)
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == sorted(CLASSES)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", CLASSES)
 def test_the_first_code_cell_is_the_class(step: str) -> None:
     first = next(cell for cell in _cells(step) if cell["cell_type"] == "code")
-    assert "".join(first["source"]) == parameters_cell(STEPS[step])
+    assert "".join(first["source"]) == parameters_cell(CLASSES[step])
     assert "parameters" in first["metadata"]["tags"], "papermill finds the cell by its tag"
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", CLASSES)
 def test_the_table_above_the_cell_tells_every_meaning(step: str) -> None:
     table = next(cell for cell in _cells(step) if "".join(cell["source"]).startswith(TABLE_TITLE))
-    assert "".join(table["source"]) == parameters_table(STEPS[step])
+    assert "".join(table["source"]) == parameters_table(CLASSES[step])
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", CLASSES)
 def test_running_the_cell_gives_the_defaults(step: str) -> None:
     namespace: dict = {}
-    exec(parameters_cell(STEPS[step]), namespace)  # our own text, as the notebook runs it
-    assert STEPS[step].from_notebook(namespace) == STEPS[step]()
+    exec(parameters_cell(CLASSES[step]), namespace)  # our own text, as the notebook runs it
+    assert CLASSES[step].from_notebook(namespace) == CLASSES[step]()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", CLASSES)
 def test_papermill_reads_every_parameter(step: str) -> None:
     from papermill.inspection import inspect_notebook
 
     found = inspect_notebook(str(NOTEBOOKS / f"{step}.ipynb"))
-    assert list(found) == [n for n in STEPS[step].model_fields if n not in STEPS[step].rarely_set]
+    assert list(found) == [n for n in CLASSES[step].model_fields if n not in CLASSES[step].rarely_set]
 
 
 def test_a_line_added_to_the_cell_sets_what_it_leaves_out() -> None:
@@ -60,9 +61,9 @@ def test_a_line_added_to_the_cell_sets_what_it_leaves_out() -> None:
         TrainSegmentation.from_notebook(namespace)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", CLASSES)
 def test_forms_offer_what_the_class_allows(step: str) -> None:
-    cls = STEPS[step]
+    cls = CLASSES[step]
     for line in parameters_cell(cls).splitlines():
         name, form = line.partition(":")[0], line.partition("# @param ")[2]
         bounds = {key: float(at) for key, at in re.findall(r"(min|max|step):([-\d.e]+)", form)}

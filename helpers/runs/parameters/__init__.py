@@ -14,6 +14,7 @@ from helpers.runs.parameters.base import Parameters
 from helpers.runs.parameters.cellpose import SegmentCellpose
 from helpers.runs.parameters.curation import Curate
 from helpers.runs.parameters.segmentation import EvaluateSegmentation, Segment
+from helpers.runs.parameters.start import StartHere
 from helpers.runs.parameters.tracking import EvaluateTracking, Track
 from helpers.runs.parameters.training import (
     CreateDataset,
@@ -43,7 +44,11 @@ STEPS: dict[str, type[Parameters]] = {
     )
 }
 
+#: The same with the notebook that says where to begin, which is no step of an experiment.
+NOTEBOOKS: dict[str, type[Parameters]] = {StartHere.step: StartHere, **STEPS}
+
 __all__ = [
+    "NOTEBOOKS",
     "STEPS",
     "AnalyzeBoundaryDistance",
     "AnalyzeIntensitySpectrum",
@@ -57,6 +62,7 @@ __all__ = [
     "Parameters",
     "Segment",
     "SegmentCellpose",
+    "StartHere",
     "Track",
     "TrainDenoiser",
     "TrainSegmentation",

@@ -90,7 +90,7 @@ class Parameters(BaseModel):
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any]) -> Self:
-        """Build the parameters from the variables of a notebook.
+        """Build the parameters from the variables of a notebook; where they name no data, sample data are taken.
 
         Parameters
         ----------
@@ -108,7 +108,9 @@ class Parameters(BaseModel):
             raise InputError(
                 ", ".join(missing), "not set", "run the parameters cell first, and keep every line of it"
             )
-        return cls.checked({name: namespace[name] for name in given})
+        from helpers.runs import sample
+
+        return sample.instead_of(cls.checked({name: namespace[name] for name in given}), namespace)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], *, source: str | Callable[[str], str] = "") -> Self:

@@ -19,8 +19,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from helpers import __version__
-from helpers.runs.parameters import STEPS
+from helpers.runs.parameters import NOTEBOOKS
 from helpers.runs.parameters.base import Parameters, choices, limits, options
+from helpers.runs.sample import SETTINGS
 
 #: The first words of the markdown cell that holds the table.
 TABLE_TITLE = "## Parameters"
@@ -103,6 +104,8 @@ def parameters_table(cls: type[Parameters]) -> str:
         f"| `{name}` | {meaning}{_hint(cls, name)} | {allowed} |" for name, _, allowed, meaning in cls.table()
     ]
     lead = "Change what you need in the cell below, then run all cells."
+    if cls.step in SETTINGS:
+        lead += " Left as it is, the notebook runs on sample data and says so."
     return "\n".join([TABLE_TITLE, "", lead, "", "| parameter | meaning | allowed |", "|---|---|---|", *rows])
 
 
@@ -117,8 +120,8 @@ def refresh(notebook: Path, cls: type[Parameters]) -> None:
     title = "".join(cells[0]["source"])
     title = re.sub(r"\[!\[Open in Colab\].*\)", lambda _: badge(cls.step), title)
     cells[0]["source"] = title.splitlines(keepends=True)
-    last = next(c for c in cells if "".join(c["source"]).startswith("## Save and provenance"))
-    if DOWNLOAD not in (text := "".join(last["source"])):
+    last = next((c for c in cells if "".join(c["source"]).startswith("## Save and provenance")), None)
+    if last and DOWNLOAD not in (text := "".join(last["source"])):
         last["source"] = f"{text.rstrip()}\n\n{DOWNLOAD}".splitlines(keepends=True)
     setup = next(c for c in cells if 'find_spec("helpers")' in "".join(c["source"]))
     setup["source"] = setup_cell(cls.step).splitlines(keepends=True)
@@ -167,5 +170,5 @@ def _number(kind: type, field: FieldInfo) -> str:
 
 if __name__ == "__main__":
     folder = _ROOT / "notebooks"
-    for step, parameters in STEPS.items():
+    for step, parameters in NOTEBOOKS.items():
         refresh(folder / f"{step}.ipynb", parameters)

@@ -1,0 +1,224 @@
+"""What a notebook finds when it runs on sample data: the data, and what the notebooks before it would have left."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.data.synthetic import SyntheticSettings, make_movie, save_pairs
+from helpers.runs.parameters import (
+    AnalyzeMigration,
+    CreateDataset,
+    OptimizeThresholds,
+    Segment,
+    Track,
+    TrainSegmentation,
+)
+from helpers.runs.run import Run, read_done, step_folder
+from helpers.runs.sample import RUN, cellpose_can_learn, settings_of
+
+#: The movie; training stacks of the same look are of other seeds.
+MOVIE = SyntheticSettings(
+    seed=3,
+    shape=(16, 80, 80),
+    n_cells=12,
+    n_frames=12,
+    irregularity=0.5,
+    rhythmic_fraction=0.75,
+)
+#: Condition → how far cells strive to move in a frame, in diameters: made up, to have something to compare.
+SPEEDS = {"calm": 0.05, "restless": 0.12}
+_MOVIES_EACH = 3
+
+
+def before(step: str) -> None:
+    """Make the sample data, and what a step reads of earlier ones; what is there already stays.
+
+    Parameters
+    ----------
+    step : str
+        The notebook's name.
+    """
+    make_data()
+    _BEFORE.get(step, lambda: None)()
+
+
+def make_data(folder: Path = RUN / "data") -> Path:
+    """Make a synthetic movie with its truth in ``movie``, and training pairs in ``train``, unless they are there.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; a folder that a killed call left incomplete is made anew.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    _once(folder / "train", lambda part: save_pairs(part, replace(MOVIE, seed=MOVIE.seed + 1000), 5))
+    _once(folder / "movie", lambda part: make_movie(MOVIE).save(part))
+    return folder
+
+
+def _once(folder: Path, make: Callable[[Path], object]) -> None:
+    if folder.is_dir():
+        return
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    make(part)
+    part.rename(folder)
+
+
+def _say(what: str) -> None:
+    print(f"First, for want of earlier notebooks: {what}", flush=True)
+
+
+def _training_set() -> None:
+    from helpers.runs.steps import dataset
+
+    p = settings_of(CreateDataset)
+    if p.path("dataset", "training.npz").exists() and read_done(step_folder(p)):
+        return
+    _say("the training set of notebook 01")
+    run = Run.start(p)
+    run.finish(dataset.results(dataset.make(p, dataset.find_pairs(p))))
+
+
+def _networks() -> None:
+    _training_set()
+    p = settings_of(TrainSegmentation)
+    if all(p.path("models", name, "weights_best.h5").exists() for name in ("unet", "stardist")):
+        return
+    from helpers.data.training_set import TrainingSet
+    from helpers.models import stardist, unet
+    from helpers.runs.steps import training as step
+
+    _say("the networks of notebook 03, a few minutes without a GPU")
+    training_set = TrainingSet.open(p.path("dataset", "training.npz"))
+    unet.train(
+        training_set, p.path("models", "unet"), step.unet_settings(p), augmentation=step.augmentation(p)
+    )
+    stardist.train(
+        training_set,
+        p.path("models", "stardist"),
+        step.stardist_settings(p),
+        augmentation=step.augmentation(p),
+    )
+
+
+def _thresholds() -> None:
+    _networks()
+    p = settings_of(OptimizeThresholds)
+    if p.path("thresholds.json").exists():
+        return
+    from helpers.runs.steps import thresholds as step
+    from helpers.runs.steps.segmentation import open_segmenter
+
+    _say("the thresholds of notebook 04")
+    stacks = step.validation_stacks(p)
+    step.save(step.search(open_segmenter(p, stacks[0].voxel_size), stacks, p), p)
+
+
+def _segmented() -> None:
+    _thresholds()
+    _segment(settings_of(Segment), "the labels of notebook 05")
+
+
+def _segment(p: Segment, what: str) -> None:
+    from helpers.runs.segment_movie import segment_movie
+    from helpers.runs.steps.segmentation import open_movie, open_segmenter
+
+    _say(what)
+    movie = open_movie(p)
+    segment_movie(movie, lambda: open_segmenter(p, movie.require_voxel_size()), p)
+
+
+def _cellpose() -> None:
+    weights = RUN / "models" / "cellpose" / "cellpose_model"
+    if not cellpose_can_learn() or weights.exists():
+        return
+    _training_set()
+    from helpers.data.training_set import TrainingSet
+    from helpers.models import cellpose_training
+    from helpers.runs.steps import training as step
+
+    _say("a small Cellpose network, as notebook 03 trains it, a few minutes without a GPU")
+    p = settings_of(TrainSegmentation).model_copy(update={"cellpose": {"cell_pixels": 12.0}})
+    p = TrainSegmentation.checked(p.model_dump())
+    training_set = TrainingSet.open(p.path("dataset", "training.npz"))
+    cellpose_training.train(training_set, weights.parent, step.cellpose_settings(p))
+
+
+def _labels() -> None:
+    """Measure the true labels where no notebook has found any: no network, and a few seconds."""
+    p = settings_of(Segment)
+    if p.movie_path("objects.csv").exists():
+        return
+    given = {"labels": RUN / "data" / "movie" / "labels.ome.tif", "compare_methods": False}
+    _segment(p.model_copy(update=given), "the movie's true cells, measured (notebook 05 would find them)")
+
+
+def _tracks() -> None:
+    _labels()
+    p = settings_of(Track)
+    made, of = p.movie_path("tracks.csv"), p.movie_path("objects.csv")
+    if made.exists() and made.stat().st_mtime >= of.stat().st_mtime:
+        return
+    from helpers.runs.steps import tracking as step
+
+    _say("the tracks of notebook 08")
+    cells, _ = step.keep_cells(step.open_cells(p), p)
+    cells, tracks, _ = step.track_movie(cells, p)
+    step.write_all(step.keep_tracks(tracks, cells, p)[0], cells, p)
+
+
+def _cohort() -> None:
+    """Make movies of cells that move more or less, and analyse them as notebook 12 does."""
+    _once(RUN / "data" / "cohort", _make_cohort)
+
+
+def _make_cohort(folder: Path) -> None:
+    from helpers.runs.steps import migration as step
+    from helpers.runs.steps.tracked import open_tracks, write_tables
+
+    _say(f"{_MOVIES_EACH} small movies each of cells that are {' and '.join(SPEEDS)}, tracked and analysed")
+    rows = []
+    for condition, speed in SPEEDS.items():
+        for k in range(_MOVIES_EACH):
+            name = f"{condition}_{k}"
+            look = replace(MOVIE, shape=(1, 64, 64), n_frames=8, division_rate=0.0, speed=speed, seed=100 + k)
+            truth = make_movie(look).save(folder / "truth" / name)
+            given = {"run_dir": folder, "movie_id": name, "tracks": truth}
+            scale = {"voxel_size_um": look.voxel_size, "frame_interval_s": look.frame_interval}
+            p = AnalyzeMigration.checked({**given, **scale})
+            steps, tracklets = step.measure(p, open_tracks(p), None)
+            write_tables(p, {"migration_objects": steps, "migration_tracklets": tracklets})
+            rows.append({"run_dir": ".", "movie_id": name, "condition": condition})
+    pd.DataFrame(rows).to_csv(folder / "movies.csv", index=False)
+
+
+_BEFORE: dict[str, Callable[[], None]] = {
+    "03_train_segmentation": _training_set,
+    "04_optimize_thresholds": _networks,
+    "05_segment": _thresholds,
+    "06_segment_cellpose": _cellpose,
+    "07_evaluate_segmentation": _segmented,
+    "08_track": _labels,
+    **dict.fromkeys(
+        (
+            "09_evaluate_tracking",
+            "10_analyze_boundary_distance",
+            "11_analyze_intensity_spectrum",
+            "12_analyze_migration",
+            "14_curate",
+        ),
+        _tracks,
+    ),
+    "13_compare_conditions": _cohort,
+}
