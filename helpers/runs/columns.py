@@ -2,7 +2,7 @@
 
 A table that is given is read; of one that a step will write the columns are known all the same::
 
-    05, 06  ─ measures ─>  08  ─ + track_id, generation … ─>  11, 12
+    05, 06, 15  ─ measures ─>  08  ─ + track_id, generation … ─>  11, 12
 """
 
 from __future__ import annotations
@@ -84,13 +84,14 @@ def measured_columns(planar: bool, intensity: bool) -> list[str]:
 def _cells(p: Track, steps: Mapping[str, Any], planar: bool | None) -> pd.DataFrame | None:
     """Return a table with the columns of the one that is tracked; None where they are not known."""
     if p.objects is None:
-        makers = [one for name, one in steps.items() if name[:2] in ("05", "06")]
+        makers = [one for name, one in steps.items() if name[:2] in ("05", "06", "15")]
         own = next((one for one in makers if not getattr(one, "beside_05", False)), None)
         if own is not None:
             if planar is None:
                 return None
             columns = measured_columns(planar, intensity=own.movie is not None)
-            return _two_cells([*columns, *(["cell_probability_mean"] if own.step[:2] == "06" else [])])
+            known = {"06": ["cell_probability_mean"], "15": ["quality"] + ["watertight"] * (not planar)}
+            return _two_cells([*columns, *known.get(own.step[:2], [])])
     try:
         return check_objects(read_table(p.objects_path(), "objects"), "objects")
     except InputError:

@@ -333,6 +333,7 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Iterator[Che
     "04_optimize_thresholds": _thresholds,
     "05_segment": _segmented,
     "06_segment_cellpose": _segmented,
+    "15_segment_remote": _segmented,
     "07_evaluate_segmentation": _labels_scored,
     "08_track": _tracked,
     "09_evaluate_tracking": _tracks_scored,

@@ -28,7 +28,7 @@ PROFILES = Path(__file__).with_name("profiles")
 _NETWORKS = ("02", "03", "04", "05", "06")
 _MEMORY, _LITTLE_MEMORY = 6000, 2000
 #: Steps that hardly use a second core, and do not wait for each other.
-_MEASUREMENTS = ("07", "08", "09", "10", "11", "12", "13", "14")
+_MEASUREMENTS = ("07", "08", "09", "10", "11", "12", "13", "14", "15")
 #: Sums over a batch depend on how threads share it: with any --cores trainings start as many, and give the same network.
 _TRAININGS = ("02", "03")
 #: What Snakemake may keep where all machines of a run see it.

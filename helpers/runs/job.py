@@ -7,6 +7,7 @@ It works in the folder ``.batch`` of the run and says there how it went: in ``ru
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import time
@@ -20,7 +21,7 @@ from helpers.runs.endings import end_with_scheduler
 from helpers.runs.execute import NotebookError, execute_notebook
 from helpers.runs.gpus import gpu_of_its_own
 from helpers.runs.lock import at_work, read
-from helpers.runs.parameters import STEPS, Segment, SegmentCellpose
+from helpers.runs.parameters import STEPS, SegmentCellpose, SegmentRemote, SegmentsMovie
 from helpers.runs.plan import Job
 from helpers.runs.run import Run, read_done, why_not_done, write_json
 
@@ -117,16 +118,16 @@ def _execute(job: Job, progress: Path) -> list[Path]:
 def _segment_part(job: Job, progress: Path) -> list[Path]:
     """Segment some frames of a movie, as its notebook would; the notebook comes last, and finds them finished."""
     from helpers.runs.segment_movie import segment_frames
-    from helpers.runs.steps import cellpose, segmentation
 
     os.environ["VOLLTRACK_PROGRESS"] = str(progress)
     p = job.parameters
-    step = cellpose if isinstance(p, SegmentCellpose) else segmentation
-    assert isinstance(p, (Segment, SegmentCellpose)) and job.frames
+    assert isinstance(p, SegmentsMovie) and job.frames
+    own = {SegmentCellpose: "cellpose", SegmentRemote: "remote"}.get(type(p), "segmentation")
+    step = importlib.import_module(f"helpers.runs.steps.{own}")
     Run.start(p)
-    movie = step.open_movie(p)  # type: ignore[arg-type]
+    movie = step.open_movie(p)
     size = movie.require_voxel_size()
-    segment_frames(movie, lambda: step.open_segmenter(p, size), p, range(*job.frames))  # type: ignore[arg-type]
+    segment_frames(movie, lambda: step.open_segmenter(p, size), p, range(*job.frames))
     return []
 
 

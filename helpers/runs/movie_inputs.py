@@ -164,7 +164,9 @@ class MovieInputs:
     def _check_scale(self) -> None:
         """Note a voxel size or an interval that nothing says, once, with where it may be written."""
         sized = [
-            s for s, p in self._steps.items() if s[:2] in ("05", "06") or (s[:2] == "08" and p.labels_path())
+            s
+            for s, p in self._steps.items()
+            if s[:2] in ("05", "06", "15") or (s[:2] == "08" and p.labels_path())
         ]
         source = self.raw or self._labels
         if sized and source is not None and not self._known("voxel_size_um", "voxel_size"):

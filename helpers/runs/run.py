@@ -258,6 +258,8 @@ def versions(step: str) -> dict[str, str]:
         names += _NETWORKS
     if step[:2] in {"03", "06"}:
         names += ("torch", "cellpose")
+    if step[:2] == "15":
+        names += ("biopb", "grpcio")
     if step[:2] in {"08", "09"}:
         names += _TRACKING
     found = {"volltrack": importlib.import_module("helpers").__version__}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from helpers.errors import InputError, read_json
 from helpers.progress import progress
 from helpers.runs import finished_frames
 from helpers.runs.given_labels import IMPORTED, GivenLabels
-from helpers.runs.parameters import Segment, SegmentCellpose
+from helpers.runs.parameters import Segment, SegmentsMovie
 from helpers.runs.parameters.segmentation import V05
 from helpers.runs.run import identity, write_json
 from helpers.segmentation.blocks import fits_memory, segment_by_blocks
@@ -44,7 +44,7 @@ _SHOWN = (256, 1024, 1024)
 
 @dataclass(frozen=True)
 class SegmentedMovie:
-    """What notebook 05 or 06 leaves behind for one movie.
+    """What notebook 05, 06 or 15 leaves behind for one movie.
 
     Attributes
     ----------
@@ -93,9 +93,7 @@ class SegmentedMovie:
         return [f"no cell was found in {where}: look at the channel, the scale and the thresholds"]
 
 
-def segment_movie(
-    movie: Movie, open_segmenter: Callable[[], Segmenter], p: Segment | SegmentCellpose
-) -> SegmentedMovie:
+def segment_movie(movie: Movie, open_segmenter: Callable[[], Segmenter], p: SegmentsMovie) -> SegmentedMovie:
     """Segment every frame that is not finished yet, then join the tables of all frames.
 
     Parameters
@@ -105,14 +103,14 @@ def segment_movie(
     open_segmenter : callable
         Returns the segmenter (one frame in, labels of each method out); called only if a frame is missing and there
         are no labels from elsewhere.
-    p : Segment or SegmentCellpose
-        Parameters of notebook 05 or 06.
+    p : Segment, SegmentCellpose or SegmentRemote
+        Parameters of notebook 05, 06 or 15.
 
     Returns
     -------
     SegmentedMovie
         ``labels.zarr``, ``objects.csv`` and, with `compare_methods`, ``labels_<method>.zarr`` lie in its folder;
-        with `beside_05` ``labels_cellpose.zarr`` and ``objects_cellpose.csv``.
+        with `beside_05` ``labels_<method>.zarr`` and ``objects_<method>.csv``.
 
     Raises
     ------
@@ -126,7 +124,7 @@ def segment_movie(
 
 
 def segment_frames(
-    movie: Movie, open_segmenter: Callable[[], Segmenter], p: Segment | SegmentCellpose, frames: range
+    movie: Movie, open_segmenter: Callable[[], Segmenter], p: SegmentsMovie, frames: range
 ) -> dict[str, LabelMovie]:
     """Segment those of some frames that are not finished yet; other processes may work on others meanwhile.
 
@@ -136,8 +134,8 @@ def segment_frames(
         The raw movie, with its voxel size.
     open_segmenter : callable
         Returns the segmenter; called only if a frame is missing and there are no labels from elsewhere.
-    p : Segment or SegmentCellpose
-        Parameters of notebook 05 or 06.
+    p : Segment, SegmentCellpose or SegmentRemote
+        Parameters of notebook 05, 06 or 15.
     frames : range
         The frames that are this process's.
 
@@ -177,30 +175,68 @@ def segment_frames(
             bar.update()
         bar.close()
         return movies
+
+    def segmented(t: int, frame: np.ndarray) -> Segmentation:
+        if t in movie.empty_frames:
+            return _nothing(movie, movies)
+        if given:
+            return given.segmentation(t, mask.frame(t))
+        assert segmenter is not None
+        return segmenter(frame, mask=mask.frame(t))
+
     reading, writing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     try:
         pending: Future[None] | None = None
-        for t, frame in _read_ahead(reading, movie, missing, p):
-            if t in movie.empty_frames:
-                result = _nothing(movie, movies)
-            elif given:
-                result = given.segmentation(t, mask.frame(t))
-            else:
-                assert segmenter is not None
-                result = segmenter(frame, mask=mask.frame(t))
+        read = _read_ahead(reading, movie, missing, p)
+        for t, frame, result in _in_flight(read, segmented, getattr(segmenter, "frames_in_flight", 1)):
             if pending is not None:
                 pending.result()
                 bar.update()
-            intensity = None if p.movie is None else frame if frame.ndim == 3 else frame[0]
+            intensity = None if p.movie is None else frame if frame.ndim == 3 else frame[_measured(p)]
             pending = writing.submit(_write, folder, movies, t, intensity, result, movie.require_voxel_size())
         if pending is not None:
             pending.result()
             bar.update()
     finally:
+        getattr(segmenter, "close", lambda: None)()
         reading.shutdown(cancel_futures=True)
         writing.shutdown()
         bar.close()
     return movies
+
+
+def _in_flight(
+    frames: Iterator[tuple[int, np.ndarray]],
+    segmented: Callable[[int, np.ndarray], Segmentation],
+    at_once: int,
+) -> Iterator[tuple[int, np.ndarray, Segmentation]]:
+    """Segment frames, several at once where they are at a server: as they come back.
+
+    Where one fails, those on their way are still waited for, and kept.
+    """
+    if at_once == 1:
+        for t, frame in frames:
+            yield t, frame, segmented(t, frame)
+        return
+    pool = ThreadPoolExecutor(at_once)
+    flying: dict[Future[Segmentation], tuple[int, np.ndarray]] = {}
+    failed: BaseException | None = None
+    try:
+        while True:
+            while failed is None and len(flying) < at_once and (one := next(frames, None)) is not None:
+                flying[pool.submit(segmented, *one)] = one
+            if not flying:
+                break
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                t, frame = flying.pop(future)
+                if error := future.exception():
+                    failed = failed or error
+                else:
+                    yield t, frame, future.result()
+        if failed is not None:
+            raise failed
+    finally:  # interrupted, nobody waits: the segmenter is closed next
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _by_blocks(movie: Movie, frames: Path) -> bool:
@@ -219,7 +255,7 @@ def _segment_large(
     movie: Movie,
     segmenter: VollSegSegmenter,
     mask: _TissueMask,
-    p: Segment | SegmentCellpose,
+    p: SegmentsMovie,
 ) -> None:
     frame, blocks = movie.lazy_frame(t, p.channel), _blocks(frames, t)
     if t in movie.empty_frames:
@@ -236,32 +272,38 @@ def _nothing(movie: Movie, methods: Iterable[str]) -> Segmentation:
     return Segmentation(dict.fromkeys(methods, background), seconds={})
 
 
-def read_frame(movie: Movie, t: int, p: Segment | SegmentCellpose) -> np.ndarray:
-    """Return what the segmenter is given of frame `t`: (Z, Y, X), or (2, Z, Y, X) with a second channel."""
-    stacks = [movie.frame(t, channel) for channel in _channels(p)]
+def read_frame(movie: Movie, t: int, p: SegmentsMovie) -> np.ndarray:
+    """Return what the segmenter is given of frame `t`: (Z, Y, X), or (C, Z, Y, X) with further channels."""
+    chosen = range(movie.n_channels) if getattr(p, "all_channels", False) else _channels(p)
+    stacks = [movie.frame(t, channel) for channel in chosen]
     return stacks[0] if len(stacks) == 1 else np.stack(stacks)
 
 
-def _method(p: Segment | SegmentCellpose) -> str:
+def _method(p: SegmentsMovie) -> str:
     return IMPORTED if getattr(p, "labels", None) else p.method
 
 
-def _channels(p: Segment | SegmentCellpose) -> tuple[int, ...]:
+def _channels(p: SegmentsMovie) -> tuple[int, ...]:
     second = getattr(p, "second_channel", None)
     return (p.channel,) if second is None else (p.channel, second)
 
 
-def _named(p: Segment | SegmentCellpose, name: str) -> Path:
-    """Return a file of the movie's folder; notebook 06 has its own names where it works beside 05."""
+def _measured(p: SegmentsMovie) -> int:
+    """Return which of the channels that the segmenter is given is measured."""
+    return p.channel if getattr(p, "all_channels", False) else 0
+
+
+def _named(p: SegmentsMovie, name: str) -> Path:
+    """Return a file of the movie's folder; notebooks 06 and 15 have their own names where they work beside 05."""
     stem, dot, ending = name.partition(".")
     return p.movie_path() / (f"{stem}_{p.method}{dot}{ending}" if getattr(p, "beside_05", False) else name)
 
 
-def _frames_folder(p: Segment | SegmentCellpose) -> Path:
+def _frames_folder(p: SegmentsMovie) -> Path:
     return _named(p, "frames")
 
 
-def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
+def _open(movie: Movie, p: SegmentsMovie) -> dict[str, LabelMovie]:
     """Open the label movies; frames that other parameters, models or inputs made are removed first."""
     folder = p.movie_path()
     made_from = {"method": _method(p), "step": p.step, **identity(p, without=p.without_effect)}
@@ -278,7 +320,7 @@ def _open(movie: Movie, p: Segment | SegmentCellpose) -> dict[str, LabelMovie]:
                 "movie_id",
                 folder.name,
                 f"{folder} holds the labels of notebook {before.get('step', Segment.step)}: give another movie_id"
-                + (", or set beside_05" if isinstance(p, SegmentCellpose) else ""),
+                + (", or set beside_05" if hasattr(p, "beside_05") else ""),
             )
         if before["sha256"] != made_from["sha256"]:
             others = [] if p.step != Segment.step else [folder / f"labels_{m}.zarr" for m in METHODS]
@@ -301,12 +343,12 @@ def _made_before(marker: Path) -> dict[str, Any]:
     remedy = f"delete it and the labels in {marker.parent}: they are made again from the start"
     before = read_json(marker, remedy)
     if not isinstance(before.get("sha256"), str):
-        raise InputError(str(marker), before, f"is not what notebook 05 or 06 writes; {remedy}")
+        raise InputError(str(marker), before, f"is not what notebook 05, 06 or 15 writes; {remedy}")
     return before
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, movie: Movie, missing: list[int], p: Segment | SegmentCellpose
+    pool: ThreadPoolExecutor, movie: Movie, missing: list[int], p: SegmentsMovie
 ) -> Iterator[tuple[int, np.ndarray]]:
     coming = pool.submit(read_frame, movie, missing[0], p) if missing else None
     for i, t in enumerate(missing):
@@ -350,7 +392,7 @@ def _measure_anew(
     finished_frames.finish(frames, t, movies, labels, table, finished_frames.seconds_of(frames, t))
 
 
-def _finish(folder: Path, labels: LabelMovie, p: Segment | SegmentCellpose, wall_s: float) -> SegmentedMovie:
+def _finish(folder: Path, labels: LabelMovie, p: SegmentsMovie, wall_s: float) -> SegmentedMovie:
     frames = _frames_folder(p)
     objects, seconds = finished_frames.read_tables(frames, labels.n_frames)
     objects["id"] = np.arange(len(objects))
@@ -368,7 +410,7 @@ def _finish(folder: Path, labels: LabelMovie, p: Segment | SegmentCellpose, wall
 class _TissueMask:
     """The tissue mask of a movie, frame by frame; a mask of one frame serves all."""
 
-    def __init__(self, p: Segment | SegmentCellpose, movie: Movie) -> None:
+    def __init__(self, p: SegmentsMovie, movie: Movie) -> None:
         self._mask = None
         if p.tissue_mask is None:
             return

@@ -110,8 +110,9 @@ def quality_histogram(objects: pd.DataFrame, column: str = "cell_probability_mea
         left.legend(frameon=False)
         right.plot(quality, objects[size], ".", color=OKABE_ITO["purple"], markersize=3, alpha=0.5)
         right.set_yscale("log")
-    left.set_xlabel("mean cell probability")
+    name = "mean cell probability" if column == "cell_probability_mean" else column
+    left.set_xlabel(name)
     left.set_ylabel("cells")
-    right.set_xlabel("mean cell probability")
+    right.set_xlabel(name)
     right.set_ylabel(sizes[size])
     return figure

@@ -13,6 +13,7 @@ from helpers.runs.parameters.analysis import (
 from helpers.runs.parameters.base import Parameters
 from helpers.runs.parameters.cellpose import SegmentCellpose
 from helpers.runs.parameters.curation import Curate
+from helpers.runs.parameters.remote import SegmentRemote
 from helpers.runs.parameters.segmentation import EvaluateSegmentation, Segment
 from helpers.runs.parameters.start import StartHere
 from helpers.runs.parameters.tracking import EvaluateTracking, Track
@@ -23,6 +24,8 @@ from helpers.runs.parameters.training import (
     TrainSegmentation,
 )
 
+#: What segments a movie, each writing the same.
+SegmentsMovie = Segment | SegmentCellpose | SegmentRemote
 #: Notebook name → parameter class, in the order a person works.
 STEPS: dict[str, type[Parameters]] = {
     cls.step: cls
@@ -33,6 +36,7 @@ STEPS: dict[str, type[Parameters]] = {
         OptimizeThresholds,
         Segment,
         SegmentCellpose,
+        SegmentRemote,
         EvaluateSegmentation,
         Track,
         EvaluateTracking,
@@ -62,6 +66,8 @@ __all__ = [
     "Parameters",
     "Segment",
     "SegmentCellpose",
+    "SegmentRemote",
+    "SegmentsMovie",
     "StartHere",
     "Track",
     "TrainDenoiser",

@@ -12,7 +12,7 @@ from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.models import model_folder
 from helpers.runs.inputs import voxel_remark
-from helpers.runs.parameters import OptimizeThresholds, Segment, SegmentCellpose
+from helpers.runs.parameters import OptimizeThresholds, Segment, SegmentsMovie
 from helpers.runs.parameters.base import Parameters
 from helpers.segmentation import thresholds
 from helpers.segmentation.resampled import ResampledSegmenter
@@ -24,7 +24,7 @@ CONTRAST = 4.0
 NETWORKS = {"vollseg": ("unet", "stardist"), "stardist": ("stardist",), "unet": ("unet",)}
 
 
-def open_movie(p: Segment | SegmentCellpose) -> Movie:
+def open_movie(p: SegmentsMovie) -> Movie:
     """Open the movie to segment.
 
     Raises

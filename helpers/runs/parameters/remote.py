@@ -1,0 +1,138 @@
+"""Parameters of the notebook that has movies segmented by a server (15)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from helpers.errors import InputError
+from helpers.runs.parameters.base import OptionalFraction, OptionalPath, OptionalText, VoxelSize
+from helpers.runs.parameters.segmentation import (
+    FRAMES_PER_JOB,
+    MISSING_FRAMES,
+    OME_ZARR_05,
+    V05,
+    MissingFrames,
+    OneMovie,
+)
+
+
+class SegmentRemote(OneMovie):
+    """A movie becomes labels and a table of cells, frame by frame, by a server over the network."""
+
+    step: ClassVar[str] = "15_segment_remote"
+    batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
+    method: ClassVar[str] = "remote"
+    rarely_set: ClassVar[tuple[str, ...]] = ("save_ome_zarr_05",)
+    compare_methods: ClassVar[bool] = False
+    #: Parameters that change nothing in the labels and the table.
+    without_effect: ClassVar[tuple[str, ...]] = (
+        *("movie_id", "save_tiff", "save_ome_zarr_05", "frame_interval_s"),
+        *("token_variable", "token_file", "tls", "certificate"),
+        *("frames_in_flight", "timeout_s", "patience_s", "compress"),
+    )
+
+    movie: OptionalPath = Field(
+        None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
+    )
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm; None reads it from the file"
+    )
+    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds between two frames; None reads it from the file"
+    )
+    dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
+    missing_frames: MissingFrames = Field("refuse", description=MISSING_FRAMES)
+    channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
+    all_channels: bool = Field(
+        False,
+        description="Send every channel, as Fiji's 'Multi-Channel'; channel is then the one that is measured",
+    )
+    server: OptionalText = Field(
+        None, description="Address of the server, host:port; the movie's pixels are sent there"
+    )
+    token_variable: str = Field(
+        "VOLLTRACK_TOKEN",
+        min_length=1,
+        description="Environment variable that holds the server's token; the token itself is written nowhere",
+    )
+    token_file: OptionalPath = Field(
+        None, description="File that holds the token, instead of the environment variable"
+    )
+    tls: Literal["auto", "yes", "no"] = Field(
+        "auto", description="Encrypt; 'auto' does where the port is 443 or missing, or certificate is given"
+    )
+    certificate: OptionalPath = Field(
+        None,
+        description="The server's certificate (PEM), where it made its own; empty trusts what the system does",
+    )
+    min_cell_area: float = Field(
+        0.0, ge=0, description="Remove cells smaller than this: pixels, in 3D voxels"
+    )
+    min_score: OptionalFraction = Field(
+        None, description="Least score of a cell; None leaves it to the server"
+    )
+    nms_iou: OptionalFraction = Field(
+        None,
+        description="Of two cells that overlap more than this (IoU) keep one; 0: off; None leaves it to the server",
+    )
+    segmentation_threshold: OptionalFraction = Field(
+        None, description="Least value of a cell's pixels; None leaves it to the server"
+    )
+    scaling_hint: float = Field(
+        1.0, gt=0, description="Resize by this before looking for cells, where yours are of another size"
+    )
+    frames_in_flight: int = Field(2, ge=1, le=64, description="Frames that are at the server at once")
+    timeout_s: float = Field(600.0, gt=0, description="Seconds the server may take for a frame")
+    patience_s: float = Field(
+        300.0, ge=0, description="Seconds to keep trying while the server does not answer or has no room"
+    )
+    compress: bool = Field(True, description="Send compressed (gzip): less to send, more to compute")
+    tissue_mask: OptionalPath = Field(
+        None, description="Mask of the tissue or region of interest: cells outside are removed"
+    )
+    beside_05: bool = Field(
+        False,
+        description="Write labels_remote.zarr beside the labels of notebook 05, to be compared in notebook 07",
+    )
+    save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
+    save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
+
+    def movie_path(self, *parts: str) -> Path:
+        """Return a path below the folder of this movie, named after its file where no name is given."""
+        name = self.movie_id or (self.movie.name.split(".")[0] if self.movie else "movie")
+        return self.path("movies", name, *parts)
+
+    def token(self) -> tuple[str, tuple[str, str]]:
+        """Return the token, empty where there is none, and name and value of the parameter that says where it is.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read or is empty.
+        """
+        if self.token_file is None:
+            return os.environ.get(self.token_variable, "").strip(), ("token_variable", self.token_variable)
+        source = "token_file", str(self.token_file)
+        try:
+            token = self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise InputError(*source, "cannot be read: name a file that holds the server's token") from None
+        if not token:
+            raise InputError(*source, "is empty: it should hold the server's token")
+        return token, source
+
+    def inputs(self) -> list[Path]:
+        """Return the movie and the mask; not the token, of which not even a hash is kept."""
+        return [p for p in (self.movie, self.tissue_mask) if p]
+
+    def outputs(self) -> list[Path]:
+        """Return the labels and the table of cells."""
+        suffix = f"_{self.method}" if self.beside_05 else ""
+        names = [f"labels{suffix}.zarr", f"objects{suffix}.csv"]
+        names += [f"labels{suffix}.ome.tif"] if self.save_tiff else []
+        names += [f"{V05}/labels{suffix}.ome.zarr"] if self.save_ome_zarr_05 else []
+        return [self.movie_path(name) for name in names]
