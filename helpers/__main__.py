@@ -48,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--verify", action="store_true", help="read all results, and say which files are damaged or changed"
     )
     report = commands.add_parser("report", help="write the HTML report of an experiment again")
+    report.add_argument(
+        "--zip",
+        action="store_true",
+        help="and pack it with the executed notebooks (HTML) and the tables, to pass on",
+    )
     for command in (run, status, report):
         command.add_argument("experiment", metavar="EXPERIMENT.yaml")
         command.add_argument("--run-dir", help="folder of the results, instead of the file's")
@@ -167,8 +172,12 @@ def _report(given: argparse.Namespace) -> int:
     from helpers.runs.plan import open_experiment
     from helpers.runs.report import finish
 
-    experiment, _ = open_experiment(given.experiment, run_dir=given.run_dir)
+    experiment, jobs = open_experiment(given.experiment, run_dir=given.run_dir)
     print(finish(experiment))
+    if given.zip:
+        from helpers.runs.report_zip import pack
+
+        print(f"to pass on: {pack(experiment.run_dir, jobs)}")
     return 0
 
 

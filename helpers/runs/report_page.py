@@ -20,6 +20,9 @@ from helpers.runs.batch import state_of
 from helpers.runs.doubts import Check
 from helpers.runs.parameters import STEPS
 from helpers.runs.plan import Job
+from helpers.runs.report_methods import methods
+from helpers.runs.report_overview import LISTED, changed_parameters, findings, overview
+from helpers.runs.report_overview import tables as csv_files
 from helpers.runs.run import read_done
 from helpers.view.style import method_style
 
@@ -68,8 +71,17 @@ def write_page(
     """
     template = importlib.resources.files("helpers.runs").joinpath("report_page.html").read_text()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    there, found, changed = overview(jobs), findings(jobs), changed_parameters(jobs)
+    paragraph, works = methods(jobs)
     page = environment.from_string(template).stream(
         name=experiment.name,
+        overview=_plain_table(there.head(LISTED)) if len(there) else "",
+        more_movies=max(0, len(there) - LISTED),
+        findings=_plain_table(found.head(4 * LISTED)) if len(found) else "",
+        csv_files=csv_files(jobs, experiment.run_dir),
+        changed=_plain_table(changed) if len(changed) else "",
+        methods=paragraph,
+        works=works,
         doubted=[(where, check) for where, check in checks if check.level != "ok"],
         fine=[(where, check) for where, check in checks if check.level == "ok"],
         tables=[_table(title, table) for title, table in tables.items()],
@@ -80,6 +92,12 @@ def write_page(
     )
     with atomic_path(path) as unfinished:
         page.dump(str(unfinished), encoding="utf-8")
+
+
+def _plain_table(table: pd.DataFrame) -> Markup:
+    """Return a table as HTML; whole numbers whole, and – where there is nothing."""
+    shown = table.map(lambda v: f"{v:.0f}" if isinstance(v, float) and v.is_integer() else v)
+    return Markup(shown.to_html(index=False, border=0, na_rep="–"))
 
 
 def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""The report's first page: counts, findings, what was set, methods, and the zip to pass on."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from nbformat import v4, write
+
+from helpers.__main__ import main
+from helpers.runs.parameters import AnalyzeMigration, Segment, Track
+from helpers.runs.plan import Job
+from helpers.runs.report_methods import WORKS, methods
+from helpers.runs.report_overview import changed_parameters, findings, overview, tables
+from helpers.runs.run import write_json
+
+
+def _done(job: Job, results: dict, **more) -> Job:
+    job.folder.mkdir(parents=True)
+    packages = {"numpy": "2.0.2", "stardist": "0.9.2"}
+    done = {"parameters": job.parameters.plain(), "results": results, "packages": packages, **more}
+    write_json(job.folder / "done.json", done)
+    return job
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    """Two movies: the first segmented, tracked and analysed, the second only segmented."""
+    made = []
+    for movie, cells in (("a", 40), ("b", 10)):
+        p = Segment(run_dir=tmp_path, movie_id=movie, movie=tmp_path / "x.tif", min_size_um3=20)
+        made.append(_done(Job(p.step, p, movie), {"frames": 5, "cells": cells}))
+    p = Track(run_dir=tmp_path, movie_id="a", max_distance_um=7.0)
+    outputs = {name: None for name in ("movies/a/tracks.csv", "movies/a/gone.csv", "movies/a/ctc/x.csv")}
+    found = {"objects": 39, "tracks": 8, "divisions": 1}
+    made.append(_done(Job(p.step, p, "a"), found, outputs=outputs))
+    folder = p.movie_path("analysis")
+    (p.movie_path("ctc")).mkdir(parents=True)
+    for name in ("tracks.csv", "ctc/x.csv"):
+        p.movie_path(name).write_text("id\n")
+    write_json(p.movie_path("tracks.csv.json"), {"voxel_size": [2.0, 0.5, 0.5], "frame_interval": 60.0})
+    folder.mkdir()
+    table = pd.DataFrame(
+        {"mean_speed_um_per_min": np.arange(1.0, 21), "directness": [0.5] * 3 + [np.nan] * 17}
+    )
+    table.to_csv(folder / "migration_passing.csv", index=False)
+    rhythms = pd.DataFrame({"peak_period_s": [60.0, 999.0], "rhythmic": [True, False]})
+    rhythms.to_csv(folder / "spectrum_tracklets.csv", index=False)
+    q = AnalyzeMigration(run_dir=tmp_path, movie_id="a")
+    results = {"tracklets": 20, "passing": 19, "divisions": 1, "plausible_divisions": 0}
+    made.append(_done(Job(q.step, q, "a"), results))
+    return made
+
+
+def test_the_overview_counts_each_movie(jobs: list[Job]) -> None:
+    table = overview(jobs).set_index("movie")
+    assert table.loc["a", "cells × frames"] == 39 and table.loc["b", "cells × frames"] == 10
+    assert table.loc["a", ["frames", "tracks", "divisions", "plausible divisions"]].tolist() == [5, 8, 1, 0]
+    assert table.loc["a", "voxel size z × y × x (µm)"] == "2 × 0.5 × 0.5"
+    assert pd.isna(table.loc["b", "tracks"])
+
+
+def test_findings_have_n_and_the_interval_of_the_median(jobs: list[Job]) -> None:
+    table = findings(jobs).set_index("median over tracklets")
+    speed = table.loc["mean speed (µm/min)"]
+    # Of 20 values the 6th and the 15th: Conover, Practical Nonparametric Statistics.
+    assert speed[["n", "value", "95 % from", "to"]].tolist() == [20, "10.5", "6", "15"]
+    assert table.loc["directness (0 to 1)", ["n", "95 % from"]].tolist() == [3, "–"], "three say nothing"
+    assert table.loc["period of rhythmic tracklets (s)", ["n", "value"]].tolist() == [1, "60"]
+
+
+def test_what_was_set_stands_beside_its_default_without_paths(jobs: list[Job]) -> None:
+    table = changed_parameters(jobs)
+    assert table.values.tolist() == [
+        ["05_segment", "min_size_um3", "20.0", "null", "a, b"],
+        ["08_track", "max_distance_um", "7.0", "15.0", "a"],
+    ]
+
+
+def test_tables_are_those_that_are_there(jobs: list[Job], tmp_path: Path) -> None:
+    assert tables(jobs, tmp_path) == ["movies/a/tracks.csv"]
+
+
+def test_the_methods_say_what_was_done_with_n_and_cite_it(jobs: list[Job]) -> None:
+    text, works = methods(jobs)
+    assert "50 cells in 10 frames of 2 movies" in text and "without objects below 20 µm³" in text
+    assert "linear assignment as in TrackMate (largest distance 7.0 µm, gaps of up to 2 frames)" in text
+    assert "8 tracks with 1 division." in text and "0 of 1 divisions were plausible" in text
+    assert "stardist 0.9.2" in text and "Noise2Void" not in text
+    assert works == [WORKS[name] for name in ("VollSeg", "StarDist", "CSBDeep", "LAP", "TrackMate")]
+    assert methods([]) == ("", [])
+
+
+def test_the_zip_holds_all_that_the_page_links_to(experiment_of: Callable[..., Path], tmp_path: Path) -> None:
+    from helpers.runs.plan import open_experiment
+
+    path = experiment_of("a")
+    job = next(job for job in open_experiment(path)[1] if job.step == "08_track")
+    job.parameters.movie_path().mkdir(parents=True)  # type: ignore[attr-defined]
+    job.parameters.movie_path("tracks.csv").write_text("id\n")  # type: ignore[attr-defined]
+    common = {"started": "2026-01-02", "duration_s": 2.0, "device": "2 CPU cores"}
+    _done(job, {}, outputs={"movies/a/tracks.csv": None}, **common)
+    cells = [v4.new_code_cell("1 + 1", outputs=[v4.new_output("stream", text="two")])]
+    write(v4.new_notebook(cells=cells), job.folder / "notebook.ipynb")
+    assert main(["report", str(path), "--zip"]) == 0
+    with zipfile.ZipFile(tmp_path / "run" / "report.zip") as packed:
+        names, page = packed.namelist(), packed.read("report.html").decode()
+        links = [part.partition('"')[0] for part in page.split('href="')[1:] if part[0] != "#"]
+        assert sorted(links) == ["movies/a/tracks.csv", "steps/08_track-a/notebook.html"]
+        assert set(links) <= set(names)
+        notebook = packed.read("steps/08_track-a/notebook.html").decode()
+    assert "two" in notebook and "http" not in notebook, "it needs no network"
