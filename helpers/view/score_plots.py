@@ -214,11 +214,11 @@ def score_curves(table: pd.DataFrame) -> Figure:
         fontsize=8,
         color="#555555",
     )
+    low, high = _where_it_changes(table)
     for panel, title in zip(panels, ("accuracy  TP / (TP + FP + FN)", "F1", "true positives"), strict=True):
         panel.set_title(title)
         panel.set_xlabel("IoU threshold τ")
-        panel.set_xlim(0, 1)
-        panel.set_xticks(np.linspace(0, 1, 6))
+        panel.set_xlim(low, high)
         panel.grid(axis="y")
         panel.set_ylim(0, 1.02)
     panels[0].set_ylabel("accuracy")
@@ -228,6 +228,15 @@ def score_curves(table: pd.DataFrame) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=max(len(methods), 1))
     return figure
+
+
+def _where_it_changes(table: pd.DataFrame) -> tuple[float, float]:
+    """Return the range of IoU in which any curve rises or falls by more than a hundredth, one threshold wider."""
+    curves = table.pivot_table(index="iou_threshold", columns="method", values="accuracy").sort_index()
+    tried = curves.index.to_numpy(float)
+    changes = np.flatnonzero((curves.diff().abs() > 0.01).any(axis=1).to_numpy())
+    first, last = (changes[0] - 1, changes[-1]) if len(changes) else (0, len(tried) - 1)
+    return max(0.0, tried[first] - 0.05), min(1.0, tried[last] + 0.05)
 
 
 @styled

@@ -167,7 +167,11 @@ class EvaluateSegmentation(OneMovie):
         min_length=1,
         description="Overlaps (IoU) from which a cell counts as found",
     )
-    show_frame: int = Field(0, ge=0, description="Frame shown in the overlay, counted from 0")
+    show_frame: int | None = Field(
+        None,
+        ge=0,
+        description="Frame shown in the overlay, counted from 0; None takes the one with the most errors",
+    )
 
     def inputs(self) -> list[Path]:
         """Return the truth and all label movies of this movie."""
