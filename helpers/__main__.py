@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers new|run|status|report|replay|adopt|check|help``."""
+"""The command line: ``python -m helpers new|run|status|report|replay|adopt|serve|check|help``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from helpers.errors import InputError
+from helpers.serve.options import add_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     adopt.add_argument("new", metavar="NEW", help="the run whose training set holds curated frames")
     adopt.add_argument("--in", dest="run", required=True, metavar="RUN", help="the run that takes them over")
+    serving = commands.add_parser("serve", help="segment for other programs, such as Fiji, over the network")
+    add_arguments(serving)
     commands.add_parser("check", help="say what is installed, which devices are there and what is missing")
     steps = commands.add_parser("help", help="print the parameters of a step")
     steps.add_argument("step", nargs="?", help="such as 05 or 05_segment; all steps where left out")
@@ -197,6 +200,12 @@ def _check(_: argparse.Namespace) -> int:
     return 0 if complete else 1
 
 
+def _serve(given: argparse.Namespace) -> int:
+    from helpers.runs.serving import serve
+
+    return serve(given)
+
+
 def _help(given: argparse.Namespace) -> int:
     from helpers.runs.parameters import NOTEBOOKS
 
@@ -224,6 +233,7 @@ _COMMANDS = {
     "report": _report,
     "replay": _replay,
     "adopt": _adopt,
+    "serve": _serve,
     "check": _check,
     "help": _help,
 }

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from helpers.data.masks import instances_from_binary, spacing_of
 from helpers.data.normalization import normalize, percentile_range
@@ -146,6 +147,8 @@ class VollSegSegmenter:
         least memory.
     rules : Rules
         The numbers of the fusion.
+    scored : bool
+        Give every cell of the chosen method its `score` (see there).
 
     Raises
     ------
@@ -177,6 +180,7 @@ class VollSegSegmenter:
     tissue_thresh: float = 0.5
     candidate_floor: float | None = None
     rules: Rules = field(default_factory=Rules)
+    scored: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -304,9 +308,38 @@ class VollSegSegmenter:
         labels = {
             m: self.labels_from_outputs(outputs, method=m, **self.thresholds.get(m, {})) for m in self.methods
         }
+        cells = self.score(outputs, labels[self.method]) if self.scored else None
         return Segmentation(
-            {m: found.reshape(np.shape(frame)) for m, found in labels.items()}, outputs.seconds
+            {m: found.reshape(np.shape(frame)) for m, found in labels.items()}, outputs.seconds, cells
         )
+
+    def score(self, outputs: Outputs, labels: NDArray[np.int32]) -> pd.DataFrame:
+        """Return how sure the networks are of each cell, between 0 and 1.
+
+        StarDist's word is its highest probability in the cell, the U-Net's the mean of its foreground there, and the
+        fusion's the mean of both: a cell that only one of them sees has a low score.
+
+        Parameters
+        ----------
+        outputs : Outputs
+            That the labels were made from.
+        labels : ndarray of int32, (Z, Y, X)
+            1…n.
+
+        Returns
+        -------
+        DataFrame
+            ``label`` and ``score``.
+        """
+        ids = np.arange(1, int(labels.max(initial=0)) + 1)
+        words = []
+        if self.method != "unet":
+            probability = np.stack([star.full_probability() for star in outputs.stars]).reshape(labels.shape)
+            words.append(ndimage.maximum(probability, labels, ids))
+        if self.method != "stardist":
+            words.append(ndimage.mean(outputs.foreground, labels, ids))
+        score = np.clip(np.mean(words, axis=0), 0.0, 1.0) if len(ids) else np.zeros(0)
+        return pd.DataFrame({"label": ids, "score": score})
 
     def network_outputs(self, frame: NDArray, *, mask: NDArray[np.bool_] | None = None) -> Outputs:
         """Run every network that is needed, once, over one frame.

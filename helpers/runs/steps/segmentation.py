@@ -77,7 +77,7 @@ def training_remarks(p: Segment, movie: Movie) -> list[str]:
     """Say where a movie is far from what the networks were trained on; nothing where it is not, or is not known."""
     if p.labels:
         return []
-    found = [] if p.resample_to_training else [voxel_remark(movie.voxel_size, _trained_voxels(p))]
+    found = [] if p.resample_to_training else [voxel_remark(movie.voxel_size, trained_voxels(p))]
     about = p.path("dataset", "dataset.json")
     learnt = json.loads(about.read_text()) if about.is_file() else {}
     if "intensities" in learnt:
@@ -94,7 +94,7 @@ def training_remarks(p: Segment, movie: Movie) -> list[str]:
     return [remark for remark in found if remark]
 
 
-def _trained_voxels(p: Segment) -> tuple[float, ...] | None:
+def trained_voxels(p: Segment) -> tuple[float, ...] | None:
     """Return the voxels that the networks were trained on, where their folders say it."""
     for network in NETWORKS[p.method]:
         if size := model_folder.training_set_of(p.path("models", network)).get("voxel_size"):
@@ -151,7 +151,7 @@ def trained_size(p: Segment, voxel_size: tuple[float, ...]) -> tuple[float, ...]
     InputError
         If they do not say it.
     """
-    trained = _trained_voxels(p)
+    trained = trained_voxels(p)
     if trained is None:
         raise InputError(
             "resample_to_training",

@@ -1,0 +1,160 @@
+"""``python -m helpers serve``: what notebooks 05 and 06 segment with, for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import InputError
+from helpers.runs.parameters import Segment, SegmentCellpose
+from helpers.runs.steps import cellpose as cellpose_step
+from helpers.runs.steps import segmentation
+from helpers.segmentation.resampled import ResampledSegmenter
+from helpers.segmentation.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from helpers.serve.service import ServedModel
+
+#: What is said of a movie on the disk has no meaning for pictures that come over the network.
+_OF_MOVIES = (
+    *("movie", "movie_id", "labels", "labels_key", "dataset_key", "tissue_mask", "save_tiff"),
+    *("frame_interval_s", "missing_frames", "compare_methods", "beside_05", "run_dir", "method", "model"),
+)
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Serve until interrupted, and return the exit status.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to serve, or an option is wrong.
+    """
+    from helpers.serve.access import Certificate, new_token
+    from helpers.serve.server import start
+
+    if given.grpc is None:
+        raise InputError("--grpc", None, "a port to listen at, such as --grpc 50051")
+    model = served_model(given)
+    token = None if given.no_token else given.token or new_token()
+    tls = None
+    if given.tls_certificate or given.tls_key:
+        tls = Certificate(Path(given.tls_certificate or ""), Path(given.tls_key or ""))
+    elif given.tls:
+        tls = Certificate.self_made(Path.home() / ".volltrack" / "tls", given.host)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("helpers.serve").setLevel(logging.INFO)
+    server = start(model, grpc_port=given.grpc, host=given.host, token=token, tls=tls)
+    for line in _greeting(given, model, server.grpc_port, token, tls):
+        print(line, flush=True)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: server.ended.set())
+    server.wait()
+    server.stop()
+    return 0
+
+
+def served_model(given: argparse.Namespace) -> ServedModel:
+    """Return what the options ask to be served."""
+    settings = _settings(given.set)
+    if bool(given.model) == bool(given.cellpose):
+        raise InputError("--model", given.model, "either --model RUN or --cellpose NAME")
+    if given.cellpose:
+        return cellpose_model(given.cellpose, settings)
+    return run_model(Path(given.model), given.method, settings)
+
+
+def run_model(run: Path, method: str | None = None, settings: Mapping[str, Any] | None = None) -> ServedModel:
+    """Return the networks of a run as notebook 05 uses them.
+
+    Parameters
+    ----------
+    run : Path
+        Run folder.
+    method : {"vollseg", "stardist", "unet"}, optional
+        None: VollSeg where both networks are there, else the one that is.
+    settings : mapping, optional
+        Parameters of notebook 05. `voxel_size_um` is that of pictures that are not calibrated.
+
+    Raises
+    ------
+    InputError
+        If there are no networks, or a parameter is wrong.
+    """
+    from helpers.serve.service import ServedModel
+
+    there = [name for name in ("stardist", "unet") if (run / "models" / name).is_dir()]
+    if not there:
+        raise InputError(
+            "--model", str(run), "a run folder with models/stardist or models/unet (notebook 03)"
+        )
+    method = method or ("vollseg" if len(there) == 2 else there[0])
+    p = Segment.checked({"run_dir": run, "method": method, **(settings or {})}, source="--set")
+    trained = segmentation.trained_voxels(p)
+    usual = _three(p.voxel_size_um or trained or (1.0, 1.0, 1.0))
+    base: Any = segmentation.open_segmenter(p.model_copy(update={"resample_to_training": False}), usual)
+    base = replace(base, scored=True)
+
+    def at(size: tuple[float, ...]) -> Segmenter:
+        seen = segmentation.trained_size(p, size) if p.resample_to_training else size
+        own = replace(base, voxel_size=seen)
+        return own if seen == size else ResampledSegmenter(own, tuple(size), seen)
+
+    return ServedModel(f"{run.resolve().name}/{method}", at, (p.channel,), usual)
+
+
+def cellpose_model(name: str, settings: Mapping[str, Any] | None = None) -> ServedModel:
+    """Return a model of Cellpose as notebook 06 uses it; the parameters are those of `run_model`.
+
+    Parameters
+    ----------
+    name : str
+        Built-in name, file, or a folder that holds ``cellpose_model`` (as notebook 03 writes it).
+    settings : mapping, optional
+        Parameters of notebook 06.
+    """
+    from helpers.serve.service import ServedModel
+
+    inside = [Path(name, *parts, "cellpose_model") for parts in ((), ("cellpose",), ("models", "cellpose"))]
+    weights = next((str(path) for path in inside if path.is_file()), name)
+    p = SegmentCellpose.checked({"model": weights, **(settings or {})}, source="--set")
+    usual = _three(p.voxel_size_um or (1.0, 1.0, 1.0))
+    base = cellpose_step.open_segmenter(p, usual)
+    channels = (p.channel,) if p.second_channel is None else (p.channel, p.second_channel)
+    return ServedModel(
+        f"cellpose/{Path(name).name}", lambda size: replace(base, voxel_size=size), channels, usual
+    )
+
+
+def _settings(given: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    settings = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name in _OF_MOVIES:
+            raise InputError("--set", text, "NAME=VALUE, a parameter that says how to segment")
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError("--set", text, "a value such as 20, true or [2, 0.5, 0.5]") from None
+    return settings
+
+
+def _three(size: Sequence[float]) -> tuple[float, ...]:
+    return (*(1.0,) * (3 - len(size)), *map(float, size))
+
+
+def _greeting(given: argparse.Namespace, model: ServedModel, port: int | None, token: str | None, tls: Any):
+    yield f"serving {model.name}"
+    yield f"gRPC (Fiji: TrackMate-Lacss) at {given.host}:{port}{', encrypted' if tls else ''}"
+    if tls:
+        yield f"certificate {tls.certificate}, SHA-256 {tls.fingerprint}"
+    yield f"access token: {token}" if token else "no access token: whoever is on this machine may use it"
+    yield "Ctrl-C ends it"

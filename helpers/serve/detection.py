@@ -1,0 +1,211 @@
+"""The service `biopb.image.ObjectDetection` as TrackMate-Lacss calls it, over a `Service`.
+
+Every method is taken as a stream of bytes. A message is then read only once its turn has come (gRPC would read one of
+512 MB for each of those who wait), and one that is no message is answered as bad input.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from biopb.image import DetectionRequest, DetectionResponse
+from google.protobuf.message import DecodeError
+
+from helpers.errors import InputError
+from helpers.serve.grid import put_together
+from helpers.serve.line import Gone, LineFull
+from helpers.serve.pixels import Picture, decode
+from helpers.serve.service import Cells, Service, log
+from helpers.serve.settings import Settings, read_settings
+from helpers.serve.shapes import meshes, polygons, scored
+
+SERVICE = "biopb.image.ObjectDetection"
+
+
+@dataclass
+class _Call:
+    """One call on its way: what the log will say of it."""
+
+    context: Any
+    name: str
+    started: float = field(default_factory=time.perf_counter)
+    about: str = ""
+
+    @property
+    def peer(self) -> str:
+        return self.context.peer()
+
+    def alive(self) -> bool:
+        left = self.context.time_remaining()
+        return self.context.is_active() and (left is None or left > 0)
+
+
+class Detection:
+    """The methods of the service.
+
+    Parameters
+    ----------
+    service : Service
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what a gRPC server is given."""
+        unary, stream = grpc.stream_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "RunDetection": unary(self.run_detection),
+                "RunDetectionStream": stream(self.run_detection_stream),
+                "RunDetectionOnGrid": unary(self.run_detection_on_grid),
+            },
+        )
+
+    def run_detection(self, messages: Iterator[bytes], context: Any) -> bytes:
+        """Answer one picture."""
+        call = _Call(context, "RunDetection")
+
+        def work() -> bytes:
+            with self._service.memory.turn(call.alive, _telling(context)):
+                request = self._next(messages, call)
+                if request is None:
+                    raise InputError("request", "empty", "a picture and its settings")
+                picture, settings = self._picture(request), read_settings(request.detection_settings)
+                return self._answer(picture, settings, self._segment(picture, settings, call), call)
+
+        return self._guarded(call, work)
+
+    def run_detection_on_grid(self, messages: Iterator[bytes], context: Any) -> bytes:
+        """Answer one picture that comes in patches; the settings are those of the first message that has any."""
+        call = _Call(context, "RunDetectionOnGrid")
+
+        def work() -> bytes:
+            with self._service.memory.turn(call.alive, _telling(context)):
+                patches, sent = [], None
+                most = self._service.limits.voxels
+                while (request := self._next(messages, call)) is not None:
+                    if sent is None and request.HasField("detection_settings"):
+                        sent = request.detection_settings
+                    patches.append(self._picture(request))
+                    if sum(patch.channels.size for patch in patches) > 2 * most:
+                        raise InputError("patches", len(patches), f"patches of at most {2 * most} voxels")
+                whole = put_together(patches, most_voxels=most)
+                settings = Settings() if sent is None else read_settings(sent)
+                return self._answer(whole, settings, self._segment(whole, settings, call), call)
+
+        return self._guarded(call, work)
+
+    def run_detection_stream(self, messages: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        """Answer request by request; one without pixels asks for the last picture again, with other settings.
+
+        Only another scaling or diameter makes the networks run again.
+        """
+        call = _Call(context, "RunDetectionStream")
+        last: tuple[Picture, tuple, Cells] | None = None
+
+        def work() -> bytes | None:
+            nonlocal last
+            request = self._next(messages, call)
+            if request is None:
+                return None
+            settings = read_settings(request.detection_settings)
+            seen = settings.scaling, settings.cell_diameter_um, settings.model
+            if request.image_data.pixels.bindata.data or last is None:
+                picture, before = self._picture(request), None
+            else:
+                picture, before = last[0], last[1]
+            cells = last[2] if last and before == seen else self._segment(picture, settings, call)
+            last = picture, seen, cells
+            return self._answer(picture, settings, cells, call)
+
+        def in_turn() -> Iterator[bytes]:
+            with self._service.memory.turn(call.alive, _telling(context)):
+                while (answer := self._guarded(call, work)) is not None:
+                    yield answer
+
+        try:
+            yield from in_turn()
+        except (Gone, LineFull) as error:
+            self._refuse(call, *_code(error, call))
+
+    def _next(self, messages: Iterator[bytes], call: _Call) -> Any | None:
+        """Read a message, within the time for it; None where the client has sent all."""
+        clock = threading.Timer(self._service.limits.receive_s, call.context.cancel)
+        clock.daemon = True
+        clock.start()
+        try:
+            message = next(messages, None)
+        except grpc.RpcError as error:
+            raise Gone from error
+        finally:
+            clock.cancel()
+        if message is None:
+            return None
+        try:
+            return DetectionRequest.FromString(message)
+        except DecodeError:
+            expected = "a DetectionRequest of biopb.image, as TrackMate-Lacss 0.5.1 to 0.6.1 sends it"
+            raise InputError("request", f"{len(message)} bytes", expected) from None
+
+    def _picture(self, request: Any) -> Picture:
+        return decode(request.image_data.pixels, most_voxels=self._service.limits.voxels)
+
+    def _segment(self, picture: Picture, settings: Settings, call: _Call) -> Cells:
+        call.about = " × ".join(map(str, picture.channels.shape))
+        return self._service.segment(picture, settings, call.alive)
+
+    def _answer(self, picture: Picture, settings: Settings, cells: Cells, call: _Call) -> bytes:
+        labels = cells.kept(settings)
+        shapes = polygons(labels[0], picture.offset) if picture.flat else meshes(labels, picture.offset)
+        response = DetectionResponse(detections=scored(shapes, cells.scores))
+        call.about += f", {len(response.detections)} cells"
+        return response.SerializeToString()
+
+    def _guarded(self, call: _Call, work: Callable[[], bytes | None]) -> Any:
+        """Do the work, and turn whatever goes wrong into a code and one line."""
+        try:
+            answer = work()
+        except Exception as error:
+            self._refuse(call, *_code(error, call))
+        if answer is not None:
+            self._service.note(call.name, call.peer, "OK", call.started, call.about)
+            call.started = time.perf_counter()
+        return answer
+
+    def _refuse(self, call: _Call, code: grpc.StatusCode, line: str) -> None:
+        self._service.note(call.name, call.peer, code.name, call.started, line)
+        call.context.abort(code, line)
+
+
+def _telling(context: Any) -> Callable[[int], None]:
+    """Return what tells a client once, before its picture is read, how many were before it."""
+    told = threading.Event()
+
+    def tell(before: int) -> None:
+        if before and not told.is_set():
+            told.set()
+            context.send_initial_metadata((("queue-position", str(before)),))
+
+    return tell
+
+
+def _code(error: Exception, call: _Call) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, InputError):
+        return grpc.StatusCode.INVALID_ARGUMENT, " ".join(str(error).split())
+    if isinstance(error, LineFull):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
+    if isinstance(error, Gone):
+        if call.context.is_active():
+            return grpc.StatusCode.DEADLINE_EXCEEDED, "the time that the client allowed has passed"
+        return grpc.StatusCode.CANCELLED, "the client has left, or sent too slowly"
+    if isinstance(error, MemoryError):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED, "the picture does not fit this server's memory: crop it"
+    log.exception("%s failed", call.name, exc_info=error)
+    return grpc.StatusCode.INTERNAL, "the server failed at this picture; its log says where"
