@@ -45,13 +45,14 @@ def open_door(
         If the port is taken, or the certificate cannot be used.
     """
     limits = service.limits
-    # As many threads as may wait: a thread waits in the queue, where its place is known, and is idle until its turn.
-    threads = limits.waiting + limits.pictures
+    # A thread waits in the queue, where its place is known, and is idle until its turn; some are left for those who are
+    # told that it is full, and for health.
+    threads = limits.waiting + limits.pictures + 8
     server = grpc.server(
         ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
         interceptors=[_Token(service, token)],
         options=_options(limits.message_mb),
-        maximum_concurrent_rpcs=threads + 8,
+        maximum_concurrent_rpcs=threads,
         compression=grpc.Compression.Gzip,
     )
     server.add_generic_rpc_handlers((Detection(service).handler(),))
