@@ -5,25 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tiny_cells import VOXEL, discs
 
 from helpers.data.patches import create_training_set
 from helpers.models import stardist, unet
-
-VOXEL = (2.0, 0.5, 0.5)
-
-
-def discs(shape: tuple[int, int], n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a raw image of cells of about 12 pixels across, some touching, and its labels."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros(shape, np.int32)
-    yy, xx = np.indices(shape)
-    for i in range(1, n + 1):
-        y, x = rng.uniform(4, shape[0] - 4), rng.uniform(4, shape[1] - 4)
-        labels[((yy - y) ** 2 + (xx - x) ** 2 < 36) & (labels == 0)] = i
-    raw = 400 + 800 * (labels > 0) + rng.normal(0, 120, shape)
-    return np.clip(raw, 0, 65535).astype(np.uint16), labels
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pairs, folder / "training.npz", patch_size=(48, 48), patches_per_image=4, voxel_size=VOXEL,
         pmin=2.0, pmax=99.0, boundary_width=0.5,
     )  # fmt: skip
-    common = {"epochs": 25, "batch_size": 4, "depth": 2, "learning_rate": 3e-3, "seed": 1}
+    common = {"epochs": 15, "batch_size": 4, "depth": 2, "learning_rate": 3e-3, "seed": 1}
     unet.train(patches, folder / "models" / "unet", unet.UNetSettings(n_first=8, **common))
     settings = stardist.StarDistSettings(rays=16, n_filter_base=8, features=16, grid=(1, 1), **common)
     stardist.train(patches, folder / "models" / "stardist", settings)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 from biopb.image import BinData, DetectionRequest, DetectionSettings, ImageData, ObjectDetectionStub
-from conftest import VOXEL, discs
 from fiji import ask, channel_to, code_of, drawn, least_iou, pixels_of, request_of, voxelised
+from tiny_cells import VOXEL, discs
 
 from helpers.runs.parameters import Segment
 from helpers.runs.segment_movie import segment_movie
