@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from biopb.image import DetectionRequest, DetectionResponse
+from biopb.image import DetectionRequest, DetectionResponse  # pyright: ignore[reportAttributeAccessIssue]
 from google.protobuf.message import DecodeError
 
 from helpers.errors import InputError

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from biopb.image import ROI, Mesh, Polygon, ScoredROI
+from biopb.image import ROI, Mesh, Polygon, ScoredROI  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from helpers.serve.outlines import joined, rings_of_labels
