@@ -24,6 +24,7 @@ _FITTED = (
     "alpha_se",
     "diffusion_um2_per_min",
     "persistence_min",
+    "fitted_persistence_min",
     "speed_um_per_min",
     "position_error_um",
     "r2",
@@ -77,9 +78,9 @@ def velocity_autocorrelation(
     first = table[table["lag_frames"] == 0].set_index("group")["value"]
     scale = table["group"].map(first)
     scale = scale.where(scale > 0)
-    return table.assign(value=table["value"] / scale, sem=table["sem"] / scale).rename(
-        columns={"value": "correlation"}
-    )
+    # At lag 0 it is 1 whatever was measured.
+    error = (table["sem"] / scale).where(table["lag_frames"] > 0, 0.0)
+    return table.assign(value=table["value"] / scale, sem=error).rename(columns={"value": "correlation"})
 
 
 def fit_msd(table: pd.DataFrame, dimension: int) -> pd.DataFrame:
@@ -97,8 +98,9 @@ def fit_msd(table: pd.DataFrame, dimension: int) -> pd.DataFrame:
     DataFrame
         One row a group: ``group, n_lags, alpha, alpha_se`` (power law)``, diffusion_um2_per_min, persistence_min,
         speed_um_per_min`` (√(d D / P))``, position_error_um`` (0 where there are too few lags to tell)``, r2``.
-        NaN where there are fewer than three lags or nothing moves; persistence and speed also where the cells' steps
-        are independent, or where they go straight on for all the time.
+        NaN where there are fewer than three lags or nothing moves; persistence and speed also where they are not resolved:
+        where cells forget their direction within one interval, or go straight on for all the time (the curve of the fit
+        is drawn with ``fitted_persistence_min``).
     """
     if dimension not in (2, 3):
         raise InputError("dimension", dimension, "2 or 3")
@@ -147,11 +149,12 @@ def _fit(part: pd.DataFrame, dimension: int) -> dict[str, float]:
     d, p = np.exp(best[:2])
     left = ((msd - model(t, *best)) ** 2).sum()
     total = ((msd - msd.mean()) ** 2).sum()
-    # A persistence at its bound is shorter than an interval or longer than the movie: it and the speed are not known.
-    known = low[1] + 0.01 < best[1] < high[1] - 0.01
+    # What is shorter than an interval, or at its bound, longer than the movie, is not resolved, nor is the speed.
+    known = t[0] <= p and best[1] < high[1] - 0.01
     return found | {
         "diffusion_um2_per_min": float(d),
         "persistence_min": float(p) if known else np.nan,
+        "fitted_persistence_min": float(p),
         "speed_um_per_min": float(np.sqrt(dimension * d / p)) if known else np.nan,
         "position_error_um": float(best[2]) if with_noise else 0.0,
         "r2": float(1 - left / total) if total > 0 else np.nan,

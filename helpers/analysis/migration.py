@@ -20,17 +20,20 @@ from helpers.analysis.timing import object_times
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
 
+#: Points from which on a path can be other than straight, and a slope of sizes more than the noise of two outlines.
+_BENT, _GROWING = 3, 5
+
 #: Measures of tracklets that are worth comparing, with what they say.
 TRACKLET_METRICS: dict[str, str] = {
     "mean_speed_um_per_min": "path length divided by duration",
     "displacement_um": "from the first point to the last",
     "path_length_um": "sum of all steps",
-    "directness": "displacement divided by path length: 1 is straight",
+    "directness": "displacement divided by path length, of 3 points or more: 1 is straight",
     "mean_turning_angle_deg": "between steps that follow each other: 0 is straight on, 90 is random in 3D",
     "duration_s": "from the first point to the last",
     "mean_nearest_neighbour_um": "distance to the nearest other cell",
     "mean_size": "volume (µm³), in 2D area (µm²)",
-    "growth_per_h": "slope of the logarithm of the size: 0.69 doubles in an hour",
+    "growth_per_h": "slope of the logarithm of the size, of 5 points or more: 0.69 doubles in an hour",
     "mean_sphericity": "1 is a ball (2D: a disc), less is flat, long or bent",
     "mean_elongation": "longest axis divided by shortest",
 }
@@ -136,7 +139,8 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
     table["farthest_um"] = pd.Series(away, ordered.index).groupby(ordered["tracklet_id"]).max()
     path, duration = table["path_length_um"].to_numpy(), table["duration_s"].to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
-        table["directness"] = np.where(path > 0, displacement / path, np.nan)
+        bent = (path > 0) & (table["n_points"] >= _BENT)
+        table["directness"] = np.where(bent, displacement / path, np.nan)
         table["mean_speed_um_per_min"] = np.where(duration > 0, path / duration * 60, np.nan)
         direction = np.where(displacement[:, None] > 0, net / displacement[:, None], np.nan)
     table["median_speed_um_per_min"] = by["speed_um_per_min"].median()
@@ -151,9 +155,8 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
         if name in steps:
             table[f"mean_{name}"] = by[name].mean()
     if "size" in steps:
-        table["growth_per_h"] = _slope(
-            ordered["time_s"] / 3600, ordered["size"].transform(np.log), ordered["tracklet_id"]
-        )
+        growth = _slope(ordered["time_s"] / 3600, ordered["size"].transform(np.log), ordered["tracklet_id"])
+        table["growth_per_h"] = growth.where(by["size"].count() >= _GROWING)
     if "region" in steps:
         counts = ordered.groupby(["tracklet_id", "region"]).size()
         table["region"] = counts.groupby(level=0).idxmax().map(itemgetter(1))

@@ -87,7 +87,8 @@ def group_colors(names: list[str]) -> dict[str, str]:
 def strips(
     axes: Axes, values: list[np.ndarray], names: list[str], colors: dict[str, str], *, size: float = 3.0
 ) -> None:
-    """Draw every value as a point, spread sideways by its rank, with median and quartiles over them."""
+    """Draw every value as a point, spread sideways by its rank, with median and quartiles over them, and how many there are."""
+    counts = [int(np.isfinite(group).sum()) for group in values]
     for k, (name, group) in enumerate(zip(names, values, strict=True)):
         group = group[np.isfinite(group)]
         if len(group) == 0:
@@ -102,5 +103,5 @@ def strips(
         low, middle, high = np.percentile(group, (25, 50, 75))
         axes.plot([k - 0.34, k + 0.34], [middle, middle], color="black", linewidth=1.8, zorder=4)
         axes.plot([k, k], [low, high], color="black", linewidth=1.2, zorder=4)
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), [f"{name}\nn = {n}" for name, n in zip(names, counts, strict=True)])
     axes.set_xlim(-0.6, len(names) - 0.4)

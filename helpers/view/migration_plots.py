@@ -169,16 +169,26 @@ def wandering(msd: pd.DataFrame, fits: pd.DataFrame, correlation: pd.DataFrame, 
     for k, name in enumerate(names):
         marker = "os^Dv"[k % 5]
         part = msd[(msd["group"] == name) & (msd["msd_um2"] > 0) & (msd["n_pairs"] >= _LEAST_PAIRS)]
+        own = correlation[(correlation["group"] == name) & (correlation["n_pairs"] >= _LEAST_PAIRS)]
+        if part.empty and own.empty:
+            continue
+        n = int(msd.loc[msd["group"] == name, "n_tracklets"].max())
         style: dict[str, Any] = {"fmt": marker, "color": colors[name], "markersize": 4, "elinewidth": 0.8}
-        left.errorbar(part["lag_s"] / size, part["msd_um2"], yerr=part["sem_um2"], label=name, **style)
+        left.errorbar(
+            part["lag_s"] / size, part["msd_um2"], yerr=part["sem_um2"], label=f"{name}, n = {n}", **style
+        )
         fit = fits[fits["group"] == name]
         if len(part) and len(fit) and np.isfinite(fit["diffusion_um2_per_min"].iloc[0]):
             row = fit.iloc[0]
             t = np.geomspace(part["lag_s"].min(), part["lag_s"].max(), 100)
-            persistence = np.nan_to_num(row["persistence_min"], nan=1e-6)
-            model = persistent_walk(t / 60, row["diffusion_um2_per_min"], persistence, row["position_error_um"], dimension)  # fmt: skip
+            model = persistent_walk(
+                t / 60,
+                row["diffusion_um2_per_min"],
+                row["fitted_persistence_min"],
+                row["position_error_um"],
+                dimension,
+            )
             left.plot(t / size, model, color=colors[name], linewidth=1)
-        own = correlation[(correlation["group"] == name) & (correlation["n_pairs"] >= _LEAST_PAIRS)]
         right.errorbar(own["lag_s"] / size, own["correlation"], yerr=own["sem"], linewidth=1, **{**style, "fmt": f"{marker}-"})  # fmt: skip
     if (msd["msd_um2"] > 0).any():
         left.set_xscale("log")
@@ -189,14 +199,17 @@ def wandering(msd: pd.DataFrame, fits: pd.DataFrame, correlation: pd.DataFrame, 
             axis.set_minor_formatter(NullFormatter())
     every = fits[fits["group"] == "all"]
     if len(every) and np.isfinite(every["alpha"].iloc[0]):
-        left.set_title(f"all: α = {every['alpha'].iloc[0]:.2f}", loc="left")
+        lasting = every["persistence_min"].iloc[0]
+        kept = f"{lasting:.3g} min" if np.isfinite(lasting) else "not resolved"
+        left.set_title(f"all: α = {every['alpha'].iloc[0]:.2f}, persistence {kept}", loc="left", fontsize=9)
     left.set_xlabel(f"lag ({unit})")
     left.set_ylabel("mean squared displacement (µm²)")
     right.axhline(0, color="black", linewidth=0.8)
     right.set_xlabel(f"lag ({unit})")
     right.set_ylabel("velocity autocorrelation")
     right.set_ylim(top=1.05)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(names), 5))
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(len(labels), 5)))
     return figure
 
 
@@ -283,13 +296,14 @@ def shape_over_time(steps: pd.DataFrame, by: str = "generation") -> Figure:
     times, label = times_of(steps)
     key = steps[by].astype(str) if by in steps else pd.Series("all", index=steps.index)
     names = sorted(key.unique())
+    counts = steps.groupby(key)["tracklet_id"].nunique()
     colors = group_colors(names)
     for axes, column in zip(panels, shown, strict=False):
         for k, name in enumerate(names):
             part = steps.loc[key == name, column].groupby(times[(key == name).to_numpy()])
             middle = part.median()
             axes.fill_between(middle.index, part.quantile(0.25), part.quantile(0.75), color=colors[name], alpha=0.2, linewidth=0)  # fmt: skip
-            axes.plot(middle.index, middle, "-", marker="os^Dv"[k % 5], markersize=3, color=colors[name], label=f"{by} {name}")  # fmt: skip
+            axes.plot(middle.index, middle, "-", marker="os^Dv"[k % 5], markersize=3, color=colors[name], label=f"{by} {name}, n = {counts[name]}")  # fmt: skip
         axes.set_title(wanted[column], loc="left", fontsize=8.5)
         axes.set_xlabel(label)
     if shown:

@@ -126,6 +126,40 @@ def test_shapes_of_a_cube_and_a_square() -> None:
     assert shapes(pd.DataFrame({"y": [1.0]})) == {}
 
 
+def test_two_points_are_no_straight_path_and_four_no_growth() -> None:
+    rng = np.random.default_rng(3)
+    for length, directness, growth in (
+        (2, False, False),
+        (3, True, False),
+        (4, True, False),
+        (5, True, True),
+    ):
+        tracks = _walks(rng.normal(size=(1, length, 3)))
+        objects = tracks.objects.assign(volume_um3=rng.uniform(50, 60, length))
+        tracks = Tracks(objects, tracks.links, None, 60.0)
+        row = measure_tracklets(tracks, measure_steps(tracks)).iloc[0]
+        assert (bool(np.isfinite(row["directness"])), bool(np.isfinite(row["growth_per_h"]))) == (
+            directness,
+            growth,
+        )
+
+
+def test_a_direction_that_is_forgotten_within_an_interval_is_not_resolved() -> None:
+    rng = np.random.default_rng(4)
+    tracks = _walks(rng.normal(size=(200, 40, 3)).cumsum(axis=1))
+    fit = fit_msd(mean_squared_displacement(tracks), 3).iloc[0]
+    assert np.isnan(fit["persistence_min"]) and np.isnan(fit["speed_um_per_min"])
+    assert fit["fitted_persistence_min"] < 1 and fit["diffusion_um2_per_min"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_at_lag_0_the_autocorrelation_has_no_error() -> None:
+    rng = np.random.default_rng(5)
+    table = velocity_autocorrelation(_walks(rng.normal(size=(20, 12, 3)).cumsum(axis=1))).set_index(
+        "lag_frames"
+    )
+    assert (table.loc[0, "correlation"], table.loc[0, "sem"]) == (1, 0) and table.loc[1, "sem"] > 0
+
+
 def test_growth_is_the_slope_of_the_logarithm() -> None:
     tracks = _walks(np.zeros((2, 5, 3)), interval=1800.0)
     growing = 100 * 2 ** (np.tile(np.arange(5), 2) * 0.5)

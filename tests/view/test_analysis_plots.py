@@ -138,6 +138,14 @@ def test_migration_figures(tracks: Tracks) -> None:
         table, fit_msd(table, 3), velocity_autocorrelation(tracks), dimension=3
     )
     assert "µm²" in figure.axes[0].get_ylabel()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"all, n = {len(tracklets)}"]
+    ghost = table.assign(group="ghost", n_pairs=0)
+    figure = migration_plots.wandering(
+        pd.concat([table, ghost]), fit_msd(table, 3), velocity_autocorrelation(tracks), dimension=3
+    )
+    assert len(figure.legends[0].get_texts()) == 1, "a group with nothing to show is not in the legend"
+    labels = [label.get_text() for label in shown[0].get_xticklabels()]
+    assert all("\nn = " in label for label in labels)
     rates = division_rates(tracks)
     divisions = migration_plots.division_overview(measure_divisions(tracks, distances), rates, 3)
     assert sum(patch.get_height() for patch in divisions.axes[1].patches[:6]) == 1
