@@ -25,7 +25,8 @@ REGION_COLORS: dict[str, str] = {
     "outer": OKABE_ITO["orange"],
     "outside": OKABE_ITO["black"],
 }
-_REST = [OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky", "black")]
+#: Of other groups: the regions' own colours last, for both stand in one figure.
+_REST = [OKABE_ITO[name] for name in ("vermillion", "green", "purple", "sky", "blue", "orange", "black")]
 
 _UNITS = (
     ("_um2_per_min", "µm²/min"),
