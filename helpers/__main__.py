@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     serving = commands.add_parser("serve", help="segment for other programs, such as Fiji, over the network")
     add_arguments(serving)
     commands.add_parser("check", help="say what is installed, which devices are there and what is missing")
+    commands.add_parser("columns", help="print what each column of each table of a run means, with its unit")
     steps = commands.add_parser("help", help="print the parameters of a step")
     steps.add_argument("step", nargs="?", help="such as 05 or 05_segment; all steps where left out")
     given = parser.parse_args(arguments)
@@ -206,6 +207,13 @@ def _serve(given: argparse.Namespace) -> int:
     return serve(given)
 
 
+def _columns(_: argparse.Namespace) -> int:
+    from helpers.runs.data_dictionary import dictionary
+
+    print(dictionary(), end="")
+    return 0
+
+
 def _help(given: argparse.Namespace) -> int:
     from helpers.runs.parameters import NOTEBOOKS
 
@@ -235,6 +243,7 @@ _COMMANDS = {
     "adopt": _adopt,
     "serve": _serve,
     "check": _check,
+    "columns": _columns,
     "help": _help,
 }
 

@@ -46,12 +46,12 @@ def background(p: TrackedMovie, tracks: Tracks) -> np.ndarray:
 
 
 def write_tables(p: TrackedMovie, tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Write tables into the movie's folder of analyses; return their names."""
+    """Write tables into the movie's folder of analyses, with six significant digits; return their names."""
     folder = p.analysis_path()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in tables.items():
         with atomic_path(folder / f"{name}.csv") as temporary:
-            content.to_csv(temporary, index=False)
+            content.to_csv(temporary, index=False, float_format="%.6g")
     return [f"analysis/{name}.csv" for name in tables]
 
 
