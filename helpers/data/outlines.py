@@ -86,7 +86,7 @@ def read_outlines(path: str | os.PathLike[str], shape: Sequence[int]) -> np.ndar
     masks: dict[str, dict[int, np.ndarray]] = {}
     for outline in outlines:
         z = _slice_of(outline, depth, path)
-        mask = _filled(outline.rings, (height, width))
+        mask = filled(outline.rings, (height, width))
         if not mask.any():
             raise InputError(
                 str(path),
@@ -99,7 +99,7 @@ def read_outlines(path: str | os.PathLike[str], shape: Sequence[int]) -> np.ndar
     for z, mask in masks.pop("", {}).items():
         labels[z][mask] = 0
     for number, slices in enumerate(masks.values(), start=1):
-        for z, mask in _between(slices):
+        for z, mask in fill_between(slices):
             labels[z][mask] = number
     return read_labels(labels, str(path))
 
@@ -121,7 +121,8 @@ def _slice_of(outline: Outline, depth: int, path: Path) -> int:
     return outline.z
 
 
-def _filled(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+def filled(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """Return the pixels (Y, X) whose centres lie inside an odd number of rings."""
     from skimage.draw import polygon
 
     mask = np.zeros(shape, bool)
@@ -131,8 +132,8 @@ def _filled(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def _between(slices: dict[int, np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the drawn slices of a cell, and those between them, interpolated by signed distances (Raya and Udupa, 1990)."""
+def fill_between(slices: dict[int, np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the drawn slices of a cell, and those between, interpolated by signed distances (Raya and Udupa, 1990)."""
     drawn = sorted(slices)
     for below, above in pairwise(drawn):
         yield below, slices[below]

@@ -10,6 +10,7 @@ from helpers.runs.parameters.analysis import (
     AnalyzeMigration,
     CompareConditions,
 )
+from helpers.runs.parameters.annotation import Annotate
 from helpers.runs.parameters.base import Parameters
 from helpers.runs.parameters.cellpose import SegmentCellpose
 from helpers.runs.parameters.curation import Curate
@@ -45,6 +46,7 @@ STEPS: dict[str, type[Parameters]] = {
         AnalyzeMigration,
         CompareConditions,
         Curate,
+        Annotate,
     )
 }
 
@@ -57,6 +59,7 @@ __all__ = [
     "AnalyzeBoundaryDistance",
     "AnalyzeIntensitySpectrum",
     "AnalyzeMigration",
+    "Annotate",
     "CompareConditions",
     "CreateDataset",
     "Curate",

@@ -31,7 +31,7 @@ DOWNLOAD = (
 )
 _ROOT = Path(__file__).resolve().parents[3]
 #: What the notebooks install beside the package itself, by number.
-_EXTRAS = {"tensorflow": ("01", "02", "03", "04", "05", "07"), "cellpose": ("06",), "remote": ("15",)}
+_EXTRAS = {"tensorflow": ("01", "02", "03", "04", "05", "07", "16"), "cellpose": ("06",), "remote": ("15",)}
 #: What a notebook installs too where one of its parameters is on.
 _ON_DEMAND = {"03": ("cellpose", "train_cellpose")}
 #: Those that can use the denoiser. Its metadata forbids the csbdeep that works, so it comes alone.

@@ -1,0 +1,53 @@
+"""Parameters of the notebook in which a few cells are drawn (16)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from helpers.runs.parameters.base import OptionalPath, OptionalText, Parameters, VoxelSize
+
+
+class Annotate(Parameters):
+    """A few cells and some background of a frame are drawn, or read from another program."""
+
+    step: ClassVar[str] = "16_annotate"
+
+    movie: OptionalPath = Field(
+        None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
+    )
+    frame: int = Field(0, ge=0, description="Frame to draw in, counted from 0")
+    channel: int = Field(0, ge=0, description="Channel to draw in, counted from 0")
+    voxel_size_um: VoxelSize = Field(
+        None, description="Voxel size [z, y, x] in µm; None reads it from the file"
+    )
+    dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
+    annotation: OptionalPath = Field(
+        None,
+        description="What was drawn elsewhere: a label image, ImageJ's .roi or .zip, QuPath's .geojson; it takes the place of what was drawn here",
+    )
+    unannotated: int | None = Field(
+        None, description="Value in the label image where nothing is annotated, beside -1; napari's 0"
+    )
+    background_label: int = Field(
+        0,
+        ge=0,
+        description="Value of the background in the label image; another than 0 where 0 is 'not annotated'",
+    )
+    places: int = Field(
+        20,
+        ge=1,
+        description="Where to draw next: so many places, once the networks of notebook 03 are in the run folder",
+    )
+
+    def inputs(self) -> list[Path]:
+        """Return the movie, what was drawn elsewhere, and the networks where they are there."""
+        named = [path for path in (self.movie, self.annotation) if path]
+        networks = [self.path("models", name, "training.json") for name in ("unet", "stardist")]
+        return [*named, *(path for path in networks if path.is_file())]
+
+    def outputs(self) -> list[Path]:
+        """Return the folders of drawn labels and of the frames that they belong to."""
+        return [self.path("annotations", "drawn"), self.path("annotations", "raw")]

@@ -1,0 +1,113 @@
+"""Notebook 16: drawing with the mouse or elsewhere, and from there to a training set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from helpers.data.movies import write_movie
+from helpers.errors import InputError
+from helpers.runs.execute import execute_notebook
+from helpers.runs.parameters import Annotate, CreateDataset
+from helpers.runs.run import read_done
+from helpers.runs.steps import annotation as step
+from helpers.runs.steps import dataset
+from helpers.view.annotation_canvas import AnnotationCanvas
+
+VOXEL = (2.0, 0.5, 0.5)
+
+
+def square(y: float, x: float, size: float = 8) -> np.ndarray:
+    return np.array([[y, x], [y, x + size], [y + size, x + size], [y + size, x]])
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    frames = np.random.default_rng(0).poisson(100, (2, 6, 32, 48)).astype(np.uint16)
+    return write_movie(tmp_path / "m.ome.tif", frames, voxel_size=VOXEL, frame_interval=60, axes="TZYX")
+
+
+def parameters(path: Path, **changes) -> Annotate:
+    return Annotate.checked({"run_dir": path.parent / "run", "movie": path, "frame": 1, **changes})
+
+
+def test_strokes_of_the_mouse_become_labels_that_train(movie: Path) -> None:
+    p = parameters(movie)
+    drawing = step.open_drawing(p)
+    canvas = AnnotationCanvas(drawing)
+    assert (drawing.labels == -1).all() and canvas.cell == 1
+    for z in (1, 3):
+        canvas.z = z
+        canvas.stroke(square(10, 10))
+    canvas.next_cell()
+    assert (drawing.labels[2, 10:18, 10:18] == 1).all() and canvas.cell == 2
+    canvas.stroke(square(20, 30))
+    canvas.undo()
+    assert not (drawing.labels == 2).any()
+    canvas.tool = "background"
+    canvas.stroke(square(6, 6, 16))
+    assert (drawing.labels[3, 10:18, 10:18] == 1).all() and drawing.labels[3, 8, 8] == 0
+    canvas.tool = "eraser"
+    canvas.stroke(square(6, 6, 2))
+    assert drawing.labels[3, 6, 6] == -1
+    drawing.save()
+    again = step.open_drawing(p)
+    assert np.array_equal(again.labels, drawing.labels) and np.array_equal(again.raw, drawing.raw)
+    folder = p.path("annotations")
+    made = CreateDataset.checked(
+        {"raw_dir": folder / "raw", "annotation_dir": folder / "drawn", "patch_size": [4, 16, 16], "network_depth": 2,
+         "run_dir": p.run_dir}
+    )  # fmt: skip
+    patches = dataset.make(made, dataset.find_pairs(made))
+    assert "1 drawn cells in 1 stacks" in dataset.annotation(patches)
+    assert "No validation" in dataset.annotation(patches)
+
+
+def test_the_canvas_is_shown(movie: Path) -> None:
+    canvas = AnnotationCanvas(step.open_drawing(parameters(movie)))
+    canvas.stroke(square(10, 10))
+    picture = canvas.picture()
+    assert picture.shape == (32, 48, 3) and not np.array_equal(picture[12, 12], picture[12, 12][::-1])
+    box = canvas.widget()
+    tools = box.children[0].children[1]
+    tools.value = "background"
+    assert canvas.tool == "background" and "1 drawn" in box.children[-1].value
+    canvas.go_to({"z": 5})
+    assert canvas.z == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"movie": None}, "name the movie"),
+        ({"frame": 2}, "frame = 2: less than 2"),
+        ({"channel": 1}, "channel = 1: less than 1"),
+        ({"annotation": "small.tif"}, "shape of the frame"),
+        ({"annotation": "drawn.tif"}, "only background"),
+        ({"annotation": "drawn.tif", "unannotated": 0}, "background_label"),
+    ],
+)
+def test_what_cannot_be_drawn_in_is_refused(movie: Path, changes: dict, error: str) -> None:
+    tifffile.imwrite(movie.parent / "small.tif", np.ones((6, 32, 40), np.uint8))
+    tifffile.imwrite(
+        movie.parent / "drawn.tif", np.zeros((6, 32, 48), np.int16) - np.eye(32, 48, dtype=np.int16)
+    )
+    if "annotation" in changes:
+        changes = changes | {"annotation": movie.parent / changes["annotation"]}
+    with pytest.raises(InputError, match=error):
+        step.open_drawing(parameters(movie, **changes))
+
+
+def test_the_notebook_reads_what_napari_drew(movie: Path, tmp_path: Path) -> None:
+    drawn = np.zeros((6, 32, 48), np.uint8)
+    drawn[1:5, 4:24, 4:24], drawn[2:4, 8:20, 8:20] = 1, 2
+    tifffile.imwrite(tmp_path / "napari.tif", drawn)
+    p = parameters(movie, annotation=tmp_path / "napari.tif", unannotated=0, background_label=1)
+    execute_notebook("16_annotate", p, tmp_path / "16.ipynb")
+    done = read_done(p.path("steps", "16_annotate"))
+    assert done is not None and done["results"]["drawn_cells"] == 1 and done["results"]["places"] == 0
+    labels = tifffile.imread(p.path("annotations", "drawn", "m_t0001_c0.tif")).reshape(drawn.shape)
+    assert np.array_equal(labels, np.where(drawn == 0, -1, np.where(drawn == 1, 0, 2)))
