@@ -57,7 +57,7 @@ def drawn() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     """Return two images with three drawn cells each, and a third with all its cells."""
     rng = np.random.default_rng(2)
     images, labels = zip(*(draw_cells((96, 96), 9, rng) for _ in range(3)), strict=True)
-    sparse = [draw_few_cells(own, 3, rng, voxel_size=(1, 1), rim_um=2) for own in labels]
+    sparse = [draw_few_cells(own, 3, rng, voxel_size=(1, 1), rim_um=2, strokes=4) for own in labels]
     return [1000 + 300 * image for image in images], sparse, labels[2]
 
 
