@@ -79,6 +79,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "12_analyze_migration": _MOVIE,
     "13_compare_conditions": {"cohort": _DATA / "cohort" / "movies.csv"},
     "14_curate": _MOVIE,
+    "16_annotate": {"movie": _RAW},
 }
 
 
@@ -177,4 +178,5 @@ _ADVICE = {
     "12_analyze_migration": f"{_OF_RUN}; or tracks.",
     "13_compare_conditions": "For your own data set cohort, or run_dir and conditions.",
     "14_curate": f"{_OF_RUN}.",
+    "16_annotate": "For your own data set movie (and a run_dir).",
 }

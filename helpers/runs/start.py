@@ -39,7 +39,13 @@ _WAYS: dict[str, dict[str, str]] = {
         **_TRACK,
         **_ANALYSE,
     },
-    "a movie and a few outlines": {**_TRAIN, **_TRACK, **_ANALYSE},
+    "a movie and a few outlines": {
+        "16_annotate": "set movie, and draw a few cells and some background; or annotation to what was drawn elsewhere",
+        **_TRAIN,
+        "01_create_dataset": "set raw_dir and annotation_dir to annotations/raw and annotations/drawn of that run",
+        **_TRACK,
+        **_ANALYSE,
+    },
     "training stacks": {
         **_TRAIN,
         "07_evaluate_segmentation": "where a movie has true labels: set truth",
@@ -57,7 +63,7 @@ _WAYS: dict[str, dict[str, str]] = {
     },
 }
 #: Minutes that a notebook took on the demo (12 frames of 24 × 128 × 128 voxels), with two cores of the pace below.
-#: Those of 06, 13 and 14 are of the sample data of the notebooks themselves.
+#: Those of 06, 13, 14 and 16 are of the sample data of the notebooks themselves.
 MINUTES = {
     "01_create_dataset": 0.3,
     "02_train_denoiser": 2.1,
@@ -73,6 +79,7 @@ MINUTES = {
     "12_analyze_migration": 0.4,
     "13_compare_conditions": 0.2,
     "14_curate": 0.2,
+    "16_annotate": 0.2,
 }
 #: What `pace` gave there, in seconds, and how many cores there were.
 _PACE, _CORES = 0.18, 2

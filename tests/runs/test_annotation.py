@@ -11,10 +11,10 @@ import tifffile
 from helpers.data.movies import write_movie
 from helpers.errors import InputError
 from helpers.runs.execute import execute_notebook
-from helpers.runs.parameters import Annotate, CreateDataset
-from helpers.runs.run import read_done
+from helpers.runs.parameters import Annotate, CreateDataset, OptimizeThresholds
+from helpers.runs.run import Run, read_done
 from helpers.runs.steps import annotation as step
-from helpers.runs.steps import dataset
+from helpers.runs.steps import dataset, thresholds
 from helpers.view.annotation_canvas import AnnotationCanvas
 
 VOXEL = (2.0, 0.5, 0.5)
@@ -111,3 +111,29 @@ def test_the_notebook_reads_what_napari_drew(movie: Path, tmp_path: Path) -> Non
     assert done is not None and done["results"]["drawn_cells"] == 1 and done["results"]["places"] == 0
     labels = tifffile.imread(p.path("annotations", "drawn", "m_t0001_c0.tif")).reshape(drawn.shape)
     assert np.array_equal(labels, np.where(drawn == 0, -1, np.where(drawn == 1, 0, 2)))
+
+
+def test_thresholds_are_judged_by_the_cells_held_back_or_else_by_all(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name in "ab":
+        labels = np.full((4, 24, 144), -1, np.int16)
+        for i in range(6):
+            labels[:, 2:22, 24 * i : 24 * i + 22], labels[1:3, 6:18, 24 * i + 4 : 24 * i + 16] = 0, i + 1
+        for folder, stack in (("raw", rng.poisson(100, labels.shape).astype(np.uint16)), ("drawn", labels)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_movie(tmp_path / folder / f"{name}.tif", stack, voxel_size=VOXEL, axes="ZYX")
+    stacks = {}
+    for fraction in (0.25, 0.0):
+        p = CreateDataset.checked(
+            {"run_dir": tmp_path / f"run{fraction}", "raw_dir": tmp_path / "raw", "annotation_dir": tmp_path / "drawn",
+             "patch_size": [4, 16, 16], "network_depth": 2, "validation_fraction": fraction, "patches_per_image": 4}
+        )  # fmt: skip
+        run = Run.start(p)
+        run.finish(dataset.results(dataset.make(p, dataset.find_pairs(p))))
+        stacks[fraction] = thresholds.validation_stacks(OptimizeThresholds.checked({"run_dir": p.run_dir}))
+    for fraction, cells, words in ((0.25, 3, "only where they are annotated"), (0.0, 12, "too good")):
+        found = sum(len(np.unique(stack.truth[stack.truth > 0])) for stack in stacks[fraction])
+        said = thresholds.about(stacks[fraction])
+        assert found == cells and f"Judged by {cells} cells" in said and words in said
+        assert all((stack.truth == 0).any() and (stack.truth < 0).any() for stack in stacks[fraction])
+    assert "too good" not in thresholds.about(stacks[0.25])

@@ -27,23 +27,29 @@ from helpers.segmentation.thresholds import Thresholds
 
 @dataclass(frozen=True)
 class ValidationStack:
-    """A stack with its truth, (Z, Y, X), -1 where it is not annotated, and voxel size (z, y, x) in µm."""
+    """A stack with its truth, (Z, Y, X), -1 where it is not annotated, and voxel size (z, y, x) in µm.
+
+    `trained_on` says that the networks learned from what is annotated, for want of anything else.
+    """
 
     name: str
     raw: np.ndarray
     truth: np.ndarray
     voxel_size: tuple[float, ...]
+    trained_on: bool = False
 
 
 def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
     """Load the stacks of the folders given here, else those, or the drawn cells, that notebook 01 kept for validation.
+
+    Where so few cells are drawn that none was kept, all of them serve, and `about` says so.
 
     Raises
     ------
     InputError
         If there are none.
     """
-    source, names, cells = p, None, {}
+    source, names, cells, trained_on = p, None, {}, False
     if p.raw_dir is None:
         done = read_done(p.path("steps", CreateDataset.step))
         if done is None:
@@ -56,9 +62,14 @@ def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
         sparse = training_set.get("sparse", {})
         cells = sparse.get("validation_cells") or {}
         names = set(training_set.get("validation_stacks") or ()) | set(cells)
+        if not names and sparse:  # too few cells were drawn to hold any back
+            trained_on, names = True, set(training_set.get("train_stacks") or ())
         if not names:
-            why = sparse.get("validation", "notebook 01 kept no stack for validation")
-            raise InputError("raw_dir", None, f"{why}; or name folders of stacks and labels here")
+            raise InputError(
+                "raw_dir",
+                None,
+                "notebook 01 kept no stack for validation; name folders of stacks and labels here",
+            )
     pairs = [pair for pair in find_pairs(source) if names is None or pair.name in names][: p.max_stacks]
     found = []
     for stack in open_stacks(
@@ -73,8 +84,19 @@ def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
         truth = loaded.labels
         if stack.name in cells:
             truth = held_back_labels(truth, stack.voxel_size, cells[stack.name], keep=True)
-        found.append(ValidationStack(stack.name, loaded.raw, truth, tuple(stack.voxel_size)))
+        found.append(ValidationStack(stack.name, loaded.raw, truth, tuple(stack.voxel_size), trained_on))
     return found
+
+
+def about(stacks: Sequence[ValidationStack]) -> str:
+    """Say what the thresholds are judged by."""
+    cells = sum(len(np.unique(stack.truth[stack.truth > 0])) for stack in stacks)
+    text = f"Judged by {cells} cells in {len(stacks)} stacks"
+    if any((stack.truth < 0).any() for stack in stacks):
+        text += ", only where they are annotated"
+    if any(stack.trained_on for stack in stacks):
+        text += "; the networks learned from these cells, since too few were drawn to keep any: the scores are too good"
+    return f"{text}."
 
 
 def search(
@@ -168,11 +190,12 @@ def save(found: dict[str, Thresholds], p: OptimizeThresholds) -> None:
         stardist.save_thresholds(p.path("models", "stardist"), prob=best.prob, nms=best.nms)
 
 
-def results(found: dict[str, Thresholds]) -> dict[str, Any]:
+def results(found: dict[str, Thresholds], stacks: Sequence[ValidationStack] = ()) -> dict[str, Any]:
     """Return what ``done.json`` keeps; ``warnings`` are sentences."""
+    optimistic = [about(stacks)] if any(stack.trained_on for stack in stacks) else []
     kept = {
         method: {**best.choices, "score": best.score, "highest": best.highest}
         for method, best in found.items()
     }
     n_true = max((int(best.table["n_true"].max()) for best in found.values()), default=0)
-    return {**kept, "validation_cells": n_true, "warnings": remarks(found)}
+    return {**kept, "validation_cells": n_true, "warnings": [*remarks(found), *optimistic]}
