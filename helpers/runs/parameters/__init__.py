@@ -31,6 +31,7 @@ SegmentsMovie = Segment | SegmentCellpose | SegmentRemote
 STEPS: dict[str, type[Parameters]] = {
     cls.step: cls
     for cls in (
+        Annotate,
         CreateDataset,
         TrainDenoiser,
         TrainSegmentation,
@@ -46,7 +47,6 @@ STEPS: dict[str, type[Parameters]] = {
         AnalyzeMigration,
         CompareConditions,
         Curate,
-        Annotate,
     )
 }
 
