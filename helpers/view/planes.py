@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.errors import InputError
+from helpers.view.palette import Palette, painted
 from helpers.view.style import gray_limits, label_colors, pixel_size, scale_bar
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def draw_outlines(
     )
 
 
-def draw_labels(axes: Axes, labels: np.ndarray, alpha: float) -> None:
+def draw_labels(axes: Axes, labels: np.ndarray, alpha: float, palette: Palette | None = None) -> None:
     """Lay a plane of labels over what the axes show, each in its own colour.
 
     Parameters
@@ -139,8 +140,11 @@ def draw_labels(axes: Axes, labels: np.ndarray, alpha: float) -> None:
         The plane; 0 is see-through.
     alpha : float
         Opacity of the labels.
+    palette : Palette, optional
+        Their colours, from `helpers.view.palette.contrasting`; else those that a label has in every frame and figure.
     """
-    rgba = np.concatenate([label_colors(labels), np.where(labels > 0, alpha, 0.0)[..., np.newaxis]], axis=-1)
+    rgb = label_colors(labels) if palette is None else painted(labels, palette)
+    rgba = np.concatenate([rgb, np.where(labels > 0, alpha, 0.0)[..., np.newaxis]], axis=-1)
     axes.imshow(rgba, interpolation="nearest", aspect=axes.get_aspect())
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
+from helpers.view.palette import contrasting
 from helpers.view.planes import (
     check_same_shape,
     draw_labels,
@@ -146,7 +147,7 @@ def label_overlay(
         dim=1.0 if style == "fill" else 1.4,
     )
     if style == "fill":
-        draw_labels(right, cells, alpha=0.45)
+        draw_labels(right, cells, alpha=0.45, palette=contrasting(cells))
         draw_outlines(right, cells, "white", 0.6)
     else:
         draw_outlines(right, cells, OKABE_ITO["yellow"], 1.0)
@@ -370,13 +371,14 @@ def orthogonal_views(
         (plane(raw, z, "raw"), None if labels is None else labels[z], size_y, "y (µm)", y, "xy"),
         (raw[:, y], None if labels is None else labels[:, y], size_z, "z (µm)", z, "xz"),
     )
+    palette = None if labels is None else contrasting(labels[z], labels[:, y])
     for row, (image, cells, size, name, line, view) in enumerate(cuts):
         for column in range(columns):
             panel = axes[row, column]
             draw_raw(panel, image, limits=limits, bar=False)
             panel.set_aspect(size / size_x)
             if column and cells is not None:
-                draw_labels(panel, cells, alpha=0.4)
+                draw_labels(panel, cells, alpha=0.4, palette=palette)
                 draw_outlines(panel, cells, "white", 0.6)
             panel.axhline(line, color=OKABE_ITO["yellow"], linewidth=0.8, linestyle=(0, (4, 3)))
             panel.set_title(f"{view}{', labels' if column else ''}", loc="left")
