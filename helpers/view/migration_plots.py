@@ -117,15 +117,15 @@ def direction_roses(steps: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        Left the directions in the plane (0° along x, 90° along y, downwards in the picture), with the mean as an
-        arrow whose length is 1 if all agree; right the turning angles, with those of a random walk as a line.
+        Left the directions in the plane as they are seen in the picture: 0° to the right, 90° up (there `azimuth_deg`, which
+        turns from x towards y, is −90), with the mean as an arrow whose length is 1 if all agree; right the turning angles, with those of a random walk as a line.
     """
     figure = new_figure(7.6, 3.4)
     rose: Any = figure.add_subplot(1, 2, 1, projection="polar")
-    azimuth = np.radians(steps["azimuth_deg"].dropna().to_numpy(float))
+    # The picture's y runs downwards.
+    azimuth = -np.radians(steps["azimuth_deg"].dropna().to_numpy(float))
     counts, edges = np.histogram(np.mod(azimuth, 2 * np.pi), bins=24, range=(0, 2 * np.pi))
     share = counts / max(counts.sum(), 1)
-    rose.set_theta_direction(-1)
     # The area, not the radius, is the share: else long petals look too large.
     rose.bar(edges[:-1], np.sqrt(share), width=np.diff(edges), align="edge", color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)  # fmt: skip
     rose.set_yticks([])
@@ -133,7 +133,7 @@ def direction_roses(steps: pd.DataFrame) -> Figure:
     mean = np.exp(1j * azimuth).mean() if len(azimuth) else 0j
     limit = float(np.sqrt(share).max(initial=0)) or 1.0
     rose.annotate("", xy=(np.angle(mean), limit * abs(mean)), xytext=(0, 0), arrowprops={"arrowstyle": "->", "color": OKABE_ITO["vermillion"], "linewidth": 2})  # fmt: skip
-    rose.set_title(f"{len(azimuth)} steps, mean length {abs(mean):.2f}", fontsize=9)
+    rose.set_title(f"{len(azimuth)} steps; arrow {abs(mean):.2f} (1: all agree)", fontsize=9)
     turns = figure.add_subplot(1, 2, 2)
     angle = steps["turning_angle_deg"].dropna().to_numpy(float)
     turns.hist(angle, bins=list(range(0, 181, 10)), weights=np.full(len(angle), 0.1 / max(len(angle), 1)), color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)  # fmt: skip

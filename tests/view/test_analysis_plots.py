@@ -230,3 +230,13 @@ def test_units_are_written_as_people_write_them() -> None:
     assert time_axis(np.array([90.0]))[1] == "s"
     assert time_axis(np.array([600.0, np.nan]))[1] == "min"
     assert time_axis(np.array([1e5]))[1] == "h"
+
+
+def test_up_in_the_picture_is_up_in_the_rose() -> None:
+    """The picture's y runs downwards: a step towards smaller y is seen going up."""
+    steps = pd.DataFrame({"azimuth_deg": [-90.0] * 9 + [0.0], "turning_angle_deg": [10.0] * 10})
+    rose = migration_plots.direction_roses(steps).axes[0]
+    tallest = max(rose.patches, key=lambda bar: bar.get_height())
+    assert np.degrees(tallest.get_x() + tallest.get_width() / 2) == pytest.approx(90, abs=15)
+    assert rose.get_theta_direction() == 1 and rose.get_theta_offset() == 0
+    assert "arrow 0.91 (1: all agree)" in rose.get_title()
