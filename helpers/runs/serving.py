@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ _OF_MOVIES = (
     *("frame_interval_s", "missing_frames", "compare_methods", "beside_05", "run_dir", "method", "model"),
 )
 
+#: Environment variable that names the token, so that a service's command line does not show it.
+TOKEN = "VOLLTRACK_TOKEN"
+
 
 def serve(given: argparse.Namespace) -> int:
     """Serve until interrupted, and return the exit status.
@@ -42,7 +46,7 @@ def serve(given: argparse.Namespace) -> int:
     if given.grpc is None:
         raise InputError("--grpc", None, "a port to listen at, such as --grpc 50051")
     model = served_model(given)
-    token = None if given.no_token else given.token or new_token()
+    token = None if given.no_token else given.token or os.environ.get(TOKEN) or new_token()
     tls = None
     if given.tls_certificate or given.tls_key:
         tls = Certificate(Path(given.tls_certificate or ""), Path(given.tls_key or ""))
@@ -156,5 +160,7 @@ def _greeting(given: argparse.Namespace, model: ServedModel, port: int | None, t
     yield f"gRPC (Fiji: TrackMate-Lacss) at {given.host}:{port}{', encrypted' if tls else ''}"
     if tls:
         yield f"certificate {tls.certificate}, SHA-256 {tls.fingerprint}"
+    if token and token == os.environ.get(TOKEN):
+        yield f"access token: that of {TOKEN}"
+        return
     yield f"access token: {token}" if token else "no access token: whoever is on this machine may use it"
-    yield "Ctrl-C ends it"

@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--grpc", type=_port, metavar="PORT", help="for Fiji's TrackMate-Lacss, such as 50051")
     where.add_argument("--host", default="127.0.0.1", help="address; 0.0.0.0 lets other machines in")
     token = where.add_mutually_exclusive_group()
-    token.add_argument("--token", metavar="TEXT", help="what clients must know; by default one is made")
+    token.add_argument(
+        "--token",
+        metavar="TEXT",
+        help="what clients must know; by default that of the variable VOLLTRACK_TOKEN, or one is made",
+    )
     token.add_argument("--no-token", action="store_true", help="let everybody in; on 127.0.0.1 only")
     where.add_argument("--tls", action="store_true", help="encrypt, with a certificate of its own making")
     where.add_argument("--tls-certificate", metavar="FILE", help="encrypt, with this PEM certificate")

@@ -1,0 +1,66 @@
+"""The options of ``python -m helpers serve``."""
+
+from __future__ import annotations
+
+import threading
+
+import grpc
+import numpy as np
+import pytest
+from biopb.image import ObjectDetectionStub
+from fiji import request_of
+from tiny_cells import VOXEL, discs
+
+from helpers.__main__ import main
+from helpers.serve import server as servers
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ([], "--grpc"),
+        (["--grpc", "0"], "--cellpose NAME"),
+        (["--grpc", "0", "--model", "a", "--cellpose", "b"], "--cellpose NAME"),
+        (["--grpc", "0", "--model", "none/there"], "models/stardist"),
+        (["--grpc", "0", "--model", "{run}", "--set", "movie=a.tif"], "NAME=VALUE"),
+        (["--grpc", "0", "--model", "{run}", "--set", "min_size_um3=much"], "min_size_um3"),
+        (["--grpc", "0", "--model", "{run}", "--no-token", "--host", "0.0.0.0"], "token"),
+        (["--grpc", "0", "--model", "{run}", "--tls-certificate", "a.pem"], "PEM"),
+    ],
+)
+def test_a_wrong_option_is_one_line(run, capsys, monkeypatch, options, said):
+    monkeypatch.delenv("VOLLTRACK_TOKEN", raising=False)
+    assert main(["serve", *(text.format(run=run) for text in options)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+
+
+def test_it_serves_with_the_token_of_the_environment_and_ends(run, capsys, monkeypatch):
+    """Signals reach the main thread only, so its end is set here as a signal would."""
+    monkeypatch.setenv("VOLLTRACK_TOKEN", "sesame")
+    ready, started = threading.Event(), []
+    start = servers.start
+
+    def starting(*args, **kwargs):
+        started.append(start(*args, **kwargs))
+        ready.set()
+        return started[0]
+
+    monkeypatch.setattr(servers, "start", starting)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    ended = []
+    options = ["serve", "--grpc", "0", "--model", str(run), "--set", "min_size_um3=2", "--method", "stardist"]
+    thread = threading.Thread(target=lambda: ended.append(main(options)))
+    thread.start()
+    assert ready.wait(120)
+    with grpc.insecure_channel(f"127.0.0.1:{started[0].grpc_port}") as channel:
+        frame = discs((60, 64), 10, 5)[0].astype(np.float32)
+        answer = ObjectDetectionStub(channel).RunDetection(
+            request_of(frame, VOXEL), timeout=60, metadata=[("authorization", "Bearer sesame")]
+        )
+    assert len(answer.detections) > 3
+    started[0].ended.set()
+    thread.join(30)
+    assert ended == [0]
+    shown = capsys.readouterr().out
+    assert "run/stardist" in shown and "sesame" not in shown
