@@ -75,6 +75,10 @@ def _draw(folder: Path, n_cells: int, seed: int) -> None:
         labels = Movie.open(path)
         size = labels.require_voxel_size()
         drawn = draw_few_cells(
-            labels.frame(0), n_cells, np.random.default_rng([seed, index]), voxel_size=size
+            labels.frame(0),
+            n_cells,
+            np.random.default_rng([seed, index]),
+            voxel_size=size,
+            max_share=n_cells / 100,
         )
         write_movie(folder / "drawn" / path.name, drawn, voxel_size=size, axes="ZYX")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.data.boundary_width import contact
+from helpers.data.few_cells import draw_few_cells
 from helpers.data.holdout import held_back_labels
 from helpers.data.patches import create_training_set
 from helpers.data.sparse_labels import annotated_regions, foreground, hold_back, read_labels
@@ -149,3 +150,20 @@ def test_the_border_with_what_is_not_annotated() -> None:
         0,
         1,
     )  # one face to the background; the one to the unknown does not count
+
+
+def test_few_cells_are_drawn_whole_within_the_share() -> None:
+    full = np.zeros((6, 60, 60), np.int32)
+    for i in range(9):
+        y, x = 20 * (i // 3) + 2, 20 * (i % 3) + 2
+        full[1:5, y : y + 8 + i, x : x + 8 + i] = i + 1
+    full[1:5, :6, 50:] = 10  # cut by the border
+    settings = {"voxel_size": VOXEL, "strokes": 2}
+    for seed in range(4):
+        drawn = draw_few_cells(full, 2, np.random.default_rng(seed), max_share=0.08, **settings)
+        cells = np.unique(drawn[drawn > 0])
+        assert len(cells) == 2 and 10 not in cells and 0 < (drawn >= 0).mean() <= 0.08
+        assert all(np.array_equal(drawn == cell, full == cell) for cell in cells)
+        assert (drawn == 0).any() and not full[drawn == 0].any()
+    with pytest.raises(InputError, match="max_share"):
+        draw_few_cells(full, 2, np.random.default_rng(0), max_share=0.001, **settings)
