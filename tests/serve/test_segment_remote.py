@@ -13,8 +13,9 @@ from blob_server import BlobServicer, blobs, find_blobs, start
 
 from helpers.errors import InputError
 from helpers.runs.execute import execute_notebook
+from helpers.runs.job import _segment_part
 from helpers.runs.parameters import SegmentRemote
-from helpers.runs.plan import open_experiment
+from helpers.runs.plan import Job, open_experiment
 from helpers.runs.run import Run
 from helpers.runs.segment_movie import SegmentedMovie, segment_movie
 from helpers.runs.steps import remote
@@ -161,6 +162,16 @@ def test_labels_of_notebook_05_are_not_overwritten(served) -> None:
     p = p.model_copy(update={"beside_05": True})
     _segment(p)
     assert p.movie_path("labels_remote.zarr").exists() and p.movie_path("objects_remote.csv").exists()
+
+
+def test_a_job_of_a_batch_sends_its_own_frames(served, frames, tmp_path, monkeypatch) -> None:
+    servicer, p = served
+    monkeypatch.setenv("VOLLTRACK_PROGRESS", "")  # which the job sets
+    _segment_part(Job(p.step, p, "movie", frames=(1, 3)), tmp_path / "progress")
+    assert servicer.asked == 2
+    assert sorted(path.stem for path in p.movie_path("frames").glob("*.csv")) == ["00001", "00002"]
+    _check(_segment(p), frames)
+    assert servicer.asked == N_FRAMES
 
 
 def test_tracking_waits_for_the_server(p, tmp_path) -> None:

@@ -1,0 +1,38 @@
+"""A real Lacss server with random weights, small enough for a CPU: ``python lacss_server.py PORT`` in Lacss's own environment.
+
+That environment (Python 3.11): ``jax<0.5 flax<0.11 numpy<2 typer==0.12.* click<8.2 biopb==0.1.2 vedo<2026
+opencv-python-headless<4.12 scikit-image<0.26``, then ``--no-deps lacss==0.15.2``.
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import biopb.image as proto
+import grpc
+import jax
+import numpy as np
+from lacss.deploy.common import TokenValidationInterceptor
+from lacss.deploy.predict import Predictor
+from lacss.deploy.remote_server import LacssServicer
+from lacss.modules import Lacss
+
+if __name__ == "__main__":
+    module = Lacss.get_small_model()
+    for detector in (module.detector, module.detector_3d):
+        detector.min_score = 0.0
+    # Once in 2D and once in 3D: each has layers of its own.
+    weights: dict = {}
+    for shape in ((64, 64, 3), (32, 32, 32, 3)):
+        made = module.init(jax.random.PRNGKey(0), np.zeros(shape, "float32"))["params"]
+        weights = {**made, **weights}
+    sizes = {"grid_size": 192, "step_size": 160, "grid_size_3d": 64, "step_size_3d": 48}
+    model = Predictor((module, weights), cells_per_grid=64, cells_per_grid_3d=16, **sizes)
+    options = [("grpc.max_receive_message_length", 128 * 2**20)]
+    server = grpc.server(
+        ThreadPoolExecutor(4), interceptors=[TokenValidationInterceptor(sys.argv[2])], options=options
+    )
+    proto.add_ObjectDetectionServicer_to_server(LacssServicer(model), server)
+    server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+    server.start()
+    print("ready", flush=True)
+    server.wait_for_termination()
