@@ -44,10 +44,16 @@ def blobs(shape: tuple[int, ...], n: int, seed: int, radius: float = 6) -> np.nd
     return stack
 
 
-def outline(mask: np.ndarray) -> list[tuple[float, float]]:
-    """Return the outline (y, x) of a mask (Y, X) along the edges of its pixels, whose centres are at whole numbers."""
+def outline(mask: np.ndarray, inset: float = 0.0) -> list[tuple[float, float]]:
+    """Return the outline (y, x) of a mask (Y, X) along the edges of its pixels, whose centres are at whole numbers.
+
+    `inset` moves it so far inwards.
+    """
     squares = [shapely.box(x - 0.5, y - 0.5, x + 0.5, y + 0.5) for y, x in np.argwhere(mask).tolist()]
-    return [(y, x) for x, y in shapely.union_all(squares).exterior.coords[:-1]]
+    shape = (
+        shapely.union_all(squares).buffer(-inset, join_style="mitre") if inset else shapely.union_all(squares)
+    )
+    return [(y, x) for x, y in shape.exterior.coords[:-1]]
 
 
 class BlobServicer(proto.ObjectDetectionServicer):
@@ -113,7 +119,7 @@ class BlobServicer(proto.ObjectDetectionServicer):
                 continue
             roi = proto.ROI()
             if flat:
-                corners = outline(mask[0])
+                corners = outline(mask[0], 0.1 if self.shift else 0.0)
                 roi.polygon.points.extend(proto.Point(x=x + self.shift, y=y + self.shift) for y, x in corners)
             else:
                 vertices, faces = meshes[label]

@@ -19,12 +19,13 @@ from lacss.modules import Lacss
 if __name__ == "__main__":
     module = Lacss.get_small_model()
     for detector in (module.detector, module.detector_3d):
-        detector.min_score = 0.0
-    # Once in 2D and once in 3D: each has layers of its own.
-    weights: dict = {}
+        detector.min_score, detector.max_output = 0.0, 16
+    # Once in 2D and once in 3D, for each has layers of its own; within a scan Flax can make none.
+    scan, weights = jax.lax.scan, {}
+    jax.lax.scan = lambda f, init, locations: f(init, locations[0])
     for shape in ((64, 64, 3), (32, 32, 32, 3)):
-        made = module.init(jax.random.PRNGKey(0), np.zeros(shape, "float32"))["params"]
-        weights = {**made, **weights}
+        weights |= module.init(jax.random.PRNGKey(0), np.zeros(shape, "float32"))["params"]
+    jax.lax.scan = scan
     sizes = {"grid_size": 192, "step_size": 160, "grid_size_3d": 64, "step_size_3d": 48}
     model = Predictor((module, weights), cells_per_grid=64, cells_per_grid_3d=16, **sizes)
     options = [("grpc.max_receive_message_length", 128 * 2**20)]

@@ -32,6 +32,8 @@ def test_where_the_middle_of_a_pixel_is_follows_from_the_corners() -> None:
     assert offset_of(_outlines(labels)) == 0.0
     assert offset_of(_outlines(labels, shift=0.5)) == 0.5
     assert offset_of([]) == 0.0
+    by_lacss = Shape(np.array([(0, 3.5, 2.5), (0, 2.5, 3.5), (0, 3.5, 4.5), (0, 4.5, 3.5)]), None, 0.9)
+    assert offset_of([by_lacss]) == 0.5, "whose corners are the centres of pixels and a half"
 
 
 def test_a_cell_that_reaches_beyond_the_frame_ends_at_its_border() -> None:

@@ -127,11 +127,16 @@ def shapes(found: Iterable[Any], *, planar: bool) -> list[Shape]:
 def offset_of(outlines: Sequence[Shape]) -> float:
     """Return where outlines have the middle of the first pixel: 0, as TrackMate and Volltrack, or 0.5, as Lacss.
 
-    Those at 0 run along the edges of pixels: all corners are halves. Anything else is taken for Lacss's.
+    Those at 0 run along the edges of pixels: all corners are halves, and all sides along an axis. Lacss's corners may be halves,
+    too, for it adds 0.5 to the centres of the pixels at the rim, but its sides cut corners.
     """
-    corners = [one.points[:, 1:] for one in outlines if one.faces is None]
-    on_edges = all(np.array_equal(2 * c % 2, np.ones(c.shape)) for c in corners)
+    on_edges = all(_along_edges(one.points[:, 1:]) for one in outlines if one.faces is None)
     return 0.0 if on_edges else 0.5
+
+
+def _along_edges(corners: NDArray[np.float64]) -> bool:
+    sides = corners - np.roll(corners, 1, axis=0)
+    return bool((2 * corners % 2 == 1).all() and (sides == 0).any(axis=1).all())
 
 
 def _shape(one: Any, planar: bool) -> Shape:
