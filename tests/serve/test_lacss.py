@@ -42,5 +42,5 @@ def test_lacss_refuses_a_token_and_pixels_that_are_not_square(server: str) -> No
     with pytest.raises(InputError, match="token_variable"):
         Connection(Address(server, token="another")).greet()
     connection = Connection(Address(server, token=TOKEN))
-    with pytest.raises(InputError, match="server = .*refuses.*isometric"):
+    with pytest.raises(InputError, match=r"server = .*refuses.*isometric"):
         RemoteSegmenter(connection, DetectionParameters(), (1.0, 0.5, 0.6))(np.zeros((1, 64, 64), np.uint8))
