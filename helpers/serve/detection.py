@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from biopb.image import DetectionRequest, DetectionResponse  # pyright: ignore[reportAttributeAccessIssue]
+from biopb.image import DetectionRequest, DetectionResponse, OpNames  # pyright: ignore[reportAttributeAccessIssue]
 from google.protobuf.message import DecodeError
 
+from helpers import __version__
 from helpers.errors import InputError
 from helpers.serve.grid import put_together
 from helpers.serve.line import Gone, LineFull
@@ -65,8 +66,14 @@ class Detection:
                 "RunDetection": unary(self.run_detection),
                 "RunDetectionStream": stream(self.run_detection_stream),
                 "RunDetectionOnGrid": unary(self.run_detection_on_grid),
+                "GetOpNames": unary(self.get_op_names),
             },
         )
+
+    def get_op_names(self, messages: Iterator[bytes], context: Any) -> bytes:
+        """Answer the name of the model, and in the metadata who answers, which our client keeps with its results."""
+        context.send_initial_metadata((("volltrack-version", __version__),))
+        return OpNames(names=[self._service.model.name]).SerializeToString()
 
     def run_detection(self, messages: Iterator[bytes], context: Any) -> bytes:
         """Answer one picture."""
