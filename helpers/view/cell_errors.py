@@ -39,12 +39,13 @@ def errors_over_time(cells: pd.DataFrame) -> Figure:
     left.yaxis.get_major_locator().set_params(integer=True)
     left.legend()
     found = cells[cells["outcome"] == "TP"]
-    by = 100 * found.groupby("frame")["volume_error"].quantile([0.25, 0.5, 0.75]).unstack().reindex(frames)
-    if by.notna().any(axis=None):
-        right.fill_between(frames, by[0.25], by[0.75], color="#bbbbbb", label="quartiles")
+    errors = (100 * found["volume_error"]).groupby(found["frame"])
+    low, middle, high = (errors.quantile(q).reindex(frames) for q in (0.25, 0.5, 0.75))
+    if len(found):
+        right.fill_between(frames, low, high, color="#bbbbbb", label="quartiles")
         right.plot(
             frames,
-            by[0.5],
+            middle,
             color="black",
             marker="o",
             markersize=4,
