@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers new|run|status|report|replay|adopt|serve|check|help``."""
+"""The command line: ``python -m helpers new|run|status|report|replay|audit|adopt|serve|check|columns|help``."""
 
 from __future__ import annotations
 
@@ -63,6 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replay.add_argument("run_dir", metavar="RUN", help="the run folder, such as runs/demo")
     replay.add_argument("--movie", metavar="ID", help="one movie of the run, instead of all that have a log")
     replay.add_argument("--merge", metavar="LOG", help="add the edits of a second person's edits.jsonl")
+    audit = commands.add_parser(
+        "audit", help="judge a random sample of cells and links by eye: error rates where there is no truth"
+    )
+    audit.add_argument("run_dir", metavar="RUN", help="the run folder, such as runs/demo")
+    audit.add_argument("--movie", metavar="ID", help="the movie, where the run has several")
+    audit.add_argument(
+        "--sample", type=_number, default=60, metavar="N", help="cells, and links, in a new sample: 60"
+    )
+    audit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of a new sample: 0")
+    audit.add_argument(
+        "--verdicts", metavar="FILE", help="take the verdicts of a filled copy of audit.csv, instead of asking"
+    )
     adopt = commands.add_parser(
         "adopt", help="take over the models of a run that learned from corrections, if they are better"
     )
@@ -193,6 +205,17 @@ def _replay(given: argparse.Namespace) -> int:
     return 0
 
 
+def _audit(given: argparse.Namespace) -> int:
+    from helpers.runs.audit import audit
+
+    ask = input if sys.stdin.isatty() else None
+    for line in audit(
+        given.run_dir, given.movie, n=given.sample, seed=given.seed, verdicts=given.verdicts, ask=ask
+    ):
+        print(line, flush=True)
+    return 0
+
+
 def _check(_: argparse.Namespace) -> int:
     from helpers.runs.check import check
 
@@ -240,6 +263,7 @@ _COMMANDS = {
     "status": _status,
     "report": _report,
     "replay": _replay,
+    "audit": _audit,
     "adopt": _adopt,
     "serve": _serve,
     "check": _check,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,15 @@ _SCORES = {"iou": "IoU", "dice": "Dice", "ap50": "AP50", "f1_50": "F1 at IoU 0.5
 
 @styled
 def strip(
-    labels: Any, raw: Any, frame: int, point: Sequence[float], voxel_size: Sequence[float], diameter: float
+    labels: Any,
+    raw: Any,
+    frame: int,
+    point: Sequence[float],
+    voxel_size: Sequence[float],
+    diameter: float,
+    *,
+    frames: Sequence[int] | None = None,
+    marked: Collection[tuple[int, int]] = (),
 ) -> Figure:
     """Draw the frame before a place, its own and the next: outlines with their labels on the raw movie.
 
@@ -41,9 +49,13 @@ def strip(
         (z, y, x) in µm.
     diameter : float
         Of a typical cell, in µm.
+    frames : sequence of int, optional
+        Other frames to draw than these three; those that the movie has not are left out.
+    marked : collection of (frame, label)
+        Cells whose outline is drawn in a colour of its own.
     """
     z, box = _window(labels.shape, point, voxel_size, diameter)
-    frames = [t for t in (frame - 1, frame, frame + 1) if 0 <= t < labels.shape[0]]
+    frames = [t for t in frames or (frame - 1, frame, frame + 1) if 0 <= t < labels.shape[0]]
     figure = new_figure(2.2 * len(frames), 2.4)
     for k, t in enumerate(frames):
         axes = figure.add_subplot(1, len(frames), k + 1)
@@ -54,6 +66,8 @@ def strip(
         else:
             draw_raw(axes, np.zeros(plane.shape), title=f"frame {t}", limits=(0.0, 1.0), bar=False)
             draw_labels(axes, plane, 1.0)
+        for label in (label for of, label in marked if of == t):
+            draw_outlines(axes, plane == label, OKABE_ITO["vermillion"], 2.0, gid="marked")
         _name_cells(axes, plane)
         axes.title.set_fontweight("bold" if t == frame else "normal")
     return figure
