@@ -73,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     audit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of a new sample: 0")
     audit.add_argument(
-        "--verdicts", metavar="FILE", help="take the verdicts of a filled copy of audit.csv, instead of asking"
+        "--verdicts",
+        metavar="FILE",
+        help="take the verdicts of a filled copy of audit.csv, instead of asking",
     )
     adopt = commands.add_parser(
         "adopt", help="take over the models of a run that learned from corrections, if they are better"

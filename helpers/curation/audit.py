@@ -72,7 +72,9 @@ class Rate:
         judged = f"{self.judged} of {self.population} judged, {self.wrong} wrong, {self.unsure} unsure"
         if np.isnan(self.rate):
             return f"{self.kind}s: no error rate yet; too few are judged ({judged})"
-        return f"{self.kind}s: {self.rate:.1%} wrong (95 % interval {self.low:.1%} to {self.high:.1%}; {judged})"
+        return (
+            f"{self.kind}s: {self.rate:.1%} wrong (95 % interval {self.low:.1%} to {self.high:.1%}; {judged})"
+        )
 
 
 class Audit:
@@ -125,8 +127,12 @@ class Audit:
         given = read_table(path, "verdicts", dtype=str, keep_default_na=False)
         keys = ["number", "kind", "frame", "label"]
         if missing := [name for name in [*keys, "verdict"] if name not in given]:
-            raise InputError(str(path), list(given), f"the columns of audit.csv; {', '.join(missing)} missing")
-        rows = {tuple(map(str, key)): row for row, key in enumerate(self.sample[keys].itertuples(index=False))}
+            raise InputError(
+                str(path), list(given), f"the columns of audit.csv; {', '.join(missing)} missing"
+            )
+        rows = {
+            tuple(map(str, key)): row for row, key in enumerate(self.sample[keys].itertuples(index=False))
+        }
         found = {}
         for *key, verdict in given[[*keys, "verdict"]].itertuples(index=False):
             if tuple(key) not in rows:

@@ -67,7 +67,9 @@ def _ask(found: Audit, ask: Callable[[str], str]) -> None:
 
     rows = list(found.sample.itertuples())
     for k in found.open:
-        text = f"{rows[k].number} of {len(rows)} ({found.folder / 'audit.html'}): {question(rows[k])} y/n/?/q "
+        text = (
+            f"{rows[k].number} of {len(rows)} ({found.folder / 'audit.html'}): {question(rows[k])} y/n/?/q "
+        )
         while (key := ask(text).strip().lower()) not in (*KEYS, "q"):
             pass
         if key == "q":

@@ -121,7 +121,10 @@ class AuditPanel:
         n = len(self.audit.sample)
         self.message.value = "<br>".join(html.escape(rate.words) for rate in self.audit.rates())
         if self.row >= n:
-            self.title.value, self.image.value = f"<b>All {n} are judged.</b>" if n else "Nothing to judge.", b""
+            self.title.value, self.image.value = (
+                f"<b>All {n} are judged.</b>" if n else "Nothing to judge.",
+                b"",
+            )
             return
         row: Any = next(self.audit.sample.iloc[[self.row]].itertuples())
         said = f" – {row.verdict} so far" if row.verdict else ""

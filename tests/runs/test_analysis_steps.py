@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.spectrum import measure_spectra
+from helpers.curation.audit import open_audit
+from helpers.curation.files import state_on_disk
 from helpers.data.experiment import read_experiment
 from helpers.data.movies import LabelMovie, write_movie
 from helpers.data.synthetic import SyntheticSettings, make_movie
@@ -215,6 +217,26 @@ def test_13_compares_what_the_others_wrote(run_dir: Path, tmp_path: Path) -> Non
         conditions.compare_conditions(
             p.model_copy(update={"metrics": ["no such"]}), conditions.open_cohort(p)
         )
+
+
+def test_13_states_the_audited_errors(run_dir: Path) -> None:
+    p = CompareConditions.checked({"run_dir": run_dir, "conditions": {"m": "wild type"}, "metrics": ["directness"]})  # fmt: skip
+    table = conditions.open_cohort(p)
+    folder = run_dir / "movies" / "m"
+    assert "audited" not in conditions.compare_conditions(p, table)[0].words
+    try:
+        audit = open_audit(folder, state_on_disk(folder), n=9)
+        audit.save()
+        assert conditions.audited_errors(p) == {}, "a stratum without a verdict gives no rate"
+        audit.sample["verdict"] = np.where(audit.sample["kind"] == "link", "right", "wrong")
+        audit.save()
+        (found,) = conditions.compare_conditions(p, table)
+        assert "wild type: 1 of 1 movies audited; cells: 100.0% wrong" in found.words
+        assert "links: 0.0% wrong" in found.groups["audited_errors"].iloc[0]
+        assert folder / "audit.json" in p.inputs()
+    finally:
+        for name in ("audit.json", "audit.csv"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def test_tracks_are_read_in_any_format(run_dir: Path, tmp_path: Path) -> None:

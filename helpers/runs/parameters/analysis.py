@@ -231,10 +231,11 @@ class CompareConditions(Parameters):
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")
 
     def inputs(self) -> list[Path]:
-        """Return the table of movies, and the analyses of this run's."""
+        """Return the table of movies, and the analyses and audits of this run's."""
         found = [self.cohort] if self.cohort else []
         for movie in self.conditions:
             found += sorted(self.path("movies", movie, "analysis").glob("*_tracklets.csv"))
+            found += self.path("movies", movie).glob("audit.json")
         return found
 
     def outputs(self) -> list[Path]:
