@@ -113,7 +113,7 @@ class Audit:
         """
         if result_on_disk(self.folder) != self.result:
             raise InputError("verdict", verdict, "the result was changed since the sample was drawn: open the audit again for a new one")  # fmt: skip
-        self.sample.loc[row, "verdict"] = _verdict(verdict, int(self.sample.loc[row, "number"]))
+        self.sample.loc[row, "verdict"] = _verdict(verdict, row + 1)
         self.save()
 
     def take(self, path: Path) -> int:

@@ -61,7 +61,7 @@ class Strips:
 
 def write_page(audit: Audit, strips: Strips, path: Path) -> None:
     """Write all strips as one HTML page that needs no other file."""
-    rows = sorted(audit.sample.itertuples(), key=lambda row: row.frame)  # each frame is read once
+    rows: Any = audit.sample.sort_values("frame").itertuples()  # each frame is read once
     parts = {row.number: f'<h3>{row.number}. {html.escape(question(row))}</h3><img alt="" src="data:image/png;base64,{base64.b64encode(strips.png(row)).decode()}">' for row in rows}  # fmt: skip
     title = f"Audit of {html.escape(audit.folder.resolve().name)}"
     how = "Write y (right), n (wrong) or ? (unsure) into the column verdict of audit.csv, by number."
