@@ -145,6 +145,8 @@ def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Ch
             "look", f"Only {cells} cells to validate on: the thresholds are a guess.",
             "Hold back more stacks in notebook 01 (validation_fraction).",
         )  # fmt: skip
+    if said := results.get("validated_on_training"):
+        yield Check("look", str(said), "Hold back cells or stacks in notebook 01 (validation_fraction).")
     for method, name in names.items():
         found = results.get(method)
         if not isinstance(found, Mapping) or "highest" not in found:
@@ -307,11 +309,13 @@ def _migration(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Ite
             "look" if large else "ok", f"{100 * drift:.0f} % of the motion is common to all cells.",
             "If it is the stage's or the tissue's, set remove_drift." if large else "",
         )  # fmt: skip
-    left = results.get("divisions", 0) - results.get("plausible_divisions", results.get("divisions", 0))
+    divisions = results.get("divisions", 0)
+    left = divisions - results.get("plausible_divisions", divisions)
     if left:
+        many = left > _IMPLAUSIBLE * divisions
         yield Check(
-            "look", f"{left} of {results['divisions']} divisions are implausible and left out of rates.",
-            "Their reasons stand in migration_divisions.csv; look at them in notebook 14.",
+            "look" if many else "ok", f"{left} of {divisions} divisions are implausible and left out of rates.",
+            "Their reasons stand in migration_divisions.csv; look at them in notebook 14." if many else "",
         )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from helpers.data.experiment import read_experiment
 from helpers.data.movies import LabelMovie, write_movie
 from helpers.data.synthetic import SyntheticSettings, make_movie
 from helpers.errors import InputError
+from helpers.runs.doubts import checks_of
 from helpers.runs.parameters import (
     AnalyzeBoundaryDistance,
     AnalyzeIntensitySpectrum,
@@ -206,6 +207,8 @@ def test_13_compares_what_the_others_wrote(run_dir: Path, tmp_path: Path) -> Non
     assert [comparison.metric for comparison in found] == ["directness"]
     results = conditions.write_comparisons(p, found)
     assert "one condition only" in results["directness"]
+    assert results["units"] == {"wild type": 1}, "movies, although cells were compared"
+    assert checks_of("13_compare_conditions", results, {})[0].level == "look"
     assert (run_dir / "cohort" / "comparison.txt").read_text().startswith("directness (wild type: 1 movie")
     movies = pd.DataFrame({"run_dir": [str(run_dir)], "movie_id": "m", "condition": "x"})
     movies.to_csv(tmp_path / "cohort.csv", index=False)

@@ -39,6 +39,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
         "ok",
         "0.90",
     ),
+    (
+        "04",
+        {"validated_on_training": "The scores are too good.", "unet": {"score": 0.9, "highest": 0.9}},
+        {},
+        "look",
+        "too good",
+    ),
     ("05", {"cells": 0, "cells_per_frame": 0.0}, {}, "wrong", "No cell"),
     (
         "06",
@@ -76,6 +83,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
         "7 % of the spectra",
     ),
     ("12", {**MIGRATION, "plausible_divisions": 5}, {}, "look", "2 of 7 divisions"),
+    ("12", {**MIGRATION, "divisions": 70, "plausible_divisions": 69}, {}, "ok", "1 of 70 divisions"),
     ("12", {**MIGRATION, "common_motion": 0.8}, {}, "look", "80 % of the motion"),
     ("12", {**MIGRATION, "common_motion": 0.8}, {"remove_drift": True}, "ok", "40 tracklets"),
     ("12", {**MIGRATION, "tracklets": 4}, {}, "look", "4 tracklets"),

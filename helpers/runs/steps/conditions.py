@@ -104,5 +104,11 @@ def write_comparisons(p: CompareConditions, found: list[cohort.Comparison]) -> d
             pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
     with atomic_path(folder / "comparison.txt") as temporary:
         temporary.write_text("\n\n".join(comparison.words for comparison in found) + "\n", encoding="utf-8")
-    units = found[0].groups.set_index("condition")["n"].to_dict() if found else {}
-    return {comparison.metric: comparison.words for comparison in found} | {"units": units}
+    return {comparison.metric: comparison.words for comparison in found} | {"units": _units(found)}
+
+
+def _units(found: list[cohort.Comparison]) -> dict[str, int]:
+    """Return of each condition the fewest animals, or movies, that a measure was compared on, whatever was compared."""
+    tables = [comparison.groups.set_index("condition") for comparison in found]
+    counts = [table["n_animals" if "n_animals" in table else "n_movies"].dropna() for table in tables]
+    return pd.concat(counts).groupby(level=0).min().astype(int).to_dict() if counts else {}

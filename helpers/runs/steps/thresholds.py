@@ -198,4 +198,9 @@ def results(found: dict[str, Thresholds], stacks: Sequence[ValidationStack] = ()
         for method, best in found.items()
     }
     n_true = max((int(best.table["n_true"].max()) for best in found.values()), default=0)
-    return {**kept, "validation_cells": n_true, "warnings": [*remarks(found), *optimistic]}
+    return {
+        **kept,
+        "validation_cells": n_true,
+        "warnings": [*remarks(found), *optimistic],
+        **({"validated_on_training": optimistic[0]} if optimistic else {}),
+    }
