@@ -48,7 +48,7 @@ demo: install
 # PYTEST="tests/data -k tiff" runs a part.  The windows get a process of their own: TensorFlow and the software OpenGL of Mesa
 # crash in one.  Half of the tests, with those of runs, which mostly wait
 # for kernels to start, go on beside the others.
-BESIDE := tests/runs tests/segmentation tests/benchmarks tests/fuzz tests/analysis tests/tracking tests/data tests/view tests/serve
+BESIDE := tests/runs tests/segmentation tests/benchmarks tests/fuzz tests/analysis tests/tracking tests/data tests/view tests/serve tests/serve
 test: $(VENV)/installed-test
 ifdef PYTEST
 	@$(BIN)/python -m pytest $(PYTEST)
