@@ -116,12 +116,13 @@ def test_the_same_seed_gives_the_same_training_and_another_another(drawn, traine
 
 
 def test_training_goes_on_from_the_last_weights_and_leaves_them_when_it_is_stopped(drawn, trained) -> None:
-    folder, state, _ = trained
+    folder, _, steps = trained
     before = (folder / "weights_best.h5").read_bytes()
     further_losses = first_epoch(drawn, folder, go_on=True)
     assert (folder / "weights_best.h5").read_bytes() == before
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
-    assert np.mean(further_losses) < 0.7 * state.history[0]["loss"]
+    # The first batches, the same in both, before the one that began anew has caught up.
+    assert np.mean(further_losses[:3]) < 0.7 * np.mean([step.loss for step in steps[:3]])
 
 
 def test_what_cannot_be_trained_or_opened_is_refused(drawn, trained, tmp_path: Path) -> None:

@@ -46,8 +46,9 @@ def test_12_compares_regions_and_tells_passing_from_failing(tiny) -> None:
 
 def test_13_describes_a_single_condition(tiny) -> None:
     results = tiny.done["13_compare_conditions"]["results"]
-    assert set(results) == {"mean_speed_um_per_min", "mean_distance_um"}
-    assert all("one condition only" in words for words in results.values())
+    assert set(results) == {"mean_speed_um_per_min", "mean_distance_um", "units"}
+    assert results["units"] == {"all": 1}
+    assert all("one condition only" in words for words in results.values() if isinstance(words, str))
 
 
 def test_the_summary_and_the_report_tell_of_the_analyses(tiny) -> None:
