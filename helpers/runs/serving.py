@@ -20,6 +20,7 @@ from helpers.segmentation.resampled import ResampledSegmenter
 from helpers.segmentation.segmenter import Segmenter
 
 if TYPE_CHECKING:
+    from helpers.serve.server import Server
     from helpers.serve.service import ServedModel
 
 #: What is said of a movie on the disk has no meaning for pictures that come over the network.
@@ -43,9 +44,10 @@ def serve(given: argparse.Namespace) -> int:
     from helpers.serve.access import Certificate, new_token
     from helpers.serve.server import start
 
-    if given.grpc is None:
-        raise InputError("--grpc", None, "a port to listen at, such as --grpc 50051")
-    model = served_model(given)
+    if given.grpc is None and given.http is None:
+        raise InputError("--grpc", None, "a port to listen at, such as --grpc 50051 or --http 8000")
+    trains_only = given.grpc is None and not (given.model or given.cellpose)
+    model = None if trains_only else served_model(given)
     token = None if given.no_token else given.token or os.environ.get(TOKEN) or new_token()
     tls = None
     if given.tls_certificate or given.tls_key:
@@ -54,8 +56,11 @@ def serve(given: argparse.Namespace) -> int:
         tls = Certificate.self_made(Path.home() / ".volltrack" / "tls", given.host)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("helpers.serve").setLevel(logging.INFO)
-    server = start(model, grpc_port=given.grpc, host=given.host, token=token, tls=tls)
-    for line in _greeting(given, model, server.grpc_port, token, tls):
+    models = Path(given.models) if given.models else None
+    server = start(
+        model, grpc_port=given.grpc, http_port=given.http, models=models, host=given.host, token=token, tls=tls
+    )
+    for line in _greeting(given, model, server, token, tls):
         print(line, flush=True)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: server.ended.set())
@@ -155,9 +160,16 @@ def _three(size: Sequence[float]) -> tuple[float, ...]:
     return (*(1.0,) * (3 - len(size)), *map(float, size))
 
 
-def _greeting(given: argparse.Namespace, model: ServedModel, port: int | None, token: str | None, tls: Any):
-    yield f"serving {model.name}"
-    yield f"gRPC (Fiji: TrackMate-Lacss) at {given.host}:{port}{', encrypted' if tls else ''}"
+def _greeting(
+    given: argparse.Namespace, model: ServedModel | None, server: Server, token: str | None, tls: Any
+):
+    encrypted = ", encrypted" if tls else ""
+    if model is not None and server.grpc_port is not None:
+        yield f"serving {model.name}"
+        yield f"gRPC (Fiji: TrackMate-Lacss) at {given.host}:{server.grpc_port}{encrypted}"
+    if server.http_port is not None:
+        own = f"http{'s' if tls else ''}://{given.host}:{server.http_port}/{'TOKEN/' if token else ''}"
+        yield f"HTTP (status page) at {own}, for QuPath: {own}stardist/, {own}cellpose/, {own}elephant/"
     if tls:
         yield f"certificate {tls.certificate}, SHA-256 {tls.fingerprint}"
     if token and token == os.environ.get(TOKEN):

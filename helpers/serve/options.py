@@ -24,8 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a parameter of notebook 05, with --cellpose of 06, such as min_size_um3=20; several times",
     )
+    what.add_argument(
+        "--models", metavar="FOLDER", help="of the models trained over HTTP; by default ~/.volltrack/models"
+    )
     where = parser.add_argument_group("where, and for whom")
     where.add_argument("--grpc", type=_port, metavar="PORT", help="for Fiji's TrackMate-Lacss, such as 50051")
+    where.add_argument(
+        "--http", type=_port, metavar="PORT", help="for QuPath's extension Cellsparse, such as 8000"
+    )
     where.add_argument("--host", default="127.0.0.1", help="address; 0.0.0.0 lets other machines in")
     token = where.add_mutually_exclusive_group()
     token.add_argument(

@@ -43,6 +43,16 @@ class Limits:
         Requests that may wait.
     receive_s : float
         Longest time for sending one picture.
+    body_mb : int
+        Largest request over HTTP.
+    held_mb : int
+        Of requests over HTTP that are in memory at once.
+    pixels : int
+        Most pixels of an image to be trained on.
+    batches : int
+        Most batches of a training.
+    minutes : float
+        Longest training.
     """
 
     message_mb: int = 512
@@ -50,6 +60,11 @@ class Limits:
     pictures: int = 4
     waiting: int = 64
     receive_s: float = 170.0
+    body_mb: int = 128
+    held_mb: int = 512
+    pixels: int = 2**25
+    batches: int = 20_000
+    minutes: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,14 @@ class ServedModel:
     at: Callable[[tuple[float, ...]], Segmenter]
     channels: tuple[int, ...] = (0,)
     voxel_size: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+def _nobody(size: tuple[float, ...]) -> Segmenter:
+    raise InputError("--model", None, "a model: this server was started without one")
+
+
+#: Of a server that only trains.
+NO_MODEL = ServedModel("none", _nobody)
 
 
 @dataclass(frozen=True)
