@@ -58,7 +58,13 @@ def serve(given: argparse.Namespace) -> int:
     logging.getLogger("helpers.serve").setLevel(logging.INFO)
     models = Path(given.models) if given.models else None
     server = start(
-        model, grpc_port=given.grpc, http_port=given.http, models=models, host=given.host, token=token, tls=tls
+        model,
+        grpc_port=given.grpc,
+        http_port=given.http,
+        models=models,
+        host=given.host,
+        token=token,
+        tls=tls,
     )
     for line in _greeting(given, model, server, token, tls):
         print(line, flush=True)

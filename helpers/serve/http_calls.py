@@ -89,9 +89,7 @@ def _add(app: FastAPI, desk: _Desk, network: Network) -> None:
 
     features_told: dict[int | str, dict[str, Any]] = {200: {"description": "GeoJSON features, one a cell"}}
     summary = f"Train {network}, or segment with it, or both"
-    app.add_api_route(
-        f"/{network}/", call, methods=["POST"], responses=features_told | told, summary=summary
-    )
+    app.add_api_route(f"/{network}/", call, methods=["POST"], responses=features_told | told, summary=summary)
     app.add_api_route(f"/{network}", call, methods=["POST"], include_in_schema=False)
     summary = f"Delete a model of {network}"
     app.add_api_route(f"/{network}/reset/", reset, methods=["POST"], responses=told, summary=summary)
@@ -109,14 +107,18 @@ class _Desk:
     async def answer(self, network: Network, call: Call, request: Request) -> Any:
         """Train, segment, or both."""
         kind = " and ".join(["train"] * call.train + ["segment"] * call.eval) or "nothing"
-        return await self._in_thread(f"{network} {kind}", request, functools.partial(self._work, network, call))
+        return await self._in_thread(
+            f"{network} {kind}", request, functools.partial(self._work, network, call)
+        )
 
     async def reset(self, network: Network, call: Reset, request: Request) -> Any:
         """Delete a model."""
 
         def work(alive: Callable[[], bool]) -> str:
             if call.pretrained:
-                expected = "nothing: this server has no ready-made weights, and models begin from the annotations"
+                expected = (
+                    "nothing: this server has no ready-made weights, and models begin from the annotations"
+                )
                 raise InputError("pretrained", call.pretrained, expected)
             self._models.path(network, call.modelname)
             with self._service.device.turn(alive):
@@ -209,7 +211,10 @@ def _status(name: str, error: Exception) -> tuple[int, str]:
     if isinstance(error, (InputError, TrainingRefused)):
         return 422, " ".join(str(error).split())
     if isinstance(error, NothingFound):
-        return 422, "no cell was found, so the outlines in QuPath are left as they are: outline more cells and train again"
+        return (
+            422,
+            "no cell was found, so the outlines in QuPath are left as they are: outline more cells and train again",
+        )
     if isinstance(error, LineFull):
         return 503, str(error)
     if isinstance(error, Gone):

@@ -104,5 +104,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise InputError("--http", port, f"a port that is free at {host} ({error.strerror or error})") from None
+        raise InputError(
+            "--http", port, f"a port that is free at {host} ({error.strerror or error})"
+        ) from None
     return listening

@@ -37,7 +37,9 @@ class Call(BaseModel):
     train: bool = Field(False, description="Train, from the model's last weights if there are any.")
     eval: bool = Field(False, description="Segment the image and answer the outlines of its cells.")
     epochs: int = Field(1, ge=1, le=10_000)
-    trainpatch: int = Field(224, ge=16, le=1024, description="Side of the patches that are learnt, in pixels.")
+    trainpatch: int = Field(
+        224, ge=16, le=1024, description="Side of the patches that are learnt, in pixels."
+    )
     batchsize: int = Field(8, ge=1, le=64)
     steps: int = Field(200, ge=1, le=100_000, description="Batches in an epoch; crops for Cellpose.")
     lr: float | None = Field(None, gt=0, lt=1, description="Learning rate; left out: what suits the network.")

@@ -211,9 +211,7 @@ class TrainedModels:
                 yield Trained(network, file.parent.name, state.get("epoch", 0), *losses, made)
 
 
-def _run(
-    job: Path, plan: Plan, progress: Progress, alive: Callable[[], bool]
-) -> tuple[int, dict[str, Any]]:
+def _run(job: Path, plan: Plan, progress: Progress, alive: Callable[[], bool]) -> tuple[int, dict[str, Any]]:
     """Run the process of a training, and return its status and the last thing it said."""
     root = str(Path(helpers.__file__).parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -251,7 +249,9 @@ def _run(
         if process.poll() is None:
             process.kill()
             process.wait()
-            shutil.rmtree(Path(plan.folder).with_name(f".{Path(plan.folder).name}.training"), ignore_errors=True)
+            shutil.rmtree(
+                Path(plan.folder).with_name(f".{Path(plan.folder).name}.training"), ignore_errors=True
+            )
             _restore(Path(plan.folder).parent)
         listener.join(5)
     if status and "error" not in said:

@@ -29,7 +29,9 @@ def label_png(indices: np.ndarray) -> str:
     return _encoded(image)
 
 
-def body(image: str, labels: str | None, *, train: bool, epochs: int = 1, steps: int = 200, batch: int = 8) -> bytes:
+def body(
+    image: str, labels: str | None, *, train: bool, epochs: int = 1, steps: int = 200, batch: int = 8
+) -> bytes:
     """Return a body in the extension's order: no nulls, and ``=`` as Gson writes it."""
     fields: dict[str, Any] = {
         "modelname": "default", "b64img": image, "b64lbl": labels, "train": train, "eval": True, "epochs": epochs,

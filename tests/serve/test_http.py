@@ -38,7 +38,9 @@ def port_of(server: Server) -> int:
 
 def call(**changes: object) -> bytes:
     whole = {"modelname": "default", "b64img": PNG, "b64lbl": LABELS, "train": True, "eval": True}
-    return json.dumps({name: value for name, value in (whole | changes).items() if value != "left out"}).encode()
+    return json.dumps(
+        {name: value for name, value in (whole | changes).items() if value != "left out"}
+    ).encode()
 
 
 MALFORMED = {
@@ -140,7 +142,11 @@ def test_requests_that_are_no_calls_are_refused(server):
     assert post(port, "/stardist/", call(), {"Content-Type": "text/plain"})[0] == 415
     assert post(port, "/stardist/", b" " * (2**20 + 1))[0] == 413
     assert ask(port, "GET", "/", headers={"Host": "evil.example"})[0] == 403
-    for raw in (b"\0\1\2\r\n\r\n", b"POST /stardist/ HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/9\r\n\r\n"):
+    for raw in (
+        b"\0\1\2\r\n\r\n",
+        b"POST /stardist/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/9\r\n\r\n",
+    ):
         with socket.create_connection(("127.0.0.1", port), 10) as connection:
             connection.sendall(raw)
             assert b" 4" in connection.recv(100)

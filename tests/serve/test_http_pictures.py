@@ -91,7 +91,11 @@ def test_outlines_with_holes_and_parts_give_the_labels_again():
     labels = np.zeros((40, 40), np.int32)
     labels[1:9, 1:9], labels[3:5, 3:5] = 1, 0  # a hole
     labels[20:24, 20:24] = labels[30:33, 5:9] = 2  # two parts
-    labels[12:18, 30:36], labels[13:15, 31:33], labels[12, 30] = 3, 0, 0  # a hole that touches the outside at a corner
+    labels[12:18, 30:36], labels[13:15, 31:33], labels[12, 30] = (
+        3,
+        0,
+        0,
+    )  # a hole that touches the outside at a corner
     labels[35, 39] = 4
     labels[30:34, 30:34] = labels[34:38, 34:38] = 5  # parts that touch at a corner
     found = features(labels)
@@ -112,9 +116,14 @@ def test_every_ring_is_closed_valid_and_may_be_made_simpler():
     np.testing.assert_array_equal(drawn(exact, labels.shape), labels)
     for feature in exact + simple:
         assert shape_of(feature["geometry"]).is_valid
-        assert set(feature) == {"type", "geometry", "properties"} and set(feature["properties"]) == {"object_idx", "label"}
+        assert set(feature) == {"type", "geometry", "properties"} and set(feature["properties"]) == {
+            "object_idx",
+            "label",
+        }
         parts = feature["geometry"]["coordinates"]
-        for ring in parts if feature["geometry"]["type"] == "Polygon" else [r for part in parts for r in part]:
+        for ring in (
+            parts if feature["geometry"]["type"] == "Polygon" else [r for part in parts for r in part]
+        ):
             assert ring[0] == ring[-1] and len(ring) >= 4 and np.isfinite(ring).all()
     disc = simple[-1]["geometry"]["coordinates"][0]
     assert len(disc) < 20 < len(exact[-1]["geometry"]["coordinates"][0])

@@ -24,7 +24,13 @@ def request(train: bool, **more: object) -> bytes:
     drawn_cells = np.where(TRUTH <= 6, TRUTH + 1, 0) * (TRUTH > 0)
     around = ndimage.binary_dilation(drawn_cells > 0, iterations=3) & (TRUTH == 0)
     labels = np.where(around, 1, drawn_cells)
-    fields = {"modelname": "default", "b64img": png(RAW), "b64lbl": label_png(labels), "train": train, "eval": True}
+    fields = {
+        "modelname": "default",
+        "b64img": png(RAW),
+        "b64lbl": label_png(labels),
+        "train": train,
+        "eval": True,
+    }
     return json.dumps(fields | more).replace("=", "\\u003d").encode()
 
 
