@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from biopb.image import ObjectDetectionStub
 from fiji import request_of
+from qupath_extension import post
 from tiny_cells import VOXEL, discs
 
 from helpers.__main__ import main
@@ -20,6 +21,8 @@ from helpers.serve import server as servers
     [
         ([], "--grpc"),
         (["--grpc", "0"], "--cellpose NAME"),
+        (["--http", "0", "--no-token", "--host", "0.0.0.0"], "token"),
+        (["--http", "0", "--models", "/dev/null/models"], "--models"),
         (["--grpc", "0", "--model", "a", "--cellpose", "b"], "--cellpose NAME"),
         (["--grpc", "0", "--model", "none/there"], "models/stardist"),
         (["--grpc", "0", "--model", "{run}", "--set", "movie=a.tif"], "NAME=VALUE"),
@@ -64,3 +67,32 @@ def test_it_serves_with_the_token_of_the_environment_and_ends(run, capsys, monke
     assert ended == [0]
     shown = capsys.readouterr().out
     assert "run/stardist" in shown and "sesame" not in shown
+
+
+def test_http_alone_needs_no_model_and_says_what_to_type_in_qupath(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("VOLLTRACK_TOKEN", raising=False)
+    ready, started = threading.Event(), []
+    start = servers.start
+
+    def starting(*args, **kwargs):
+        started.append(start(*args, **kwargs))
+        ready.set()
+        return started[0]
+
+    monkeypatch.setattr(servers, "start", starting)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    ended = []
+    thread = threading.Thread(
+        target=lambda: ended.append(
+            main(["serve", "--http", "0", "--models", str(tmp_path), "--token", "sesame"])
+        )
+    )
+    thread.start()
+    assert ready.wait(120)
+    port = started[0].http_port
+    assert post(port, "/sesame/elephant/reset/", b'{"modelname":"default"}') == (200, b'""')
+    started[0].ended.set()
+    thread.join(30)
+    assert ended == [0]
+    shown = capsys.readouterr().out
+    assert f"http://127.0.0.1:{port}/TOKEN/stardist/" in shown and "access token: sesame" in shown
