@@ -46,17 +46,18 @@ demo: install
 	@$(BIN)/python -m helpers run data_manifests/demo.yaml
 
 # PYTEST="tests/data -k tiff" runs a part.  The windows get a process of their own: TensorFlow and the software OpenGL of Mesa
-# crash in one.  Half of the tests, with those of runs, which mostly wait
-# for kernels to start, go on beside the others.
-BESIDE := tests/runs tests/segmentation tests/benchmarks tests/fuzz tests/analysis tests/tracking tests/data tests/view tests/serve tests/serve
+# crash in one.  Then three parts go on side by side, for those of runs mostly wait for kernels to start.
+PART_1 := tests/runs
+PART_2 := tests/segmentation tests/benchmarks tests/fuzz tests/analysis tests/tracking tests/data tests/view tests/serve
 test: $(VENV)/installed-test
 ifdef PYTEST
 	@$(BIN)/python -m pytest $(PYTEST)
 else
 	@$(BIN)/python -m pytest tests/gui
-	@log=$$(mktemp); $(BIN)/python -m pytest $(BESIDE) >$$log 2>&1 & beside=$$!; trap "kill $$beside" INT TERM; \
-	$(BIN)/python -m pytest $(addprefix --ignore=,tests/gui $(BESIDE)); here=$$?; \
-	wait $$beside; there=$$?; cat $$log; rm $$log; exit $$((here + there))
+	@logs=$$(mktemp -d); $(BIN)/python -m pytest $(PART_1) >$$logs/1 2>&1 & one=$$!; \
+	$(BIN)/python -m pytest $(PART_2) >$$logs/2 2>&1 & two=$$!; trap "kill $$one $$two" INT TERM; \
+	$(BIN)/python -m pytest $(addprefix --ignore=,tests/gui $(PART_1) $(PART_2)); here=$$?; \
+	wait $$one; first=$$?; wait $$two; second=$$?; cat $$logs/1 $$logs/2; rm -r $$logs; exit $$((here + first + second))
 endif
 
 lint: $(VENV)/installed-test
