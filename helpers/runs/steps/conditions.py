@@ -111,4 +111,5 @@ def _units(found: list[cohort.Comparison]) -> dict[str, int]:
     """Return of each condition the fewest animals, or movies, that a measure was compared on, whatever was compared."""
     tables = [comparison.groups.set_index("condition") for comparison in found]
     counts = [table["n_animals" if "n_animals" in table else "n_movies"].dropna() for table in tables]
-    return pd.concat(counts).groupby(level=0).min().astype(int).to_dict() if counts else {}
+    fewest = pd.concat(counts).groupby(level=0).min() if counts else pd.Series(dtype=int)
+    return {str(condition): int(n) for condition, n in fewest.items()}
