@@ -88,16 +88,23 @@ def read_checks(done: Mapping[str, Any]) -> list[Check]:
     ]
 
 
+def _judged(doubtful: bool, said: str, remedy: str, level: Level = "look") -> Check:
+    """Return the check of a result that is either doubtful, with a remedy, or ok."""
+    return Check(level, said, remedy) if doubtful else Check("ok", said)
+
+
+def _implausible(divisions: int, plausible: int, remedy: str) -> Check:
+    left = divisions - plausible
+    said = f"{left} of {divisions} divisions are implausible" + (" and left out of rates." if left else ".")
+    return _judged(left > _IMPLAUSIBLE * divisions, said, remedy)
+
+
 def _dataset(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
     held = results.get("validation_stacks") or []
     patches = results.get("validation_patches", 0)
     if sparse := results.get("sparse"):
         said = str(sparse.get("validation", ""))
-        yield Check(
-            "ok" if patches else "look",
-            f"{said[:1].upper()}{said[1:]}.",
-            "" if patches else "Draw more cells.",
-        )
+        yield _judged(not patches, f"{said[:1].upper()}{said[1:]}.", "Draw more cells.")
     elif not patches:
         yield Check(
             "look",
@@ -111,11 +118,11 @@ def _dataset(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check
 def _denoiser(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
     raw, denoised = results.get("psnr_raw_db"), results.get("psnr_denoised_db")
     if raw is not None and denoised is not None:
-        better = denoised > raw
-        yield Check(
-            "ok" if better else "wrong",
+        yield _judged(
+            not denoised > raw,
             f"Against the clean movie the signal is {denoised:.1f} dB above the error, {raw:.1f} dB without the denoiser.",
-            "" if better else "Train for more epochs (n_epochs), or segment without the denoiser.",
+            "Train for more epochs (n_epochs), or segment without the denoiser.",
+            "wrong",
         )
 
 
@@ -157,11 +164,11 @@ def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Ch
                 "Look at its losses in notebook 03; train for more epochs (n_epochs) or on more patches.",
             )  # fmt: skip
             continue
-        level: Level = "look" if found["score"] < _POOR_F1 else "ok"
-        remedy = (
-            "Train its network for more epochs or on more stacks (notebook 03)." if level == "look" else ""
+        yield _judged(
+            found["score"] < _POOR_F1,
+            f"{name} reaches {found['score']:.2f} on the validation stacks.",
+            "Train its network for more epochs or on more stacks (notebook 03).",
         )
-        yield Check(level, f"{name} reaches {found['score']:.2f} on the validation stacks.", remedy)
         ends = [k for k, limits in LIMITS.items() if found.get(k) in limits and found.get(k) != 1.0]
         if ends:
             values = ", ".join(f"{k} = {found[k]:g}" for k in ends)
@@ -201,11 +208,12 @@ def _labels_scored(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator
             f"Set method to '{best}' in notebook 05, or choose the thresholds again with more validation stacks.",
         )  # fmt: skip
     else:
-        poor = scores[first] < _POOR_F1
-        yield Check(
-            "wrong" if poor else "ok", f"Against the truth, F1 of {first} is {scores[first]:.2f} (IoU 0.5).",
-            "Most cells are wrong: look at the worst cells above before anything is measured." if poor else "",
-        )  # fmt: skip
+        yield _judged(
+            scores[first] < _POOR_F1,
+            f"Against the truth, F1 of {first} is {scores[first]:.2f} (IoU 0.5).",
+            "Most cells are wrong: look at the worst cells above before anything is measured.",
+            "wrong",
+        )
 
 
 def _tracked(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Iterator[Check]:
@@ -218,24 +226,16 @@ def _tracked(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Itera
         return
     lone, tracks = results.get("one_frame_tracks"), results.get("tracks", 0)
     if lone is not None and tracks:
-        many = lone > _ONE_FRAME * tracks
-        yield Check(
-            "look" if many else "ok", f"{lone} of {tracks} tracks are of one frame only.",
-            "Mostly errors of the segmentation or too small a max_distance_um; see the suspects in notebook 14."
-            if many else "",
-        )  # fmt: skip
+        yield _judged(
+            lone > _ONE_FRAME * tracks,
+            f"{lone} of {tracks} tracks are of one frame only.",
+            "Mostly errors of the segmentation or too small a max_distance_um; see the suspects in notebook 14.",
+        )
     divisions, plausible = results.get("divisions", 0), results.get("plausible_divisions")
     if plausible is not None and divisions:
-        left = divisions - plausible
-        many = left > _IMPLAUSIBLE * divisions
-        yield Check(
-            "look" if many else "ok",
-            f"{left} of {divisions} divisions are implausible" + (" and left out of rates." if left else "."),
-            "Their reasons stand in notebook 12; look at them in notebook 14"
-            + (", or try the global tracker (tracker)." if parameters.get("tracker") != "global" else ".")
-            if many
-            else "",
-        )  # fmt: skip
+        other = ", or try the global tracker (tracker)" if parameters.get("tracker") != "global" else ""
+        remedy = f"Their reasons stand in notebook 12; look at them in notebook 14{other}."
+        yield _implausible(divisions, plausible, remedy)
     if results.get("optimal") is False:
         yield Check(
             "look", "The global tracker ran out of time before it knew that its choice is the best.",
@@ -249,85 +249,79 @@ def _tracks_scored(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator
         return
     tra, divisions = found.get("tra"), found.get("division_f1")
     if tra is not None:
-        poor = tra < _POOR_TRA
-        yield Check(
-            "look" if poor else "ok", f"Against the truth, TRA is {tra:.3f}.",
-            "Look at the wrong links above; most follow from cells that are merged or cut." if poor else "",
-        )  # fmt: skip
+        yield _judged(
+            tra < _POOR_TRA,
+            f"Against the truth, TRA is {tra:.3f}.",
+            "Look at the wrong links above; most follow from cells that are merged or cut.",
+        )
     if divisions is not None:
-        poor = divisions < _POOR_DIVISIONS
-        yield Check(
-            "look" if poor else "ok", f"Against the truth, F1 of the divisions is {divisions:.2f}.",
-            "Do not rely on numbers of divisions before they are corrected in notebook 14." if poor else "",
-        )  # fmt: skip
+        yield _judged(
+            divisions < _POOR_DIVISIONS,
+            f"Against the truth, F1 of the divisions is {divisions:.2f}.",
+            "Do not rely on numbers of divisions before they are corrected in notebook 14.",
+        )
 
 
 def _boundary(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
     regions, objects = results.get("regions") or {}, results.get("objects", 0)
     outside = regions.get("outside", 0)
     if objects:
-        many = outside > _OUTSIDE * objects
-        yield Check(
-            "look" if many else "ok", f"{outside} of {objects} cells lie outside of the tissue.",
-            "Look at the boundary over the picture above: the mask, its frame or its scale does not fit." if many else "",
-        )  # fmt: skip
+        yield _judged(
+            outside > _OUTSIDE * objects,
+            f"{outside} of {objects} cells lie outside of the tissue.",
+            "Look at the boundary over the picture above: the mask, its frame or its scale does not fit.",
+        )
 
 
 def _rhythms(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
     tracklets, spectra = results.get("tracklets", 0), results.get("spectra", 0)
     if not tracklets:
         return
-    few = spectra < _FEW
-    half = spectra < tracklets / 2
-    yield Check(
-        "look" if few or half else "ok", f"{spectra} of {tracklets} tracklets are long enough for a spectrum.",
-        "Longer tracks are needed: a longer movie, or larger max_frame_gap and max_distance_um in notebook 08."
-        if few or half else "",
-    )  # fmt: skip
+    yield _judged(
+        spectra < max(_FEW, tracklets / 2),
+        f"{spectra} of {tracklets} tracklets are long enough for a spectrum.",
+        "Longer tracks are needed: a longer movie, or larger max_frame_gap and max_distance_um in notebook 08.",
+    )
     false, rhythmic = results.get("false_rhythms"), results.get("rhythmic", 0)
     if false is not None and spectra:
         share = rhythmic / spectra
-        chance = share <= 2 * false
-        yield Check(
-            "look" if chance else "ok",
+        yield _judged(
+            share <= 2 * false,
             f"{100 * share:.0f} % of the spectra are called rhythmic; of cells without a rhythm {100 * false:.1f} % would be.",
-            "This may be chance: do not report a rhythm." if chance else "",
-        )  # fmt: skip
+            "This may be chance: do not report a rhythm.",
+        )
 
 
 def _migration(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Iterator[Check]:
     tracklets = results.get("tracklets", 0)
-    few = tracklets < _FEW
-    yield Check(
-        "look" if few else "ok", f"{tracklets} tracklets were measured.",
-        "A median of so few says little: pool movies in notebook 13." if few else "",
-    )  # fmt: skip
+    yield _judged(
+        tracklets < _FEW,
+        f"{tracklets} tracklets were measured.",
+        "A median of so few says little: pool movies in notebook 13.",
+    )
     drift = results.get("common_motion")
     if drift is not None and not parameters.get("remove_drift"):
-        large = drift > _DRIFT
-        yield Check(
-            "look" if large else "ok", f"{100 * drift:.0f} % of the motion is common to all cells.",
-            "If it is the stage's or the tissue's, set remove_drift." if large else "",
-        )  # fmt: skip
+        yield _judged(
+            drift > _DRIFT,
+            f"{100 * drift:.0f} % of the motion is common to all cells.",
+            "If it is the stage's or the tissue's, set remove_drift.",
+        )
     divisions = results.get("divisions", 0)
-    left = divisions - results.get("plausible_divisions", divisions)
-    if left:
-        many = left > _IMPLAUSIBLE * divisions
-        yield Check(
-            "look" if many else "ok", f"{left} of {divisions} divisions are implausible and left out of rates.",
-            "Their reasons stand in migration_divisions.csv; look at them in notebook 14." if many else "",
-        )  # fmt: skip
+    plausible = results.get("plausible_divisions", divisions)
+    if plausible < divisions:
+        remedy = "Their reasons stand in migration_divisions.csv; look at them in notebook 14."
+        yield _implausible(divisions, plausible, remedy)
 
 
 def _compared(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
     units = results.get("units")
     if isinstance(units, Mapping) and units:
         smallest = min(units, key=lambda name: units[name])
-        few = units[smallest] < _FEW_MOVIES
-        yield Check(
-            "look" if few else "ok", f"The smallest group, {smallest}, has {units[smallest]} movies or animals.",
-            "With fewer than three no test can tell groups apart: film more." if few else "",
-        )  # fmt: skip
+        yield _judged(
+            units[smallest] < _FEW_MOVIES,
+            f"The smallest group, {smallest}, has {units[smallest]} movies or animals.",
+            "With fewer than three no test can tell groups apart: film more.",
+        )
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Iterator[Check]]] = {
