@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from helpers.data.experiment import Experiment, read_experiment
+from helpers.runs import sample
 from helpers.runs.batch import run_experiment
 from helpers.runs.report import finish
 from helpers.runs.run import read_done
@@ -49,17 +50,7 @@ TINY: dict[str, Any] = {
             "start_filters": 8,
             "masked_percent": 1.0,
         },
-        "03_train_segmentation": {
-            "n_epochs": 12,
-            "steps_per_epoch": 40,
-            "batch_size": 2,
-            "learning_rate": 0.002,
-            "schedule": "cosine",
-            "network_depth": 2,
-            "start_filters": 12,
-            "rays": 32,
-            "grid": [1, 4, 4],
-        },
+        "03_train_segmentation": sample.SETTINGS["03_train_segmentation"],
         "04_optimize_thresholds": {},
         "05_segment": {"compare_methods": True, "min_size_um3": 20, "save_tiff": True},
         "07_evaluate_segmentation": {},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 import numpy as np
@@ -38,9 +40,12 @@ def test_a_wrong_option_is_one_line(run, capsys, monkeypatch, options, said):
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
 
 
-def test_it_serves_with_the_token_of_the_environment_and_ends(run, capsys, monkeypatch):
-    """Signals reach the main thread only, so its end is set here as a signal would."""
-    monkeypatch.setenv("VOLLTRACK_TOKEN", "sesame")
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManager[servers.Server]]:
+    """Return what runs the command with options, gives the server, and ends it.
+
+    Signals reach the main thread only, so its end is set here as a signal would.
+    """
     ready, started = threading.Event(), []
     start = servers.start
 
@@ -51,48 +56,38 @@ def test_it_serves_with_the_token_of_the_environment_and_ends(run, capsys, monke
 
     monkeypatch.setattr(servers, "start", starting)
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    ended = []
-    options = ["serve", "--grpc", "0", "--model", str(run), "--set", "min_size_um3=2", "--method", "stardist"]
-    thread = threading.Thread(target=lambda: ended.append(main(options)))
-    thread.start()
-    assert ready.wait(120)
-    with grpc.insecure_channel(f"127.0.0.1:{started[0].grpc_port}") as channel:
+
+    @contextmanager
+    def running(*options: str) -> Iterator[servers.Server]:
+        ended = []
+        thread = threading.Thread(target=lambda: ended.append(main(["serve", *options])))
+        thread.start()
+        assert ready.wait(120)
+        yield started[0]
+        started[0].ended.set()
+        thread.join(30)
+        assert ended == [0]
+
+    return running
+
+
+def test_it_serves_with_the_token_of_the_environment_and_ends(run, served, capsys, monkeypatch):
+    monkeypatch.setenv("VOLLTRACK_TOKEN", "sesame")
+    options = ["--grpc", "0", "--model", str(run), "--set", "min_size_um3=2", "--method", "stardist"]
+    with served(*options) as server, grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         frame = discs((60, 64), 10, 5)[0].astype(np.float32)
         answer = ObjectDetectionStub(channel).RunDetection(
             request_of(frame, VOXEL), timeout=60, metadata=[("authorization", "Bearer sesame")]
         )
-    assert len(answer.detections) > 3
-    started[0].ended.set()
-    thread.join(30)
-    assert ended == [0]
+        assert len(answer.detections) > 3
     shown = capsys.readouterr().out
     assert "run/stardist" in shown and "sesame" not in shown
 
 
-def test_http_alone_needs_no_model_and_says_what_to_type_in_qupath(tmp_path, capsys, monkeypatch):
+def test_http_alone_needs_no_model_and_says_what_to_type_in_qupath(tmp_path, served, capsys, monkeypatch):
     monkeypatch.delenv("VOLLTRACK_TOKEN", raising=False)
-    ready, started = threading.Event(), []
-    start = servers.start
-
-    def starting(*args, **kwargs):
-        started.append(start(*args, **kwargs))
-        ready.set()
-        return started[0]
-
-    monkeypatch.setattr(servers, "start", starting)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    ended = []
-    thread = threading.Thread(
-        target=lambda: ended.append(
-            main(["serve", "--http", "0", "--models", str(tmp_path), "--token", "sesame"])
-        )
-    )
-    thread.start()
-    assert ready.wait(120)
-    port = started[0].http_port
-    assert post(port, "/sesame/elephant/reset/", b'{"modelname":"default"}') == (200, b'""')
-    started[0].ended.set()
-    thread.join(30)
-    assert ended == [0]
+    with served("--http", "0", "--models", str(tmp_path), "--token", "sesame") as server:
+        port = server.http_port
+        assert post(port, "/sesame/elephant/reset/", b'{"modelname":"default"}') == (200, b'""')
     shown = capsys.readouterr().out
     assert f"http://127.0.0.1:{port}/TOKEN/stardist/" in shown and "access token: sesame" in shown
