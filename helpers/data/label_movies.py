@@ -437,10 +437,10 @@ class LabelMovie:
         """Name of the array that holds a frame wholly; the wide one first, for it is newer."""
         return next((name for name in (_WIDE, _NARROW) if self._is_done(name, t)), None)
 
-    def _write(self, array: str, t: int, labels: np.ndarray | LazyStack) -> None:
+    def _write(self, array: str, t: int, labels: np.ndarray | LazyStack, *, replaces: bool = True) -> None:
         target = _array(self.path / array, writable=True)
         chunks = list(pieces_of(self.shape[1:], target.chunks[1:]))
-        if len(chunks) > 1:
+        if replaces and len(chunks) > 1:
             # Several files are not renamed at once: without the first the frame is not finished.
             self._files(array, t)[0].unlink(missing_ok=True)
         for chunk in reversed(chunks):
@@ -486,18 +486,23 @@ class LabelMovie:
         for level in self.path.glob(f"{_NARROW}_*"):
             shutil.rmtree(level, ignore_errors=True)
 
+    def _narrow(self, t: int) -> LazyStack:
+        """Return a finished frame of the narrow array; reading raises FileNotFoundError where that was removed meanwhile."""
+        array = _array(self.path / _NARROW)
+
+        def read(where: Region) -> np.ndarray:
+            labels = np.asarray(array[(t, *where)])
+            if not self._is_done(_NARROW, t):  # then zarr returned background
+                raise FileNotFoundError(self.path / _NARROW)
+            return labels
+
+        return LazyStack(self.shape[1:], array.dtype, read)
+
     def _copy_to_wide(self) -> None:
         for t in range(self.n_frames):
             if self._is_done(_NARROW, t) and not self._is_done(_WIDE, t):
                 try:
-                    narrow = _array(self.path / _NARROW)
-                    self._write(
-                        _WIDE,
-                        t,
-                        LazyStack(
-                            self.shape[1:], narrow.dtype, lambda at, t=t, array=narrow: array[(t, *at)]
-                        ),
-                    )
+                    self._write(_WIDE, t, self._narrow(t), replaces=False)
                 except FileNotFoundError:
                     return  # another process has completed it
         # Out of the way first: a killed removal must not look like an array with fewer frames.

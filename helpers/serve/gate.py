@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from starlette.responses import PlainTextResponse
@@ -12,6 +13,8 @@ from helpers.serve.service import Limits
 
 #: Answered to everybody: says only that the server is there.
 OPEN = "/health"
+#: So long the body of a request that is refused may take.
+_DISCARD_S = 10.0
 #: Without a token, pages of other names that point to this machine must not reach the server through a browser.
 _LOCAL_NAMES = (LOCAL, "localhost", "[::1]")
 
@@ -41,12 +44,12 @@ class Gate:
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
         scope = self._without_token(scope, headers)
         if isinstance(scope, PlainTextResponse):
-            await scope({"type": "http"}, receive, send)
+            await self._refuse(scope, receive, send)
             return
         try:
             size = self._size(scope, headers)
         except _Refused as error:
-            await error.response(scope, receive, send)
+            await self._refuse(error.response, receive, send)
             return
         self._held += size
         try:
@@ -63,6 +66,14 @@ class Gate:
                 await self._app(scope, _replayed(content, receive), send)
         finally:
             self._held -= size
+
+    async def _refuse(self, answer: PlainTextResponse, receive: Any, send: Any) -> None:
+        """Answer once the body has come, which is thrown away: closed earlier, a client that still sends never sees why."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(_DISCARD_S, self._limits.receive_s)):
+                while (await receive()).get("more_body"):
+                    pass
+        await answer({"type": "http"}, receive, send)
 
     def _without_token(self, scope: Any, headers: dict[bytes, str]) -> Any:
         """Return the scope with the token taken out of the path, or the refusal."""

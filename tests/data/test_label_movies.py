@@ -131,7 +131,9 @@ def test_killed_while_widening(tmp_path, monkeypatch, step):
             patch.setattr(
                 LabelMovie,
                 "_write",
-                lambda self, array, t, labels: kill() if t == 2 else write(self, array, t, labels),
+                lambda self, array, t, labels, **how: (
+                    kill() if t == 2 else write(self, array, t, labels, **how)
+                ),
             )
         with pytest.raises(Killed):
             movie.write_frame(6, frame_of(6, top=70_000))
@@ -241,6 +243,34 @@ def test_a_write_that_overlaps_a_widening_is_not_lost(tmp_path, monkeypatch, mom
     assert widened == ["0"]
     np.testing.assert_array_equal(Movie.open(movie.path).frame(2), frame_of(2))
     assert movie.done_frames() == {0, 2, 6}
+
+
+@pytest.mark.parametrize("moment", ["array is open", "array is not open"])
+def test_two_copies_of_a_widened_movie_lose_nothing(tmp_path, monkeypatch, moment):
+    """While one process copies a frame, another ends the copy and removes what the first reads."""
+    movie = create(tmp_path / "labels")
+    for t in (1, 2):
+        movie.write_frame(t, frame_of(t))
+    with monkeypatch.context() as killed:
+        killed.setattr(LabelMovie, "_complete_widening", lambda self: None)
+        movie.write_frame(5, frame_of(5, top=70_000))
+    original, ended = label_movies._array, []
+
+    def end_meanwhile(path, *, writable=False):
+        first = path.name == "0" and not ended
+        opened = original(path, writable=writable) if first and moment == "array is open" else None
+        if first:
+            ended.append(path)
+            create(movie.path)
+            assert not path.exists()
+        return original(path, writable=writable) if opened is None else opened
+
+    monkeypatch.setattr(label_movies, "_array", end_meanwhile)
+    create(movie.path)
+    monkeypatch.undo()
+    assert ended and create(movie.path).done_frames() == {1, 2, 5}
+    for t in (1, 2):
+        np.testing.assert_array_equal(movie.frame(t), frame_of(t))
 
 
 def test_creating_twice(tmp_path):
