@@ -15,6 +15,7 @@ from operator import itemgetter
 import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
+from scipy.stats import t as student_t
 
 from helpers.analysis.timing import object_times
 from helpers.errors import InputError
@@ -121,7 +122,7 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
         One row per tracklet: ``tracklet_id, track_id, generation, n_points, n_missing`` (frames of its gaps)``,
         start_frame, end_frame``, the measures of `TRACKLET_METRICS`, ``median_speed_um_per_min, max_speed_um_per_min,
         farthest_um`` (from its start)``, direction_z, direction_y, direction_x`` (unit vector of the displacement)``,
-        azimuth_deg, elevation_deg``. A tracklet of one point has a path and displacement of 0, and no speed.
+        azimuth_deg, elevation_deg, growth_low_per_h, growth_high_per_h`` (95 % interval of `growth_per_h`). A tracklet of one point has a path and displacement of 0, and no speed.
     """
     ordered = steps.sort_values(["tracklet_id", "frame"], kind="stable")
     by = ordered.groupby("tracklet_id")
@@ -155,8 +156,9 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
         if name in steps:
             table[f"mean_{name}"] = by[name].mean()
     if "size" in steps:
-        growth = _slope(ordered["time_s"] / 3600, ordered["size"].transform(np.log), ordered["tracklet_id"])
-        table["growth_per_h"] = growth.where(by["size"].count() >= _GROWING)
+        growth = _slopes(ordered["time_s"] / 3600, ordered["size"].transform(np.log), ordered["tracklet_id"])
+        for name, values in growth.items():
+            table[f"growth{name}_per_h"] = values.where(by["size"].count() >= _GROWING)
     if "region" in steps:
         counts = ordered.groupby(["tracklet_id", "region"]).size()
         table["region"] = counts.groupby(level=0).idxmax().map(itemgetter(1))
@@ -308,10 +310,17 @@ def _angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(lengths > 0, angle, np.nan)
 
 
-def _slope(x: pd.Series, y: pd.Series, group: pd.Series) -> pd.Series:
-    """Slope of the least squares of each group; NaN for fewer than two points."""
+def _slopes(x: pd.Series, y: pd.Series, group: pd.Series) -> dict[str, pd.Series]:
+    """Slope of the least squares of each group (``""``; NaN for fewer than two points), and its 95 % interval.
+
+    ``_low`` and ``_high`` are from Student's t with n − 2 degrees of freedom, errors of the points taken for independent.
+    """
     known = np.isfinite(x) & np.isfinite(y)
     x, y, group = x[known], y[known], group[known]
-    x = x - x.groupby(group).transform("mean")
-    sums = pd.DataFrame({"xx": x * x, "xy": x * y}).groupby(group).sum()
-    return sums["xy"] / sums["xx"].where(sums["xx"] > 0)
+    x, y = (v - v.groupby(group).transform("mean") for v in (x, y))
+    sums = pd.DataFrame({"xx": x * x, "xy": x * y, "yy": y * y, "n": 1.0}).groupby(group).sum()
+    slope = sums["xy"] / sums["xx"].where(sums["xx"] > 0)
+    free = (sums["n"] - 2).where(sums["n"] > 2)
+    left = (sums["yy"] - slope * sums["xy"]).clip(lower=0)
+    half = student_t.ppf(0.975, free) * np.sqrt(left / free / sums["xx"])
+    return {"": slope, "_low": slope - half, "_high": slope + half}

@@ -46,7 +46,9 @@ _TRACKLET = _words(
     "farthest_um directness mean_speed_um_per_min median_speed_um_per_min max_speed_um_per_min direction_z direction_y "
     "direction_x azimuth_deg elevation_deg mean_turning_angle_deg mean_nearest_neighbour_um"
 )
-_SHAPES = _words("mean_size mean_sphericity mean_elongation growth_per_h mean_neighbours region")
+_SHAPES = _words(
+    "mean_size mean_sphericity mean_elongation growth_per_h growth_low_per_h growth_high_per_h mean_neighbours region"
+)
 
 #: All tables, in the order of work.
 TABLES = (
@@ -336,7 +338,9 @@ MEANING: dict[str, str] = {
     "mean_sphericity": "mean sphericity, 0 to 1",
     "mean_elongation": "mean elongation, 1 or more",
     "mean_neighbours": "mean number of neighbours",
-    "growth_per_h": "slope of the logarithm of the size, per hour",
+    "growth_per_h": "slope of the logarithm of the size, per hour; of 5 points or more",
+    "growth_low_per_h": "lower end of its 95 % interval (Student's t of the residuals), per hour",
+    "growth_high_per_h": "upper end of its 95 % interval, per hour",
     "metric": "which measure: a column of the tables of tracklets",
     "n": "tracklets with a value",
     "mean": "mean, in the column's unit",

@@ -172,7 +172,6 @@ class MovieInputs:
         if sized and source is not None and not self._known("voxel_size_um", "voxel_size"):
             self._missing(sized[0], "voxel_size_um", "[z, y, x] in µm", source.path)
         timed = [s for s, p in self._steps.items() if s in _TIMED and p.tracks is None]
-        timed += [s for s, p in self._steps.items() if getattr(p, "min_tracklet_s", 0) > 0]
         if timed and source is not None and not self._known("frame_interval_s", "frame_interval"):
             self._missing(timed[0], "frame_interval_s", "the seconds between two frames", source.path)
         for step, p in self._steps.items():

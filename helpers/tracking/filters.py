@@ -201,18 +201,18 @@ def tracks_inside_tissue(
     return _keep(tracks, np.where(enters[group], "", "never inside the tissue").astype(object))
 
 
-def remove_short_tracklets(tracks: Tracks, min_length: float = 2, *, seconds: bool = False) -> KeptTracks:
+def remove_short_tracklets(tracks: Tracks, min_length: int = 2, *, keep_last: bool = False) -> KeptTracks:
     """Remove short end branches from tracks that split (BTrackMate's minimum tracklet length).
 
     Parameters
     ----------
     tracks : Tracks
         What to filter.
-    min_length : float
-        End branches (tracklets that begin at a division and end without another one) not longer than this are
-        removed: in frames from the first to the last, both counted, or in seconds. 2 frames in BTrackMate.
-    seconds : bool
-        Whether `min_length` is in seconds, a branch of n frames lasting n × ``frame_interval``.
+    min_length : int
+        End branches (tracklets that begin at a division and end without another one) of so many frames or fewer, from
+        the first to the last, are removed. 2 in BTrackMate.
+    keep_last : bool
+        Keep branches that reach the last frame: nobody knows how long they would have been.
 
     Returns
     -------
@@ -223,22 +223,21 @@ def remove_short_tracklets(tracks: Tracks, min_length: float = 2, *, seconds: bo
     Raises
     ------
     InputError
-        A negative length, or seconds without ``tracks.frame_interval``.
+        A negative length.
     """
     if not min_length >= 0:
-        raise InputError("min_length", min_length, "give a length, 0 or more")
-    if seconds and tracks.frame_interval is None:
-        raise InputError("frame_interval", None, "a length in seconds needs the Tracks' frame_interval")
+        raise InputError("min_length", min_length, "give a number of frames, 0 or more")
     tracklet = tracks.tracklet_ids
     frames = tracks.objects["frame"].groupby(tracklet)
-    length = (frames.max() - frames.min() + 1).to_numpy() * (tracks.frame_interval if seconds else 1)
+    first, last = frames.min().to_numpy(), frames.max().to_numpy()
     source, target = tracks.link_rows.T
     branch = np.zeros(tracks.n_tracklets, bool)
     branch[tracklet[target[tracks.out_degree[source] > 1]]] = True
     branch[list(tracks.children)] = False
-    short = branch & (length <= min_length)
-    unit = " s" if seconds else " frames"
-    return _keep(tracks, np.where(short[tracklet], f"end branch ≤ {min_length:g}{unit}", "").astype(object))
+    short = branch & (last - first + 1 <= min_length)
+    if keep_last:
+        short &= last < last.max(initial=0)
+    return _keep(tracks, np.where(short[tracklet], f"end branch ≤ {min_length} frames", "").astype(object))
 
 
 def split_dividing(tracks: Tracks) -> tuple[Tracks, Tracks]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import linregress
+from scipy.stats import t as student_t
 
 from helpers.analysis.boundary import RoiBoundary, measure_distances
 from helpers.analysis.diffusion import (
@@ -166,6 +168,24 @@ def test_growth_is_the_slope_of_the_logarithm() -> None:
     tracks = Tracks(tracks.objects.assign(volume_um3=growing), tracks.links, None, 1800.0)
     table = measure_tracklets(tracks, measure_steps(tracks))
     np.testing.assert_allclose(table["growth_per_h"], np.log(2))
+    np.testing.assert_allclose(table[["growth_low_per_h", "growth_high_per_h"]], np.log(2), atol=1e-6)
+
+
+def test_the_interval_of_growth_is_that_of_a_regression() -> None:
+    rng = np.random.default_rng(6)
+    tracks = _walks(np.zeros((3, 9, 3)), interval=1800.0)
+    sizes = rng.uniform(50, 100, 27)
+    sizes[3] = np.nan  # a point without a size is one less
+    tracks = Tracks(tracks.objects.assign(volume_um3=sizes), tracks.links, None, 1800.0)
+    table = measure_tracklets(tracks, measure_steps(tracks))
+    for row in table.itertuples():
+        y = np.log(sizes[tracks.tracklet_ids == row.tracklet_id])
+        known = np.isfinite(y)
+        fit = linregress(0.5 * np.arange(9)[known], y[known])
+        half = student_t.ppf(0.975, known.sum() - 2) * fit.stderr
+        np.testing.assert_allclose(
+            [row.growth_low_per_h, row.growth_high_per_h], [fit.slope - half, fit.slope + half]
+        )
 
 
 def test_msd_of_diffusion_in_two_and_three_dimensions() -> None:

@@ -72,8 +72,10 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     ("08", {"objects": 90, "optimal": False}, {}, "look", "ran out of time"),
     ("09", {"predicted_labels": {"tra": 0.9, "division_f1": 1.0}}, {}, "look", "TRA is 0.900"),
     ("09", {"predicted_labels": {"tra": 0.99, "division_f1": 0.7}}, {}, "look", "divisions is 0.70"),
+    ("09", {"predicted_labels": {"tra": 0.99, "lnk": 0.9}}, {}, "look", "LNK is 0.900: 35 %"),
     ("10", {"objects": 100, "regions": {"outer": 90, "outside": 10}}, {}, "look", "10 of 100 cells"),
     ("10", {"objects": 100, "regions": {"outer": 100}}, {}, "ok", "0 of 100 cells"),
+    ("10", {"objects": 9, "tracklets": 3, "regions": {"outer": 9}}, {}, "look", "3 tracklets"),
     ("11", {"tracklets": 30, "spectra": 12, "rhythmic": 9, "false_rhythms": 0.01}, {}, "look", "12 of 30"),
     (
         "11",

@@ -245,20 +245,19 @@ def test_each_filter_of_tracks_says_what_it_removed(folder: Path, filters: dict,
     assert step.counts(removed.head(0)) is None
 
 
-def test_short_daughters_are_removed_in_seconds(folder: Path) -> None:
-    rows = [(0, 0.0), (1, 0.0), (2, -1.0), (2, 2.0), (3, -1.0), (4, -1.0)]
+def test_short_daughters_are_removed_but_at_the_end(folder: Path) -> None:
+    rows = [(0, 0.0), (1, 0.0), (2, -1.0), (2, 2.0), (3, -1.0), (4, -1.0), (3, 9.0), (4, 8.0), (4, 10.0)]
     objects = pd.DataFrame(rows, columns=["frame", "x"]).assign(z=0.0, y=0.0)
     objects.to_csv(folder / "t.csv", index=False)
-    given = {"objects": folder / "t.csv", "labels": None, "frame_interval_s": 30.0}
-    links = pd.DataFrame({"source": [0, 1, 1, 2, 4], "target": [1, 2, 3, 4, 5]})
-    for seconds, n in ((29.0, 0), (30.0, 1), (90.0, 4)):
-        p = _track(folder, **given, min_tracklet_s=seconds)
+    links = pd.DataFrame({"source": [0, 1, 1, 2, 4, 6, 6], "target": [1, 2, 3, 4, 5, 7, 8]})
+    for frames, n in (({"min_tracklet_frames": 0}, 0), ({}, 1), ({"min_tracklet_frames": 3}, 1)):
+        p = _track(folder, objects=folder / "t.csv", labels=None, **frames)
         cells = step.open_cells(p)
-        tracks, removed = step.keep_tracks(step.Tracks(cells.objects, links, None, 30.0), cells, p)
-        assert len(removed) == n, seconds
+        tracks, removed = step.keep_tracks(step.Tracks(cells.objects, links), cells, p)
+        assert len(removed) == n, frames
         dividing, others, table = step.apart(tracks)
-        assert table["divisions"].tolist() == [1 if n == 0 else 0, 0]
-        assert len(dividing.objects) + len(others.objects) == 6 - n
+        assert table["divisions"].tolist() == [2 - n, 0]
+        assert len(dividing.objects) + len(others.objects) == 9 - n
 
 
 def test_a_region_drawn_in_one_plane_holds_for_all(folder: Path) -> None:

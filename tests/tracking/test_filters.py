@@ -75,8 +75,9 @@ def test_short_end_branches_of_splitting_tracks(tracks):
     # The mother goes on in her other daughter.
     assert len(np.unique(result.kept.tracklet_ids)) == 3
     assert set(filters.remove_short_tracklets(tracks, 3).removed["id"]) == {13, 14, 15, 16}
-    assert set(filters.remove_short_tracklets(tracks, 30.0, seconds=True).removed["id"]) == {13}
-    assert len(filters.remove_short_tracklets(tracks, 29.0, seconds=True).removed) == 0
+    until_the_end = filters.remove_short_tracklets(tracks, 3, keep_last=True)
+    assert set(until_the_end.removed["id"]) < {13, 14, 15, 16}
+    assert until_the_end.removed["frame"].max() < tracks.objects["frame"].max()
 
 
 def test_dividing_and_not(tracks):
@@ -142,8 +143,6 @@ def test_what_cannot_be_filtered_by(tracks):
     without = Tracks(tracks.objects, tracks.links)
     with pytest.raises(InputError, match="frame_interval"):
         filters.filter_tracks(without, min_duration=3)
-    with pytest.raises(InputError, match="frame_interval"):
-        filters.remove_short_tracklets(without, 3, seconds=True)
     with pytest.raises(InputError, match="min_length"):
         filters.remove_short_tracklets(tracks, -1)
     with pytest.raises(InputError, match="frame 5"):

@@ -119,10 +119,10 @@ class Track(OneMovie):
         {},
         description="Further bounds on whole tracks, such as {'min_displacement_um': 5.0, 'latest_start_frame': 0, 'earliest_end_frame': 9, 'min_quality': 0.5}",
     )
-    min_tracklet_s: float = Field(
-        0.0,
+    min_tracklet_frames: int = Field(
+        1,
         ge=0,
-        description="Remove daughters that live no longer than so many seconds: rarely true divisions",
+        description="Remove daughters that are seen in no more than so many frames, but at the movie's end: rarely true divisions",
     )
     color_by: OptionalText = Field(
         None,

@@ -96,6 +96,22 @@ def about_divisions(found: pd.DataFrame, rates: pd.DataFrame) -> str:
     )
 
 
+def growth_in_words(tracklets: pd.DataFrame) -> str:
+    """Say how fast cells grow, of how many tracklets, and how well each rate is known."""
+    if "growth_per_h" not in tracklets:
+        return "No growth: the cells have no size."
+    known = tracklets.dropna(subset=["growth_per_h"])
+    left_out = f"{len(tracklets) - len(known)} of {len(tracklets)} tracklets have no growth rate: fewer than 5 points."
+    if known.empty:
+        return left_out
+    low, middle, high = known["growth_per_h"].quantile([0.25, 0.5, 0.75])
+    half = ((known["growth_high_per_h"] - known["growth_low_per_h"]) / 2).median()
+    return (
+        f"Growth: median {middle:.2f} per hour (quartiles {low:.2f} to {high:.2f}) of {len(known)} tracklets; "
+        f"each of them is known to ± {half:.2f} per hour (95 %, median). {left_out}"
+    )
+
+
 def measure_wandering(
     p: AnalyzeMigration, tracks: Tracks, steps: pd.DataFrame, tracklets: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:

@@ -271,11 +271,11 @@ def keep_tracks(tracks: Tracks, cells: Cells, p: Track) -> tuple[Tracks, pd.Data
     Raises
     ------
     InputError
-        If a filter asks for seconds, a quality or a place that the data do not have.
+        If a filter asks for a quality or a place that the data do not have.
     """
     removed = []
-    if p.min_tracklet_s > 0:
-        tracks, gone = filters.remove_short_tracklets(tracks, p.min_tracklet_s, seconds=True)
+    if p.min_tracklet_frames > 0:
+        tracks, gone = filters.remove_short_tracklets(tracks, p.min_tracklet_frames, keep_last=True)
         removed.append(gone)
     bounds = p.track_filters
     tracks, gone = filters.filter_tracks(
