@@ -26,6 +26,7 @@ from helpers.analysis.migration import (
     summarize,
 )
 from helpers.errors import InputError
+from helpers.runs.steps.migration import growth_in_words
 from helpers.tracking.tracks import Tracks
 
 
@@ -186,6 +187,21 @@ def test_the_interval_of_growth_is_that_of_a_regression() -> None:
         np.testing.assert_allclose(
             [row.growth_low_per_h, row.growth_high_per_h], [fit.slope - half, fit.slope + half]
         )
+
+
+def test_growth_in_words_says_of_how_many_and_how_well() -> None:
+    table = pd.DataFrame(
+        {
+            "growth_per_h": [0.5, 0.7, np.nan],
+            "growth_low_per_h": [0.3, 0.4, np.nan],
+            "growth_high_per_h": [0.7, 1.0, np.nan],
+        }
+    )
+    words = growth_in_words(table)
+    assert "median 0.60 per hour" in words and "of 2 tracklets" in words and "± 0.25 per hour" in words
+    assert "1 of 3 tracklets have no growth rate" in words
+    assert growth_in_words(table.iloc[2:]).startswith("1 of 1 tracklets have no growth rate")
+    assert "no size" in growth_in_words(pd.DataFrame({"x": [1]}))
 
 
 def test_msd_of_diffusion_in_two_and_three_dimensions() -> None:
