@@ -309,12 +309,16 @@ def _add_plane(z, plane, before, image, steps, up, aside, n, slots, found, rows)
             rows[i, _ZX] += dz * sum_x
             rows[i, _YX] += dy * sum_x
             for d in range(len(steps)):
+                if steps[d, 0] == 0 and steps[d, 1] == 0 and steps[d, 2] == 1:
+                    rows[i, _PAIRS + d] += length - 1
+                    continue
                 other = before if steps[d, 0] else plane
                 far = other[y + up - steps[d, 1]]
-                offset = aside - steps[d, 2]
-                pairs = 0
-                for at in range(start + offset, x + offset):
-                    pairs += far[at] == label
+                # Unsigned: an index that cannot be negative lets the compiler count several voxels at once.
+                begin = np.uint64(start + aside - steps[d, 2])
+                pairs = np.int32(0)
+                for k in range(np.uint64(x - start)):
+                    pairs += np.int32(far[begin + k] == label)
                 rows[i, _PAIRS + d] += pairs
             if image.size and not _add_intensities(image[y], start, x, rows[i]):
                 return _NOT_FINITE, key, n, slots, found, rows
