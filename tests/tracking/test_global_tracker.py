@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from helpers.errors import InputError
-from helpers.tracking.global_tracker.costs import GlobalParameters
+from helpers.tracking.global_tracker.costs import GlobalParameters, Usual, link_costs
 from helpers.tracking.global_tracker.margins import margins
 from helpers.tracking.global_tracker.program import Problem, cost_of, solve
 from helpers.tracking.global_tracker.regions import divide, regions_of
@@ -207,6 +207,15 @@ def test_two_cells_that_are_one_for_a_frame_are_two() -> None:
     assert (found.tracks.n_tracks, len(found.tracks.divisions)) == (4, 0)
     assert len(np.unique(found.labels.frame(4))) == 5
     assert found.changed == 2
+
+
+def test_cells_keep_their_size_growing_and_shrinking_alike() -> None:
+    p, usual = GlobalParameters(growth=2.0), Usual(5.0, 0.3, 0.8, 1.0)
+    same, doubled, halved = link_costs(
+        p, usual, np.full(3, 0.5), np.zeros(3), np.array([1, 2, 0.5]), np.zeros(3)
+    )
+    assert doubled == halved == pytest.approx(same + 2 * np.log(2))
+    assert same == pytest.approx(p.overlap * 0.3)
 
 
 def test_a_division_is_one() -> None:

@@ -33,6 +33,7 @@ GlobalOption = Literal[
     "size",
     "overlap",
     "motion",
+    "growth",
     "unlike",
     "competing_labels",
     "fixed_links",

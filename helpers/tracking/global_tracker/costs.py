@@ -6,7 +6,7 @@ can be added, and none needs a unit::
     cell       −cover × (cells of the segmentation that it is worth)      all there is shall be explained
                + edit, if the segmentation has it otherwise                its word counts …
                − vote × (share of the sets that agree − usual share)       … and that of the others
-    link       − overlap × (IoU − usual IoU) + motion × (distance / max_distance)²
+    link       − overlap × (IoU − usual IoU) + motion × (distance / max_distance)² + growth × |ln(size after / size before)|
                − lasting, if the segmentation has neither end              its errors last: the first frame is dear, others cheap
     division   + division − overlap × (IoU of the mother with both daughters together − usual IoU)
                + unlike × |ln(size of one daughter / size of the other)| + odd (of each daughter)
@@ -49,7 +49,11 @@ class Usual:
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalParameters:
-    """Parameters of the global tracker; the defaults were chosen on synthetic movies (see `costs`).
+    """Parameters of the global tracker; the defaults were chosen on synthetic movies.
+
+    `growth` and `lasting` are from the best of 17 settings of `growth`, `lasting`, `edit` and `end`, by F1 of divisions in seven
+    segmentations of three movies. Chosen on two of the movies, the third has a TRA of 0.979 and an F1 of 0.83 (means; before, without
+    `growth`, 0.973 and 0.81).
 
     Parameters
     ----------
@@ -57,7 +61,7 @@ class GlobalParameters:
         Of a cell without past, without future, of a division.
     edge : float
         Factor on `appear` and `end` at the border of the image.
-    cover, edit, lasting, vote, size, overlap, motion, unlike : float
+    cover, edit, lasting, vote, size, overlap, motion, growth, unlike : float
         See the head of the module.
     max_distance : float
         µm that a cell may move where it does not overlap itself.
@@ -78,11 +82,12 @@ class GlobalParameters:
     edge: float = 0.25
     cover: float = 4.0
     edit: float = 3.0
-    lasting: float = 2.3
+    lasting: float = 1.7
     vote: float = 1.0
     size: float = 2.0
     overlap: float = 2.0
     motion: float = 2.0
+    growth: float = 3.0
     unlike: float = 1.0
     max_distance: float = 15.0
     window: int = 12
@@ -126,7 +131,12 @@ def odd_sizes(p: GlobalParameters, usual: Usual, volume: np.ndarray) -> np.ndarr
 
 
 def link_costs(
-    p: GlobalParameters, usual: Usual, iou: np.ndarray, distance: np.ndarray, edited: np.ndarray
+    p: GlobalParameters,
+    usual: Usual,
+    iou: np.ndarray,
+    distance: np.ndarray,
+    ratio: np.ndarray,
+    edited: np.ndarray,
 ) -> np.ndarray:
     """Return the cost of each link.
 
@@ -134,13 +144,14 @@ def link_costs(
     ----------
     p, usual
         As in `cell_costs`.
-    iou, distance : (m,) ndarray
-        Overlap of both ends, and how far apart they are, µm.
+    iou, distance, ratio : (m,) ndarray
+        Overlap of both ends, how far apart they are, µm, and how many times as large the later one is.
     edited : (m,) ndarray
         How much of a cell the smaller end is, at most 1, where the segmentation has neither end; 0 where it has one.
     """
     moved = p.motion * np.minimum(distance / p.max_distance, 1) ** 2
-    return p.overlap * (usual.iou - iou) + moved - p.lasting * edited
+    grown = p.growth * np.abs(np.log(ratio))
+    return p.overlap * (usual.iou - iou) + moved + grown - p.lasting * edited
 
 
 def division_costs(

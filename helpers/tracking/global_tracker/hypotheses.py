@@ -186,7 +186,8 @@ def _assembled(
         distance = np.linalg.norm(centroid[t][pairs[:, 0]] - centroid[t + 1][pairs[:, 1]], axis=1)
         links.append(pairs + start[t : t + 2])
         edited = np.minimum(edits[t][pairs[:, 0]], edits[t + 1][pairs[:, 1]])
-        link_cost.append(link_costs(p, usual, iou, distance, edited))
+        ratio = volume[t + 1][pairs[:, 1]] / volume[t][pairs[:, 0]]
+        link_cost.append(link_costs(p, usual, iou, distance, ratio, edited))
         ious.append(iou)
         triples, joint = _divisions(shared, volume[t], volume[t + 1], frames[t + 1])
         divisions.append(triples + start[[t, t + 1, t + 1]])
