@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers new|run|status|report|replay|audit|adopt|serve|check|columns|help``."""
+"""The command line: ``python -m helpers new|run|status|report|share|replay|audit|adopt|serve|check|columns|help``."""
 
 from __future__ import annotations
 
@@ -57,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (run, status, report):
         command.add_argument("experiment", metavar="EXPERIMENT.yaml")
         command.add_argument("--run-dir", help="folder of the results, instead of the file's")
+    share = commands.add_parser(
+        "share", help="write the tracks of a run as web pages that turn them in 3D, offline"
+    )
+    share.add_argument("run_dir", metavar="RUN", help="the run folder, such as runs/demo")
+    share.add_argument("--movie", metavar="ID", help="one movie of the run, instead of all")
     replay = commands.add_parser(
         "replay", help="make the curated labels and tracks of a run again, from its logs of edits"
     )
@@ -199,6 +204,14 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
+def _share(given: argparse.Namespace) -> int:
+    from helpers.runs.share import share
+
+    for page in share(given.run_dir, given.movie):
+        print(page)
+    return 0
+
+
 def _replay(given: argparse.Namespace) -> int:
     from helpers.runs.curation import replay
 
@@ -264,6 +277,7 @@ _COMMANDS = {
     "run": _run,
     "status": _status,
     "report": _report,
+    "share": _share,
     "replay": _replay,
     "audit": _audit,
     "adopt": _adopt,

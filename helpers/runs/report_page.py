@@ -24,6 +24,7 @@ from helpers.runs.report_methods import methods
 from helpers.runs.report_overview import LISTED, changed_parameters, findings, overview
 from helpers.runs.report_overview import tables as csv_files
 from helpers.runs.run import read_done
+from helpers.runs.share import pages
 from helpers.view.style import method_style
 
 #: Movies of a step whose figures stand in the report: a thousand would make it too large for any browser.
@@ -78,6 +79,7 @@ def write_page(
         overview=_plain_table(there.head(LISTED)) if len(there) else "",
         more_movies=max(0, len(there) - LISTED),
         findings=_plain_table(found.head(4 * LISTED)) if len(found) else "",
+        track_pages=pages(jobs),
         csv_files=csv_files(jobs, experiment.run_dir),
         changed=_plain_table(changed) if len(changed) else "",
         methods=paragraph,

@@ -1,4 +1,4 @@
-"""The report as one file to pass on: the page, the executed notebooks as HTML, and the tables it links to."""
+"""The report as one file to pass on: the page, the executed notebooks as HTML, the tables and the tracks it links to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from helpers.data.atomic import atomic_path
 from helpers.progress import progress
 from helpers.runs.plan import Job
 from helpers.runs.report_overview import tables
+from helpers.runs.share import pages
 
 
 def pack(run_dir: Path, jobs: Iterable[Job]) -> Path:
@@ -42,8 +43,8 @@ def pack(run_dir: Path, jobs: Iterable[Job]) -> Path:
             html = linked.removesuffix(".ipynb") + ".html"
             packed.writestr(html, _whole(exporter.from_filename(str(notebook))[0], notebook.parent.name))
             page = page.replace(f'href="{linked}"', f'href="{html}"')
-        for table in tables(jobs, run_dir):
-            packed.write(run_dir / table, table)
+        for file in (*tables(jobs, run_dir), *pages(jobs)):
+            packed.write(run_dir / file, file)
         packed.writestr("report.html", page)
     return run_dir / "report.zip"
 

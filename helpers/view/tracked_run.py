@@ -20,7 +20,7 @@ from helpers.tracking.formats import table
 from helpers.tracking.tracks import Tracks
 
 #: Tables of notebooks 10 and 12 whose columns tracks can be coloured by.
-_OBJECT_TABLES = ("boundary_objects.csv", "migration_objects.csv")
+OBJECT_TABLES = ("boundary_objects.csv", "migration_objects.csv")
 #: Most voxels of a frame on which a drawn region or a hull is shown.
 _FINEST = 1_000_000
 
@@ -122,20 +122,14 @@ def read_run(run_folder: str | Path, movie: str | None = None) -> TrackedRun:
         If the run or its tracks are not there, or several movies are; if nothing says the size of a voxel.
     """
     folder = Path(run_folder)
-    tracked = sorted(path.parent.name for path in folder.glob("movies/*/tracks.csv"))
-    if not tracked:
-        raise InputError("run_folder", str(folder), "there are no tracks in this run; run notebook 08 first")
-    if movie is None and len(tracked) > 1:
+    tracked = tracked_movies(folder, movie)
+    if len(tracked) > 1:
         raise InputError("movie", None, f"this run has several movies; name one of {', '.join(tracked)}")
-    name = movie or tracked[0]
-    if name not in tracked:
-        raise InputError("movie", name, f"one of {', '.join(tracked)}")
+    (name,) = tracked
     own = folder / "movies" / name
     named = _named_files(folder, name)
     raw = Movie.open(path, missing_frames="empty") if (path := named.get("raw")) is not None else None
-    result = own
-    if is_curated(own):
-        result = bring_up_to_date(own, raw).tracks.parent
+    result = _result(own, raw)
     tracks = _with_measures(table.read(result / "tracks.csv"), own / "analysis")
     own_labels = labels_of_tracks(result)
     labels = LabelMovie.open(own_labels) if own_labels.exists() else None
@@ -151,10 +145,49 @@ def read_run(run_folder: str | Path, movie: str | None = None) -> TrackedRun:
     return TrackedRun(name, own, tracks, size, raw, labels, tissue)
 
 
+def tracked_movies(run_folder: str | Path, movie: str | None = None) -> list[str]:
+    """Return the movies of a run that are tracked, or the one that is named.
+
+    Raises
+    ------
+    InputError
+        If nothing is tracked, or there is no such movie.
+    """
+    tracked = sorted(path.parent.name for path in Path(run_folder).glob("movies/*/tracks.csv"))
+    if not tracked:
+        raise InputError(
+            "run_folder", str(run_folder), "there are no tracks in this run; run notebook 08 first"
+        )
+    if movie is not None and movie not in tracked:
+        raise InputError("movie", movie, f"one of {', '.join(tracked)}")
+    return tracked if movie is None else [movie]
+
+
+def read_tracks(run_folder: str | Path, movie: str) -> Tracks:
+    """Read the tracks of a movie alone: with all corrections and measures, as in `TrackedRun`.
+
+    Raises
+    ------
+    InputError
+        If they are not there.
+    """
+    folder = Path(run_folder)
+    own = folder / "movies" / movie
+    raw = None
+    if is_curated(own) and (path := _named_files(folder, movie).get("raw")) is not None:
+        raw = Movie.open(path, missing_frames="empty")
+    return _with_measures(table.read(_result(own, raw) / "tracks.csv"), own / "analysis")
+
+
+def _result(own: Path, raw: Movie | None) -> Path:
+    """Return the folder of the tracks in force: the curated ones, brought up to date, where someone curated."""
+    return bring_up_to_date(own, raw).tracks.parent if is_curated(own) else own
+
+
 def _with_measures(tracks: Tracks, analysis: Path) -> Tracks:
     """The tracks with what notebooks 10 and 12 measured of the same objects."""
     objects = tracks.objects
-    for file in _OBJECT_TABLES:
+    for file in OBJECT_TABLES:
         if (analysis / file).is_file():
             measured = pd.read_csv(analysis / file)
             if measured["id"].tolist() == objects["id"].tolist():

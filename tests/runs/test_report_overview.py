@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -114,3 +115,32 @@ def test_the_zip_holds_all_that_the_page_links_to(experiment_of: Callable[..., P
         assert set(links) <= set(names)
         notebook = packed.read("steps/08_track-a/notebook.html").decode()
     assert "two" in notebook and "http" not in notebook, "it needs no network"
+
+
+def test_the_tracks_are_shared_with_the_measures_and_written_again_only_when_these_change(
+    experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = experiment_of("a", **{"08_track": {"tracker": "nearest"}})
+    own = tmp_path / "run/movies/a"
+    objects = pd.DataFrame({"id": [0, 1], "frame": [0, 1], "z": 0.0, "y": [0.0, 1.0], "x": 0.0})
+    own.mkdir(parents=True)
+    objects.assign(sources=["", "0"]).to_csv(own / "tracks.csv", index=False)
+    assert main(["report", str(path)]) == 0
+    page = own / "shared_tracks.html"
+    assert 'href="movies/a/shared_tracks.html"' in (tmp_path / "run/report.html").read_text()
+    assert "column speed_um_per_min" not in page.read_text()
+    before = page.stat().st_mtime_ns
+    assert main(["report", str(path)]) == 0 and page.stat().st_mtime_ns == before
+    (own / "analysis").mkdir()
+    objects.assign(speed_um_per_min=[np.nan, 2.0]).to_csv(own / "analysis/migration_objects.csv", index=False)
+    os.utime(own / "analysis/migration_objects.csv", ns=(before + 10**9, before + 10**9))
+    assert main(["report", str(path)]) == 0
+    assert "column speed_um_per_min" in page.read_text()
+    page.unlink()
+    capsys.readouterr()
+    assert main(["share", str(tmp_path / "run")]) == 0 and capsys.readouterr().out.split() == [str(page)]
+    assert main(["share", str(tmp_path / "run"), "--movie", "b"]) == 2
+    (own / "tracks.csv").write_text("nothing\n")
+    page.unlink()
+    assert main(["report", str(path)]) == 0, "what is wrong with the tracks is no reason for no report"
+    assert not page.exists()
