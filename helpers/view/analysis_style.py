@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,11 @@ REGION_COLORS: dict[str, str] = {
     "outer": OKABE_ITO["orange"],
     "outside": OKABE_ITO["black"],
 }
+#: Generations from 0 on, the same in every figure; they can be seen on white and on black, and begin anew where they end. The
+#: colours of regions come last, for both stand in one figure.
+GENERATION_COLORS: tuple[str, ...] = tuple(
+    OKABE_ITO[name] for name in ("sky", "vermillion", "green", "purple", "orange", "blue")
+)
 #: Of other groups: the regions' own colours last, for both stand in one figure.
 _REST = [OKABE_ITO[name] for name in ("vermillion", "green", "purple", "sky", "blue", "orange", "black")]
 
@@ -63,6 +69,14 @@ def time_axis(seconds: np.ndarray) -> tuple[float, str]:
     return 1.0, "s"
 
 
+def frame_title(t: int, n_frames: int, frame_interval: float | None) -> str:
+    """Return the frame and its time, in a unit that suits the whole movie: ``frame 6, 6 min``."""
+    if frame_interval is None:
+        return f"frame {t}"
+    size, unit = time_axis(np.array([(n_frames - 1) * frame_interval]))
+    return f"frame {t}, {t * frame_interval / size:.3g} {unit}"
+
+
 def times_of(table: pd.DataFrame) -> tuple[np.ndarray, str]:
     """Return the times of a table of objects in a readable unit, and the axis' label; frames where no time is known."""
     seconds = table["time_s"].to_numpy(float)
@@ -79,10 +93,22 @@ def role_of(tracklets: pd.DataFrame) -> np.ndarray:
     )
 
 
-def group_colors(names: list[str]) -> dict[str, str]:
-    """Return a colour for each group; regions always have their own."""
-    rest = iter(_REST * (1 + len(names) // len(_REST)))
-    return {name: REGION_COLORS.get(name) or next(rest) for name in names}
+def group_colors(names: list[str], by: str | None = None) -> dict[str, str]:
+    """Return a colour for each group; regions and generations (numbers by "generation", or "generation 2") have their own."""
+    own = {name: REGION_COLORS.get(name) or _of_generation(name, by) for name in names}
+    free = itertools.cycle([color for color in _REST if color not in own.values()] or _REST)
+    return {name: color or next(free) for name, color in own.items()}
+
+
+def _of_generation(name: str, by: str | None) -> str | None:
+    number = (
+        name
+        if by == "generation"
+        else name.removeprefix("generation ")
+        if name.startswith("generation ")
+        else ""
+    )
+    return GENERATION_COLORS[int(number) % len(GENERATION_COLORS)] if number.isdigit() else None
 
 
 def strips(

@@ -73,7 +73,7 @@ def distance_over_time(
         )
         axes.set_xlabel(label)
     left.set_ylabel("distance to the boundary (µm)")
-    _role_legend(figure, ["parent", "daughter", "does not divide"])
+    _role_legend(figure, ["parent", "daughter", "does not divide"], division="from mother to daughter")
     return figure
 
 
@@ -106,13 +106,20 @@ def start_and_end(tracklets: pd.DataFrame, *, min_points: int = 2) -> Figure:
     both = shown[["start_distance_um", "end_distance_um"]].to_numpy(float)
     low, high = (np.nanmin(both), np.nanmax(both)) if len(both) else (0.0, 1.0)
     pad = max(0.06 * (high - low), 0.5)
-    axes.plot([low - pad, high + pad], [low - pad, high + pad], color="black", linewidth=0.8, zorder=0)
+    axes.plot(
+        [low - pad, high + pad],
+        [low - pad, high + pad],
+        color="black",
+        linewidth=0.8,
+        zorder=0,
+        label="as deep as before",
+    )
     axes.set_xlim(low - pad, high + pad)
     axes.set_ylim(low - pad, high + pad)
     axes.set_aspect("equal")
     axes.set_xlabel("distance to the boundary at the start (µm)")
     axes.set_ylabel("at the end (µm)")
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -255,8 +262,10 @@ def _join_families(
             axes.plot(times[[last, own[0]]], depth[[last, own[0]]], ":", color="#555555", linewidth=0.9)
 
 
-def _role_legend(figure: Figure, roles: list[str]) -> None:
+def _role_legend(figure: Figure, roles: list[str], division: str = "") -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=ROLES[name][0], linewidth=2, label=name) for name in roles]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    if division:
+        handles.append(Line2D([], [], color="#777777", linewidth=0.9, linestyle=":", label=division))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

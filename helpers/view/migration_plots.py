@@ -92,7 +92,7 @@ def metric_strips(tracklets: pd.DataFrame, metrics: list[str], by: str | None = 
     rows = -(-max(len(metrics), 1) // columns)
     figure = new_figure(2.15 * columns + 0.3, 2.5 * rows)
     panels: Any = figure.subplots(rows, columns, squeeze=False)
-    colors = group_colors(names)
+    colors = group_colors(names, by)
     for axes, metric in zip(panels.flat, metrics, strict=False):
         strips(axes, [tracklets.loc[key == name, metric].to_numpy(float) for name in names], names, colors)
         axes.set_title(with_unit(metric), fontsize=8.5, loc="left")
@@ -133,7 +133,10 @@ def direction_roses(steps: pd.DataFrame) -> Figure:
     mean = np.exp(1j * azimuth).mean() if len(azimuth) else 0j
     limit = float(np.sqrt(share).max(initial=0)) or 1.0
     rose.annotate("", xy=(np.angle(mean), limit * abs(mean)), xytext=(0, 0), arrowprops={"arrowstyle": "->", "color": OKABE_ITO["vermillion"], "linewidth": 2})  # fmt: skip
-    rose.set_title(f"{len(azimuth)} steps; arrow {abs(mean):.2f} (1: all agree)", fontsize=9)
+    rose.set_title(
+        f"{len(azimuth)} steps, 90° is up; the arrow is their mean,\n{abs(mean):.2f} long (1: all agree, 0: none in common)",
+        fontsize=8,
+    )
     turns = figure.add_subplot(1, 2, 2)
     angle = steps["turning_angle_deg"].dropna().to_numpy(float)
     turns.hist(angle, bins=list(range(0, 181, 10)), weights=np.full(len(angle), 0.1 / max(len(angle), 1)), color=OKABE_ITO["sky"], edgecolor="white", linewidth=0.5)  # fmt: skip
@@ -142,6 +145,7 @@ def direction_roses(steps: pd.DataFrame) -> Figure:
     random = np.full(181, 1 / 180) if flat else np.sin(np.radians(grid)) * np.pi / 360
     turns.plot(grid, random, color="black", linewidth=1.2, label="random walk")
     turns.set_xticks(range(0, 181, 45))
+    turns.set_title(f"n = {len(angle)} pairs of steps", fontsize=8.5)
     turns.set_xlabel("turning angle (°): 0 is straight on")
     turns.set_ylabel("share per °")
     turns.legend(loc="upper right")
@@ -297,7 +301,7 @@ def shape_over_time(steps: pd.DataFrame, by: str = "generation") -> Figure:
     key = steps[by].astype(str) if by in steps else pd.Series("all", index=steps.index)
     names = sorted(key.unique())
     counts = steps.groupby(key)["tracklet_id"].nunique()
-    colors = group_colors(names)
+    colors = group_colors(names, by)
     for axes, column in zip(panels, shown, strict=False):
         for k, name in enumerate(names):
             part = steps.loc[key == name, column].groupby(times[(key == name).to_numpy()])
@@ -327,8 +331,8 @@ def metric_scatter(tracklets: pd.DataFrame, x: str, y: str, *, selected: np.ndar
         Which tracklets stand out.
     """
     figure = new_figure(4.8, 3.9)
-    draw_scatter(figure.subplots(), tracklets, x, y, selected)
-    figure.legend(loc="outside lower center", ncols=2)
+    draw_scatter(figure.subplots(), tracklets, x, y, selected, edge=True)
+    figure.legend(loc="outside lower center")
     return figure
 
 
@@ -339,20 +343,42 @@ def draw_scatter(
     y: str,
     selected: np.ndarray | None = None,
     names: tuple[str, str] = ("failing", "passing"),
+    edge: bool = False,
 ) -> None:
-    """Draw two measures against each other into `axes`, selected tracklets (the second of `names`) in colour."""
+    """Draw two measures against each other into `axes`, selected tracklets (the second of `names`) in colour.
+
+    With `edge`, those that lack one measure stand open at the edge; those that lack both are counted.
+    """
     chosen = np.ones(len(tracklets), bool) if selected is None else np.asarray(selected, bool)
     for part, color, marker, name in (
         (~chosen, "#aaaaaa", "o", names[0]),
         (chosen, OKABE_ITO["blue"], "^", names[1]),
     ):
         if part.any() or name == names[1]:
+            shown = tracklets.loc[part, [x, y]].astype(float)
+            lacking = shown.isna().sum(axis=1).to_numpy()
+            half, neither = int((lacking == 1).sum()), int((lacking == 2).sum())
+            said = f", {half} without one measure (open, at the edge)" if half and edge else ""
+            said += f", {neither} without both (not drawn)" if neither and edge else ""
             axes.plot(
-                tracklets.loc[part, x], tracklets.loc[part, y], marker, color=color, markersize=5, alpha=0.8,
-                markeredgecolor="white", markeredgewidth=0.4, label=f"{name}: {int(part.sum())}",
+                shown[x], shown[y], marker, color=color, markersize=5, alpha=0.8,
+                markeredgecolor="white", markeredgewidth=0.4, label=f"{name}: {int(part.sum())}{said}",
             )  # fmt: skip
+            if edge:
+                _at_the_edge(axes, shown, x, y, color, marker)
     axes.set_xlabel(with_unit(x))
     axes.set_ylabel(with_unit(y))
+
+
+def _at_the_edge(axes: Axes, shown: pd.DataFrame, x: str, y: str, color: str, marker: str) -> None:
+    """Draw open, on the edge of the plot, the points of which one of the two measures has no value."""
+    for known, other in ((y, x), (x, y)):
+        values = shown.loc[shown[other].isna(), known].dropna()
+        if values.empty:
+            continue
+        edge = np.zeros(len(values))
+        places, transform = ((edge, values), axes.get_yaxis_transform()) if known == y else ((values, edge), axes.get_xaxis_transform())  # fmt: skip
+        axes.plot(*places, marker, color=color, fillstyle="none", markersize=5, transform=transform, clip_on=False, in_layout=False, gid="without a value")  # fmt: skip
 
 
 @styled

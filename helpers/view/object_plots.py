@@ -31,10 +31,13 @@ def size_histogram(objects: pd.DataFrame) -> Figure:
     InputError
         If the table has neither column.
     """
-    names = {"volume_um3": "volume (µm³)", "area_um2": "area (µm²)"}
+    names = {"volume_um3": ("volume", "µm³"), "area_um2": ("area", "µm²")}
     column = next((name for name in names if name in objects), None)
     if column is None:
         raise InputError("objects", list(objects.columns), "a table with volume_um3 or area_um2")
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    word, unit = names[column]
     figure = new_figure(4.8, 2.8)
     axes = figure.subplots()
     sizes = objects[column].to_numpy(float)
@@ -42,14 +45,17 @@ def size_histogram(objects: pd.DataFrame) -> Figure:
     if len(sizes):
         edges = np.geomspace(sizes.min() * 0.95, sizes.max() * 1.05, 40)
         axes.hist(sizes, edges, color=OKABE_ITO["blue"])
-        axes.axvline(
-            float(np.median(sizes)), color=OKABE_ITO["vermillion"], label=f"median {np.median(sizes):.3g}"
-        )
+        median = float(np.median(sizes))
+        said = f"median {float(f'{median:.3g}'):g} {unit}"
+        axes.axvline(median, color=OKABE_ITO["vermillion"], label=said)
         axes.set_xscale("log")
-        axes.legend(frameon=False)
-    axes.set_xlabel(names[column])
-    axes.set_ylabel("cells")
-    axes.set_title(f"{len(objects)} cells in {objects['frame'].nunique()} frames", loc="left")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.legend(loc="best")
+    axes.set_xlabel(f"{word} ({unit})")
+    axes.set_ylabel("cells × frames")
+    axes.set_title(f"n = {len(objects)} cells × frames, of {objects['frame'].nunique()} frames", loc="left")
     return figure
 
 
@@ -78,7 +84,7 @@ def removal_bars(*removed: pd.DataFrame, n_objects: int) -> Figure:
     axes.bar_label(bars, padding=3)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set_xlabel("cells, all frames together")
+    axes.set_xlabel("cells × frames")
     return figure
 
 

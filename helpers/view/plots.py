@@ -321,6 +321,7 @@ def orthogonal_views(
     *,
     z: int | None = None,
     y: int | None = None,
+    title: str = "",
 ) -> Figure:
     """Show a stack from above (xy) and from the side (xz), in its true proportions.
 
@@ -334,6 +335,8 @@ def orthogonal_views(
         (z, y, x) in µm.
     z, y : int, optional
         Where to cut; None takes the middle. Each view shows with a dashed line where the other is cut.
+    title : str
+        Above all, such as the frame and its time.
 
     Returns
     -------
@@ -366,6 +369,7 @@ def orthogonal_views(
     axes = figure.subplots(
         2, columns, squeeze=False, gridspec_kw={"height_ratios": [tall, deep]}, sharex="col"
     )
+    figure.suptitle(title or None, fontsize=10)
     limits = gray_limits(raw[z])
     cuts = (
         (plane(raw, z, "raw"), None if labels is None else labels[z], size_y, "y (µm)", y, "xy"),

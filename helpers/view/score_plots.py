@@ -269,7 +269,7 @@ def mse_ssim_bars(frames: pd.DataFrame) -> Figure:
         for k, method in enumerate(methods):
             values = frames.loc[frames["method"] == method, column].to_numpy(float)
             name, color, marker = method_style(method, k)
-            names.append(name)
+            names.append(f"{name}\nn = {len(values)}")
             panel.bar(k, values.mean(), width=0.62, color=color, alpha=0.75)
             # Points of one frame stand in one place in every bar: side by side in the order of the frames.
             spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
@@ -289,7 +289,7 @@ def mse_ssim_bars(frames: pd.DataFrame) -> Figure:
         panel.set_ylim(min(0.0, float(frames[column].to_numpy().min()) * 1.1), max(highest * 1.15, 1e-3))
         panel.set_xlim(-0.6, len(methods) - 0.4)
         panel.set_title(title)
-        panel.set_ylabel(column.upper())
+        panel.set_ylabel(f"{column.upper()} of a frame")
     return figure
 
 

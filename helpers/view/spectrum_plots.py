@@ -118,7 +118,7 @@ def frequency_overview(spectra: Spectra, *, true_frequencies: np.ndarray | None 
     table = spectra.tracklets[spectra.tracklets["reason"] == ""]
     called = table["rhythmic"].to_numpy(bool)
     for mask, color, marker, name in (
-        (~called, "#999999", "o", "not"),
+        (~called, "#999999", "o", "not rhythmic"),
         (called, OKABE_ITO["vermillion"], "^", "rhythmic"),
     ):
         part = table[mask]
@@ -209,16 +209,25 @@ def recovered_frequencies(compared: pd.DataFrame, spectra: Spectra) -> Figure:
     true = shown["true_frequency_hz"].to_numpy() * 3600
     for good, color, marker, name in (
         (True, OKABE_ITO["blue"], "o", "within one bin"),
-        (False, OKABE_ITO["vermillion"], "X", "not"),
+        (False, OKABE_ITO["vermillion"], "X", "farther off"),
     ):
         part = shown["recovered"].to_numpy(bool) == good
+        if not part.any() and not good:
+            continue
         axes.errorbar(
             true[part], peak[part], yerr=one_bin[part], fmt=marker, color=color, markersize=4.5, elinewidth=0.6,
             label=f"{name}: {int(part.sum())}",
         )  # fmt: skip
     ends = np.concatenate([true, peak]) if len(true) else np.array([0.0, 1.0])
-    axes.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color="black", linewidth=0.8, zorder=0)
+    axes.plot(
+        [ends.min(), ends.max()],
+        [ends.min(), ends.max()],
+        color="black",
+        linewidth=0.8,
+        zorder=0,
+        label="found as it is",
+    )
     axes.set_xlabel("true frequency (1/h)")
     axes.set_ylabel("found, ± one bin (1/h)")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -36,11 +36,6 @@ OKABE_ITO: dict[str, str] = {
     "black": "#000000",
 }
 
-#: Generations from 0 on, the same in every figure; they can be seen on white and on black, and begin anew where they end.
-GENERATION_COLORS: tuple[str, ...] = tuple(
-    OKABE_ITO[name] for name in ("sky", "orange", "green", "purple", "vermillion", "blue")
-)
-
 _METHODS: dict[str, tuple[str, str, str]] = {
     "vollseg": ("VollSeg", OKABE_ITO["blue"], "o"),
     "stardist": ("StarDist", OKABE_ITO["orange"], "s"),

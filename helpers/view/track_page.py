@@ -23,9 +23,9 @@ import pandas as pd
 
 from helpers.data.atomic import atomic_path
 from helpers.tracking.tracks import Tracks, numeric_columns
-from helpers.view.analysis_style import with_unit
+from helpers.view.analysis_style import GENERATION_COLORS, with_unit
 from helpers.view.panels import clock, track_names
-from helpers.view.style import GENERATION_COLORS, label_colors
+from helpers.view.style import label_colors
 
 #: Columns whose curve is shown first, if there are such.
 _PREFERRED = ("distance_um", "speed_um_per_min", "volume_um3", "area_um2", "intensity_mean")

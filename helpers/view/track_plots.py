@@ -11,6 +11,7 @@ import pandas as pd
 from helpers.errors import InputError
 from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.tracks import Tracks, numeric_columns
+from helpers.view.analysis_style import GENERATION_COLORS
 from helpers.view.ground import Ground
 from helpers.view.style import OKABE_ITO, label_colors, new_figure, styled
 
@@ -25,6 +26,7 @@ ERROR_KINDS: dict[str, tuple[str, str]] = {
     "id switch": (OKABE_ITO["purple"], "X"),
     "missed division": (OKABE_ITO["blue"], "v"),
     "false division": (OKABE_ITO["vermillion"], "^"),
+    "wrong daughters": (OKABE_ITO["yellow"], "D"),
 }
 
 # The part of viridis that is seen on a dark image.
@@ -47,7 +49,7 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
     Returns
     -------
     Figure
-        Lines are coloured by generation (founders dark); a division is a dot, one that is not plausible
+        Lines are coloured by generation, each track has its id at its left; a division is a dot, one that is not plausible
         (`helpers.tracking.plausibility`) an open circle with dashed forks.
 
     Raises
@@ -90,8 +92,11 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
     start = frames.min() * scale if len(frames) else 0.0
     axes.set_xlim(start - 0.02 * max(span, scale), start + 1.02 * max(span, scale))
     axes.set_ylim((levels.max() if len(levels) else 0) + 0.8, -0.8)
-    axes.set_yticks([])
+    middles = _middles(tracks, rows)
+    axes.set_yticks(list(middles.values()), [str(track) for track in middles])
+    axes.tick_params(axis="y", length=0, labelsize=6.5)
     axes.spines["left"].set_visible(False)
+    axes.set_ylabel("track")
     axes.set_xlabel(f"time ({unit})" if unit != "frame" else "frame")
     said = f", {len(doubtful)} of them doubtful (open circles)" if doubtful else ""
     axes.set_title(
@@ -140,10 +145,8 @@ def tracks_over_projection(
     if color_by == "track":
         paths.set_color(label_colors(tracks.track_ids[tracks.link_rows[:, 0]] + 1).tolist())
     elif color_by == "generation":
-        paths.set_color(
-            _generation_colors(tracks, on_image=True)[tracks.tracklet_ids[tracks.link_rows[:, 1]]].tolist()
-        )
-        _generation_legend(figure, tracks, np.arange(tracks.n_tracklets), on_image=True)
+        paths.set_color(_generation_colors(tracks)[tracks.tracklet_ids[tracks.link_rows[:, 1]]].tolist())
+        _generation_legend(figure, tracks, np.arange(tracks.n_tracklets))
     elif color_by in (numeric := numeric_columns(objects)):
         values = objects[color_by].to_numpy(float)[tracks.link_rows].mean(axis=1)
         paths.set_array(values)
@@ -202,7 +205,7 @@ def link_errors(
     length = max(n_frames or 0, int(frames.max(initial=-1)) + 1, 1)
     below = np.zeros(length)
     for k, kind in enumerate(kinds):
-        color, marker = ERROR_KINDS.get(kind, (OKABE_ITO["black"], "+x*P"[k % 4]))
+        color, marker = ERROR_KINDS.get(kind, (OKABE_ITO["black"], "*PHd"[k % 4]))
         of_kind = table["kind"].to_numpy() == kind
         counts = np.bincount(frames[of_kind], minlength=length)
         label = f"{kind}: {int(of_kind.sum())}"
@@ -325,22 +328,31 @@ def _tree_rows(tracks: Tracks, chosen: np.ndarray) -> dict[int, float]:
     return rows
 
 
-def _generation_colors(tracks: Tracks, *, on_image: bool = False) -> np.ndarray:
-    """RGBA of each tracklet, from dark (founders) to light; the ends that the ground swallows are left out."""
-    import matplotlib
+def _middles(tracks: Tracks, rows: dict[int, float]) -> dict[int, float]:
+    """Height of each track: that of its founder."""
+    track_of = np.full(tracks.n_tracklets, -1)
+    track_of[tracks.tracklet_ids] = tracks.track_ids
+    founders = sorted(tracklet for tracklet in rows if tracklet not in tracks.parents)
+    middles: dict[int, float] = {}
+    for tracklet in founders:  # where several founders merge, the earliest
+        middles.setdefault(int(track_of[tracklet]), rows[tracklet])
+    return middles
 
-    low, high = _ON_IMAGE if on_image else (0.0, 0.9)
-    highest = int(tracks.generations.max(initial=0))
-    return matplotlib.colormaps["viridis"](low + (high - low) * tracks.generations / max(highest, 1))
+
+def _generation_colors(tracks: Tracks) -> np.ndarray:
+    """RGBA of each tracklet."""
+    from matplotlib.colors import to_rgba_array
+
+    return to_rgba_array(list(GENERATION_COLORS))[tracks.generations % len(GENERATION_COLORS)]
 
 
-def _generation_legend(figure: Figure, tracks: Tracks, drawn: np.ndarray, *, on_image: bool = False) -> None:
+def _generation_legend(figure: Figure, tracks: Tracks, drawn: np.ndarray) -> None:
     from matplotlib.lines import Line2D
 
     generations = np.unique(tracks.generations[drawn])
-    if len(generations) < 2:
+    if len(generations) == 0:
         return
-    colors = _generation_colors(tracks, on_image=on_image)
+    colors = _generation_colors(tracks)
     handles = [
         Line2D([], [], color=colors[drawn][tracks.generations[drawn] == g][0], linewidth=2, label=str(g))
         for g in generations

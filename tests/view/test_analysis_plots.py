@@ -15,7 +15,14 @@ from helpers.analysis.migration import TRACKLET_METRICS, measure_steps, measure_
 from helpers.analysis.spectrum import Spectra, SpectrumSettings, compare_with_truth, measure_spectra
 from helpers.tracking.tracks import Tracks
 from helpers.view import boundary_plots, migration_plots, spectrum_plots
-from helpers.view.analysis_style import ROLES, time_axis, with_unit
+from helpers.view.analysis_style import (
+    GENERATION_COLORS,
+    ROLES,
+    frame_title,
+    group_colors,
+    time_axis,
+    with_unit,
+)
 from helpers.view.style import save_figure
 from helpers.view.widgets import column_panel, distance_panel, explore, spectrum_panel
 
@@ -239,4 +246,26 @@ def test_up_in_the_picture_is_up_in_the_rose() -> None:
     tallest = max(rose.patches, key=lambda bar: bar.get_height())
     assert np.degrees(tallest.get_x() + tallest.get_width() / 2) == pytest.approx(90, abs=15)
     assert rose.get_theta_direction() == 1 and rose.get_theta_offset() == 0
-    assert "arrow 0.91 (1: all agree)" in rose.get_title()
+    assert "their mean,\n0.91 long (1: all agree" in rose.get_title()
+
+
+def test_what_lacks_a_measure_is_seen_at_the_edge_or_counted() -> None:
+    table = pd.DataFrame({"directness": [0.5, 0.6, np.nan, np.nan], "speed": [1.0, 2.0, 3.0, np.nan]})
+    figure = migration_plots.metric_scatter(
+        table, "directness", "speed", selected=np.array([1, 1, 1, 0], bool)
+    )
+    edge = [line for line in _lines(figure.axes[0], "without a value") if len(line.get_xdata())]
+    assert [line.get_ydata().tolist() for line in edge] == [[3.0]]
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == [
+        "failing: 1, 1 without both (not drawn)",
+        "passing: 3, 1 without one measure (open, at the edge)",
+    ]
+
+
+def test_a_generation_has_one_colour_in_all_figures() -> None:
+    by_name = group_colors(["outer", "generation 1", "inner", "generation 0", "all"])
+    assert [by_name["generation 0"], by_name["generation 1"]] == list(GENERATION_COLORS[:2])
+    assert group_colors(["0", "1", "7"], "generation")["7"] == GENERATION_COLORS[1], "they begin anew"
+    assert len(set(by_name.values())) == 5
+    assert frame_title(6, 13, 60.0) == "frame 6, 6 min" and frame_title(6, 13, None) == "frame 6"

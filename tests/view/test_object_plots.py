@@ -19,8 +19,8 @@ def _objects(n: int, column: str) -> pd.DataFrame:
 def test_every_cell_is_in_the_histogram(column: str, unit: str) -> None:
     axes = size_histogram(_objects(200, column)).axes[0]
     assert sum(patch.get_height() for patch in axes.patches) == 200
-    assert unit in axes.get_xlabel()
-    assert "200 cells in 3 frames" in axes.get_title(loc="left")
+    assert unit in axes.get_xlabel() and unit in axes.get_legend().get_texts()[0].get_text()
+    assert "n = 200 cells × frames, of 3 frames" in axes.get_title(loc="left")
 
 
 def test_no_cells_draw_an_empty_histogram() -> None:

@@ -56,7 +56,9 @@ def test_bars_are_means_and_every_frame_is_a_point(results):
     for axes, column in zip(figure.axes, ("mse", "ssim"), strict=True):
         means = [table.loc[table.method == m.method, column].mean() for m in results]
         np.testing.assert_allclose([bar.get_height() for bar in axes.patches], means)
-        assert [label.get_text() for label in axes.get_xticklabels()] == ["VollSeg", "StarDist", "U-Net"]
+        assert [label.get_text() for label in axes.get_xticklabels()] == [
+            f"{name}\nn = 2" for name in ("VollSeg", "StarDist", "U-Net")
+        ]
         points = [line for line in axes.lines if line.get_gid() == "frames"]
         np.testing.assert_allclose(
             np.concatenate([line.get_ydata() for line in points]), table[column].to_numpy()
@@ -67,7 +69,7 @@ def test_one_frame_one_method_and_unknown_methods(results):
     one = frames_table(results[:1]).iloc[:1].assign(method="new network")
     figure = mse_ssim_bars(one)
     figure.canvas.draw()
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["new network"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["new network\nn = 1"]
     colors = {
         to_hex(curve(score_curves(scores_table(results[:1]).assign(method=m)).axes[0], name).get_color())
         for m, name in (("new network", "new network"), ("U-Net", "U-Net"), ("cellpose", "Cellpose"))

@@ -50,6 +50,11 @@ def test_the_tree_has_a_line_per_cell_and_a_fork_per_division(tracks):
     assert collection(axes, "doubtful forks").get_linestyle()[0][1] is not None, "dashed"
     assert "2 of 2 tracks, 1 divisions in all, 1 of them doubtful" in axes.get_title(loc="left")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "1"]
+    names = {label.get_text(): label.get_position()[1] for label in axes.get_yticklabels()}
+    assert names == {
+        "0": mother,
+        "1": cells[np.isclose(cells[:, 1, 0], 6) & np.isclose(cells[:, 0, 0], 0)][0, 0, 1],
+    }
 
 
 def test_only_the_largest_or_divided_tracks_are_drawn_on_request(tracks):
