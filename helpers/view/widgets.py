@@ -83,7 +83,7 @@ class MovieViewer:
 
     Attributes
     ----------
-    frame, z, projection, overlay, kind, track : ipywidgets
+    frame, z, projection, overlay, kind, search, track : ipywidgets
         The controls; setting their ``value`` is what a click does.
     widget : ipywidgets.VBox
         All of it.
@@ -108,7 +108,7 @@ class MovieViewer:
         frames = tracks.objects["frame"].to_numpy()
         n_frames = source.shape[0] if source is not None else int(frames.max(initial=0)) + 1
         self._shape = tuple(source.shape[-3:]) if source is not None else _extent(tracks)
-        self._limits: tuple[float, float] | None = None
+        self._limits: dict[str, tuple[float, float]] = {}
         self._kept: dict[str, tuple[int, np.ndarray]] = {}
         wide = ipywidgets.Layout(width="22rem")
         self.frame = ipywidgets.IntSlider(
@@ -122,6 +122,7 @@ class MovieViewer:
         self.overlay = ipywidgets.Dropdown(options=overlays, value=overlays[min(1, len(overlays) - 1)], description="labels")  # fmt: skip
         self.paths = ipywidgets.Checkbox(True, description="tracks")
         self.kind = ipywidgets.Dropdown(options=["all", "dividing", "non-dividing"], description="list")
+        self.search = ipywidgets.Text(placeholder="number of a track", description="find", continuous_update=False)  # fmt: skip
         self.track = ipywidgets.Dropdown(options=track_names(tracks), description="track", layout=wide)
         self.save = ipywidgets.Button(description="Export", icon="download")
         self.animate = ipywidgets.Checkbox(False, description="with animation")
@@ -133,17 +134,20 @@ class MovieViewer:
             [
                 row([self.frame, play, self.z]),
                 row([self.projection, self.overlay, self.paths]),
-                row([self.kind, self.track, self.save, self.animate]),
+                row([self.kind, self.search, self.track]),
+                row([self.save, self.animate]),
                 self.message,
                 self.image,
             ]
         )
         for control in (self.frame, self.z, self.projection, self.overlay, self.paths, self.track):
             control.observe(self._changed, names="value")
-        self.kind.observe(self._list, names="value")
+        for control in (self.kind, self.search):
+            control.observe(self._list, names="value")
         self.save.on_click(lambda _: self._export_clicked())
         if selector is not None:
             selector.on_select.append(self._list)
+        self._list()
         self._changed()
 
     @styled
@@ -199,8 +203,25 @@ class MovieViewer:
             return
         self.message.value = f"{len(written)} files in {self.folder}"
 
-    def _changed(self, _: Any = None) -> None:
+    def _follow(self) -> bool:
+        """Show the plane of the chosen track's cell; whether that is another one than before."""
+        here = (self.tracks.track_ids == self.track.value) & (
+            self.tracks.objects["frame"] == self.frame.value
+        )
+        if self.z.disabled or not here.any():
+            return False
+        z = float(self.tracks.objects.loc[here, "z"].iloc[0]) / self.tracks.voxel_size[0]  # type: ignore[index]
+        before, self.z.value = self.z.value, min(max(round(z), self.z.min), self.z.max)
+        return self.z.value != before
+
+    def _changed(self, change: Any = None) -> None:
         self.z.disabled = self.projection.value != "slice"
+        if (
+            change is not None
+            and change["owner"] in (self.track, self.frame, self.projection)
+            and self._follow()
+        ):
+            return  # the plane has changed, and with it the picture
         buffer = io.BytesIO()
         self.figure().savefig(buffer, format="png", dpi=100)
         self.image.value = buffer.getvalue()
@@ -209,7 +230,12 @@ class MovieViewer:
         only = self.selector.tracklets if self.selector is not None else None
         before = self.track.value
         options = track_names(self.tracks, str(self.kind.value), only)
+        sought = self.search.value.strip()
+        if sought:  # an exact number first
+            options = [one for one in options if sought in one[0]]
+            options.sort(key=lambda one: str(one[1]) != sought)
         self.track.options = options
+        self.message.value = "" if options else "no track is like this: change list or find, or the selection"
         if before in [i for _, i in options]:
             self.track.value = before
 
@@ -235,15 +261,16 @@ class MovieViewer:
             stack = (
                 (labels > 0).astype(np.float32) if labels is not None else np.zeros(self._shape, np.float32)
             )
-        if self._limits is None:
-            self._limits = gray_limits(stack)
+        shown = self._plane(stack)
+        # The brightest voxels along z are brighter than a plane: each way of looking has its own black and white.
+        limits = self._limits.setdefault(str(self.projection.value), gray_limits(shown))
         size = np.array(self.tracks.voxel_size)
-        draw_raw(axes, self._plane(stack), voxel_size=self.tracks.voxel_size, limits=self._limits, title=f"frame {self.frame.value}")  # fmt: skip
+        draw_raw(axes, shown, voxel_size=self.tracks.voxel_size, limits=limits, title=f"frame {self.frame.value}")  # fmt: skip
         if labels is not None and self.overlay.value != "none":
-            shown = self._plane(labels, label=True)
+            cells = self._plane(labels, label=True)
             if self.overlay.value == "fill":
-                draw_labels(axes, shown, alpha=0.35)
-            draw_outlines(axes, shown, OKABE_ITO["sky"], 0.6)
+                draw_labels(axes, cells, alpha=0.35)
+            draw_outlines(axes, cells, OKABE_ITO["sky"], 0.6)
         if self.paths.value:
             self._draw_tracks(axes, self.tracks.objects[["y", "x"]].to_numpy(float)[:, ::-1] / size[[2, 1]])
         axes.set_xlim(-0.5, self._shape[2] - 0.5)

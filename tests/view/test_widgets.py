@@ -123,6 +123,43 @@ def test_the_list_is_split_and_follows_the_selection(tracks: Tracks) -> None:
     assert len(viewer.track.options) == 3
 
 
+def test_the_list_is_searched_and_says_when_it_is_blank(tracks: Tracks) -> None:
+    viewer = explore(tracks, movie=_Movie())
+    viewer.search.value = "2"
+    assert next(i for _, i in viewer.track.options) == 2, "the number itself comes first"
+    viewer.search.value = "1 division"
+    assert [i for _, i in viewer.track.options] == [2]
+    assert viewer.message.value == ""
+    viewer.search.value = "77"
+    assert viewer.track.options == () and "no track" in viewer.message.value
+    viewer.search.value = ""
+    assert len(viewer.track.options) == 3 and viewer.message.value == ""
+
+
+def test_the_slice_follows_the_chosen_cell(tracks: Tracks) -> None:
+    viewer = explore(tracks, movie=_Movie())
+    viewer.track.value = 0
+    viewer.projection.value = "slice"
+    assert viewer.z.value == round(3.0 / VOXEL[0])
+    viewer.z.value = 3
+    viewer.track.value = 2  # at z = 1 µm
+    assert viewer.z.value == 0
+    viewer.z.value = 3
+    viewer.frame.value = 7  # where this track has no cell the plane stays
+    assert viewer.z.value == 3
+
+
+def test_a_projection_is_neither_black_nor_white(tracks: Tracks) -> None:
+    movie = _Movie()
+    movie.array[:] = 10.0
+    movie.array[:, 1, ::3] += np.random.default_rng(0).uniform(100, 200, movie.array[:, 1, ::3].shape)
+    viewer = explore(tracks, movie=movie)
+    for projection, shown in (("maximum", movie.array[0].max(axis=0)), ("mean", movie.array[0].mean(axis=0))):
+        viewer.projection.value = projection
+        black, white = viewer.figure().axes[0].images[0].get_clim()
+        assert white >= np.percentile(shown, 99) and white <= shown.max() and black <= np.percentile(shown, 2)
+
+
 def test_export_writes_figure_table_and_animation(tracks: Tracks, tmp_path: Path) -> None:
     viewer = explore(tracks, movie=_Movie(), folder=tmp_path / "out")
     viewer.track.value = 2
