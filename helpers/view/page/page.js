@@ -112,16 +112,16 @@ function build() {
   points.frustumCulled = lines.frustumCulled = false;
   points.renderOrder = 1; // over what ends in the middle of a cell
   scene.add(points, lines, box());
-  path = new THREE.LineSegments2(
-    new THREE.LineSegmentsGeometry(),
-    new THREE.LineMaterial({ linewidth: 3, vertexColors: true, depthTest: false, transparent: true, opacity: 0.85 }),
-  );
+  const over = { vertexColors: true, depthTest: false, transparent: true };
+  path = drawnBySoftware()
+    ? new THREE.LineSegments(new THREE.BufferGeometry(), new THREE.LineBasicMaterial(over))
+    : new THREE.LineSegments2(new THREE.LineSegmentsGeometry(), new THREE.LineMaterial({ linewidth: 3, ...over }));
   path.frustumCulled = false;
   path.visible = false;
   scene.add(path);
 }
 
-/** Smooth edges take a processor three times as long. */
+/** Smooth edges and wide lines take a processor three times as long. */
 function drawnBySoftware() {
   const gl = document.createElement("canvas").getContext("webgl2");
   const named = gl?.getExtension("WEBGL_debug_renderer_info");
@@ -286,9 +286,16 @@ async function drawPath() {
         colors.push(data.tint[3 * row + k] / 255);
       }
   }
-  const geometry = new THREE.LineSegmentsGeometry();
-  geometry.setPositions(places);
-  geometry.setColors(colors);
+  let geometry;
+  if (path.isLineSegments2) {
+    geometry = new THREE.LineSegmentsGeometry();
+    geometry.setPositions(places);
+    geometry.setColors(colors);
+  } else {
+    geometry = new THREE.BufferGeometry();
+    geometry.setAttribute("position", new THREE.BufferAttribute(new Float32Array(places), 3));
+    geometry.setAttribute("color", new THREE.BufferAttribute(new Float32Array(colors), 3));
+  }
   path.geometry.dispose();
   path.geometry = geometry;
 }
