@@ -20,7 +20,7 @@ from helpers.progress import progress
 from helpers.tracking.assignment import match
 from helpers.tracking.candidates import LinkCost, Links, Overlaps, Points, stack
 from helpers.tracking.segments import SegmentParameters, link_segments
-from helpers.tracking.tracks import Tracks, check_objects
+from helpers.tracking.tracks import Tracks, check_links, check_objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,12 +170,9 @@ def tracks_from(
 
 def _fixed_links(fixed: pd.DataFrame | None, objects: pd.DataFrame, points: Points) -> Links:
     """Links that stand already, between sorted points."""
-    if fixed is None:
-        fixed = pd.DataFrame({"source": [], "target": []}, dtype=np.int64)
+    fixed = check_links(fixed, objects, "fixed")
     place = pd.Index(objects["id"].to_numpy()[points.rows])
     source, target = (place.get_indexer(pd.Index(fixed[side])) for side in ("source", "target"))
-    if (source < 0).any() or (target < 0).any():
-        raise InputError("fixed", len(fixed), "links between objects of the table")
     return source, target, np.full(len(fixed), np.nan)
 
 

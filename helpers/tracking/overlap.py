@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.segments import check_numbers
-from helpers.tracking.tracks import Tracks, check_objects
+from helpers.tracking.tracks import Tracks, check_links, check_objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,7 @@ def link_overlap(
     scale_factor: float = 1.0,
     min_fraction: float | None = None,
     objects: pd.DataFrame | None = None,
+    fixed: pd.DataFrame | None = None,
     frame_interval: float | None = None,
 ) -> Tracks:
     """Link the objects of a label movie by their overlap.
@@ -85,6 +86,9 @@ def link_overlap(
     objects : DataFrame, optional
         The objects to link, found in the frames by ``frame`` and ``label``; labels that are not in the table
         are passed over. Without it every label is measured (`helpers.tracking.objects.measure`).
+    fixed : DataFrame, optional
+        ``source, target`` (object ids) of links that stand already, such as those that a person confirmed. They are among
+        the links found, and their ends are not linked to others.
     frame_interval : float, optional
         Seconds, for the Tracks.
 
@@ -97,13 +101,13 @@ def link_overlap(
     ------
     InputError
         No voxel size, frames of different shapes, labels that are not integers, parameters out of range, objects
-        whose label is not in their frame.
+        whose label is not in their frame, fixed links of objects that are not there.
     """
     parameters = OverlapParameters(min_iou=min_iou, scale_factor=scale_factor, min_fraction=min_fraction)
     if voxel_size is None:
         raise InputError("voxel_size", None, "give the size of a voxel, (z, y, x) in µm")
     measured, pairs = _objects_and_pairs(frames, voxel_size, parameters.scale_factor, objects)
-    return tracks_of_best(measured, pairs, parameters, voxel_size, frame_interval)
+    return tracks_of_best(measured, pairs, parameters, voxel_size, frame_interval, fixed)
 
 
 def overlap_table(
@@ -140,14 +144,19 @@ def tracks_of_best(
     parameters: OverlapParameters,
     voxel_size: Sequence[float] | None,
     frame_interval: float | None,
+    fixed: pd.DataFrame | None = None,
 ) -> Tracks:
     """Return the Tracks in which every target takes its best source; `pairs` as from `overlap_table`."""
+    given = check_links(fixed, objects, "fixed")[["source", "target"]]
+    standing = given.merge(pairs, how="left", on=["source", "target"])
+    pairs = pairs[~(pairs["source"].isin(given["source"]) | pairs["target"].isin(given["target"]))]
     good = pairs["iou"] > parameters.min_iou
     if parameters.min_fraction is not None:
         good &= pairs["fraction"] > parameters.min_fraction
     # Equal overlaps: the source with the smaller id.
     best = pairs[good].sort_values(["target", "iou", "source"], ascending=[True, False, True])
-    best = best.drop_duplicates("target").sort_values(["source", "target"])
+    best = best.drop_duplicates("target")
+    best = (pd.concat([best, standing]) if len(standing) else best).sort_values(["source", "target"])
     links = best.assign(cost=1.0 - best["iou"])[["source", "target", "cost", "iou"]]
     return Tracks(objects, links, voxel_size, frame_interval)  # type: ignore[arg-type]
 

@@ -62,7 +62,7 @@ class Tracks:
 
     def __post_init__(self) -> None:
         objects = check_objects(self.objects)
-        links = _check_links(self.links, objects)
+        links = check_links(self.links, objects)
         object.__setattr__(self, "objects", objects)
         object.__setattr__(self, "links", links)
         object.__setattr__(self, "voxel_size", _check_voxel_size(self.voxel_size))
@@ -309,17 +309,33 @@ def numeric_columns(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in table if pd.api.types.is_numeric_dtype(table[name])]
 
 
-def _check_links(links: pd.DataFrame | None, objects: pd.DataFrame) -> pd.DataFrame:
+def check_links(links: pd.DataFrame | None, objects: pd.DataFrame, name: str = "links") -> pd.DataFrame:
+    """Return a checked copy of a table of links: integer ``source`` and ``target``, a float ``cost``.
+
+    Parameters
+    ----------
+    links : DataFrame or None
+        See `Tracks`; None for none.
+    objects : DataFrame
+        From `check_objects`.
+    name : str
+        What the user calls the table, for the error.
+
+    Raises
+    ------
+    InputError
+        Naming the column and the first offending rows.
+    """
     if links is None:
-        return _check_links(pd.DataFrame({"source": [], "target": [], "cost": []}), objects)
+        return check_links(pd.DataFrame({"source": [], "target": [], "cost": []}), objects, name)
     if not isinstance(links, pd.DataFrame):
-        raise InputError("links", type(links).__name__, "give a DataFrame with the columns source and target")
+        raise InputError(name, type(links).__name__, "give a DataFrame with the columns source and target")
     missing = [column for column in ("source", "target") if column not in links]
     if missing:
-        raise InputError("links", list(links.columns), f"add the missing columns {missing}")
+        raise InputError(name, list(links.columns), f"add the missing columns {missing}")
     table = links.reset_index(drop=True)
     for column in ("source", "target"):
-        table[column] = _integers(table[column], f"links.{column}")
+        table[column] = _integers(table[column], f"{name}.{column}")
     table["cost"] = table["cost"].astype(float) if "cost" in table else np.full(len(table), np.nan)
 
     index = pd.Index(objects["id"])
@@ -327,17 +343,17 @@ def _check_links(links: pd.DataFrame | None, objects: pd.DataFrame) -> pd.DataFr
     for column, found in rows.items():
         if (found < 0).any():
             unknown = table.loc[found < 0, column].unique()[:5].tolist()
-            raise InputError(f"links.{column}", unknown, "these ids are not in the object table")
+            raise InputError(f"{name}.{column}", unknown, "these ids are not in the object table")
     frames = objects["frame"].to_numpy()
     step = frames[rows["target"]] - frames[rows["source"]]
     for wrong, what in ((step == 0, "joins two objects of one frame"), (step < 0, "goes backwards in time")):
         if wrong.any():
             pairs = table.loc[wrong, ["source", "target"]].to_numpy()[:3].tolist()
-            raise InputError("links", pairs, f"the link {what}; a source lies in an earlier frame")
+            raise InputError(name, pairs, f"the link {what}; a source lies in an earlier frame")
     repeated = table.duplicated(["source", "target"])
     if repeated.any():
         pairs = table.loc[repeated, ["source", "target"]].to_numpy()[:3].tolist()
-        raise InputError("links", pairs, "each link occurs once; these are repeated")
+        raise InputError(name, pairs, "each link occurs once; these are repeated")
     return table
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from helpers.curation import confirming
 from helpers.curation.cells import Cell
-from helpers.curation.operations.relink import usual_reach
+from helpers.curation.operations.relink import usual_tracker
 from helpers.curation.suspects.fixes import usual_fix
 from helpers.errors import InputError
 from helpers.view.curation_desk import Desk
@@ -88,7 +88,7 @@ def _no_longer(desk: Desk) -> str:
 
 
 def _relink(desk: Desk) -> str:
-    return desk.do("relink", max_distance=usual_reach(desk.curation.state))
+    return desk.do("relink", **usual_tracker(desk.curation.state))
 
 
 def _fix(desk: Desk) -> str:
@@ -190,7 +190,9 @@ GROUPS: dict[str, dict[str, Action]] = {
             "link cells of like label in frames that follow each other, where nothing is linked",
             lambda desk: desk.do("tracks_from_labels"),
         ),
-        "link anew": Action("Shift-T", "track all cells anew; what is confirmed stands", _relink),
+        "link anew": Action(
+            "Shift-T", "track all cells anew, as notebook 08 did; what is confirmed stands", _relink
+        ),
         "delete tracks": Action(
             "Delete",
             "take the tracks of the chosen cells out of the tables; their labels stay",

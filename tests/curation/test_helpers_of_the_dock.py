@@ -172,20 +172,41 @@ def test_like_labels_become_tracks(curation: Curation) -> None:
         curation.do("tracks_from_labels")
 
 
-def test_relinking_leaves_what_is_confirmed(curation: Curation) -> None:
+TRACKERS = {"lap": {"max_distance": 3.0}, "overlap": {"min_iou": 0.2}, "global": {"max_distance": 3.0}}
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_relinking_leaves_what_is_confirmed(curation: Curation, tracker: str) -> None:
     state = curation.state
+    anew = {"tracker": tracker, **TRACKERS[tracker]}
+    labels = [state.labels.frame(t).copy() for t in range(4)]
     curation.do("swap", one=Cell(2, 1), other=Cell(2, 3))  # wrong, and confirmed all the same
     curation.do("confirm", **confirming.link(state, Cell(1, 1), Cell(2, 3)))
     curation.do("unlink", first=Cell(2, 1), last=Cell(3, 1))
-    curation.do("relink", max_distance=3.0)
+    curation.do("relink", **anew)
     found = linked(state)
     assert ((1, 1), (2, 3)) in found and ((1, 1), (2, 1)) not in found, "its ends are taken"
     assert {((0, 1), (1, 1)), ((2, 1), (3, 1)), ((0, 2), (1, 2))} <= found
     curation.undo()
     assert ((2, 1), (3, 1)) not in linked(state)
     curation.do("confirm", **confirming.division(state, Cell(1, 3)))
-    curation.do("relink", max_distance=3.0)
-    assert {((1, 3), (2, 4)), ((1, 3), (2, 1))} <= linked(state), "no tracker of frame pairs would link two"
+    curation.do("link", cells=[Cell(1, 2), Cell(3, 2)])
+    curation.do("confirm", **confirming.link(state, Cell(1, 2), Cell(3, 2)))
+    curation.do("relink", **anew)
+    found = linked(state)
+    assert {((1, 3), (2, 4)), ((1, 3), (2, 1))} <= found, "a confirmed division, as unlikely as it is"
+    assert ((1, 2), (3, 2)) in found, "a confirmed link over a gap"
+    assert {((0, 1), (1, 1)), ((0, 3), (1, 3)), ((2, 4), (3, 4))} <= found
+    for t in range(4):
+        np.testing.assert_array_equal(state.labels.frame(t), labels[t])
+
+
+def test_relinking_refuses_what_no_tracker_has(curation: Curation) -> None:
+    with pytest.raises(InputError, match="tracker = 'kalman': known are lap, overlap, global"):
+        curation.do("relink", tracker="kalman")
+    with pytest.raises(InputError, match=r"those of the tracker overlap.*max_distance"):
+        curation.do("relink", tracker="overlap", max_distance=3.0)
+    assert not curation.state.done
 
 
 def test_the_tracker_keeps_fixed_links_and_leaves_their_ends_alone() -> None:
@@ -199,5 +220,5 @@ def test_the_tracker_keeps_fixed_links_and_leaves_their_ends_alone() -> None:
     assert pairs(link(objects, parameters, fixed=fixed)) == {(5, 8), (6, 7)}
     fixed = pd.DataFrame({"source": [5, 5], "target": [7, 8]})
     assert pairs(link(objects, parameters, fixed=fixed)) == {(5, 7), (5, 8)}, "a division"
-    with pytest.raises(InputError, match="between objects of the table"):
+    with pytest.raises(InputError, match=r"fixed.target = \[99\]: these ids are not in the object table"):
         link(objects, parameters, fixed=pd.DataFrame({"source": [5], "target": [99]}))

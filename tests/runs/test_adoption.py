@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
+
+from curated_movies import write_cells
+
+from helpers.__main__ import main
+from helpers.curation import Cell, Curation, Stroke, confirming
+from helpers.curation.draft import NothingToDo
 from helpers.data.movies import write_movie
+from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
+from helpers.models import unet
 from helpers.runs import adoption
+from helpers.runs.parameters import CreateDataset, TrainSegmentation
+from helpers.runs.steps import dataset, training
 from helpers.segmentation.segmenter import Segmentation
 
 VOXEL = (2.0, 0.5, 0.5)
@@ -92,3 +106,94 @@ def test_what_is_missing_is_said(runs, tmp_path: Path) -> None:
         adoption.held_back(new)
     with pytest.raises(InputError, match="run notebook 03 first"):
         adoption.open_models(tmp_path)
+
+
+# ---- the whole way: segmented, corrected, learned, compared, adopted ----------------------------------------------
+
+
+def discs(seed: int, dim: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return raw (1, 64, 64) and labels of nine cells, every other one dim where wanted."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64]
+    raw, labels = rng.normal(40, 4, (1, 64, 64)), np.zeros((1, 64, 64), np.int32)
+    for k in range(9):
+        at = 11 + 21 * np.array(divmod(k, 3)) + rng.integers(-2, 3, 2)
+        inside = np.hypot(y - at[0], x - at[1]) < 6
+        labels[0, inside] = k + 1
+        raw[0, inside] = (280 if dim and k % 2 else 900) + rng.normal(0, 8, int(inside.sum()))
+    return raw.clip(0).astype(np.uint16), labels
+
+
+def trained(run: Path, **given) -> dict:
+    """Make the training set and train the U-Net, as notebooks 01 and 03 do; return what is noted of the training."""
+    start = {name: given.pop(name) for name in ("start_from",) if name in given}
+    p = CreateDataset.checked({
+        "run_dir": run, "raw_dir": run.parent / "raw", "label_dir": run.parent / "labels", "patch_size": (32, 32),
+        "network_depth": 1, "copies_per_image": 0, "patches_per_image": 8, "boundary_width_um": 0.0, **given,
+    })  # fmt: skip
+    training_set = dataset.make(p, dataset.find_pairs(p))
+    q = TrainSegmentation.checked({
+        "run_dir": run, "n_epochs": 12, "batch_size": 4, "network_depth": 1, "start_filters": 4,
+        "learning_rate": 0.01, "precision": "float32", "train_stardist": False, **start,
+    })  # fmt: skip
+    folder = run / "models" / "unet"
+    unet.train(
+        training_set, folder, training.unet_settings(q), start=training.begin_with(q, "unet", training_set)
+    )
+    return json.loads((folder / "training.json").read_text())["data"]
+
+
+def test_corrections_teach_and_every_retraining_starts_from_the_first_model(tmp_path: Path, capsys) -> None:
+    for name, seed in (("a", 1), ("b", 2)):  # drawn by hand at first, where no cell was dim
+        raw, labels = discs(seed, dim=False)
+        for folder, stack in (("raw", raw), ("labels", labels.astype(np.uint16))):
+            write_movie(tmp_path / folder / f"{name}.tif", stack, voxel_size=VOXEL, axes="ZYX")
+    my = tmp_path / "my"
+    assert "start" not in trained(my)
+    first = zlib.crc32((my / "models" / "unet" / "weights_best.h5").read_bytes())
+
+    frames = [discs(seed, dim=True) for seed in range(10, 14)]
+    path = write_movie(tmp_path / "m.tif", np.stack([raw for raw, _ in frames])[:, None], voxel_size=VOXEL)
+    step = my / "steps" / "05_segment-m"
+    step.mkdir(parents=True)
+    (step / "done.json").write_text(json.dumps({"parameters": {"movie": str(path)}}))
+    segment = adoption.open_models(my)
+    automatic = np.stack([segment(raw).main for raw, _ in frames])
+    folder = write_cells(my / "movies" / "m", labels=automatic, links=[])
+    with Curation(folder, "ann") as curation:
+        for t, (_, truth) in enumerate(frames):
+            for k in range(1, 10):
+                at = np.argwhere(truth == k).mean(axis=0).round().astype(int)
+                label = int(curation.state.labels.frame(t)[tuple(at)])
+                cell = Cell(t, label) if label else None
+                with suppress(NothingToDo):  # it was found to the voxel
+                    curation.do("outline", stroke=Stroke.of_mask(t, truth == k), cell=cell)
+            wrong = set(np.unique(curation.state.labels.frame(t)[truth == 0]).tolist()) - {0}
+            for label in wrong:
+                curation.do("remove", cell=Cell(t, label))
+            assert len(np.unique(curation.state.labels.frame(t))) == 10
+            curation.do("confirm", **confirming.frame(curation.state, t))
+
+    held = ["my_m_t0003"]
+    about = trained(tmp_path / "my_2", curated_runs=[my], validation_stacks=held, start_from=my)
+    assert about["start"] == first
+    described = json.loads((tmp_path / "my_2" / "dataset" / "dataset.json").read_text())
+    assert described["train_stacks"] == ["a", "b", *(f"my_m_t000{t}" for t in range(3))], "all annotations"
+    assert main(["adopt", str(tmp_path / "my_2"), "--in", str(my)]) == 0
+    said = capsys.readouterr().out
+    noted = json.loads((my / "adoption.json").read_text())
+    assert noted["adopted"] and noted["f1_new"] > noted["f1_now"] + 0.1 and noted["stacks"] == held
+    assert f"{noted['f1_now']:.3f} now, {noted['f1_new']:.3f} with" in said and "taken over" in said
+    adopted = zlib.crc32((my / "models" / "unet" / "weights_best.h5").read_bytes())
+    assert adopted != first
+    p = TrainSegmentation.checked({"run_dir": tmp_path / "my_3", "start_from": my})
+    again = training.begin_with(p, "unet", TrainingSet.open(tmp_path / "my_2" / "dataset" / "training.npz"))
+    assert again is not None and zlib.crc32((again / "weights_best.h5").read_bytes()) == first
+
+
+def test_one_beginning_only(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="start_from: set continue_training to False"):
+        TrainSegmentation.checked({"run_dir": tmp_path, "start_from": tmp_path, "continue_training": True})
+    (tmp_path / "my").mkdir()
+    p = TrainSegmentation.checked({"run_dir": tmp_path / "my_2", "start_from": tmp_path / "my"})
+    assert p.inputs()[-1] == tmp_path / "my" / "models"

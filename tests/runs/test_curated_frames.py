@@ -52,6 +52,33 @@ def test_complete_frames_become_pairs_with_all_edits(run: Path, tmp_path: Path) 
         np.testing.assert_array_equal(loaded.raw, np.where(boxes(4)[t] > 0, 800, 30))
 
 
+def test_confirmed_cells_of_other_frames_teach_where_asked(run: Path, tmp_path: Path) -> None:
+    with Curation(run / "movies" / "m", "ann") as curation:
+        for label in (1, 3):
+            curation.do("confirm", **confirming.cell(curation.state, Cell(0, label)))
+        curation.do("confirm", **confirming.cell(curation.state, Cell(3, 1)))
+        curation.undo()
+    p = CreateDataset(run_dir=tmp_path / "new", curated_runs=[run], curated_cells=True)
+    pairs = dataset.find_pairs(p)
+    assert [pair.name for pair in pairs] == [f"first_m_t000{t}" for t in (0, 1, 2)]
+    sparse, *complete = [
+        stack.load().labels for stack in open_stacks(pairs, voxel_size=None, boundary_width=0.0)
+    ]
+    truth = boxes(4)[0]
+    np.testing.assert_array_equal(sparse, np.where(np.isin(truth, (1, 3)), truth, -1))
+    assert all((labels >= 0).all() for labels in complete), (
+        "frame 2 has a cell in two pieces, and is complete"
+    )
+    p = p.model_copy(update={"validation_stacks": ["first_m_t0002"], "patch_size": (4, 16, 16)})
+    made = dataset.make(p.model_copy(update={"network_depth": 1, "patches_per_image": 2}), pairs)
+    assert made.settings["sparse"]["cells"] == 2 and made.settings["validation_stacks"] == ["first_m_t0002"]
+    with Curation(run / "movies" / "m", "ann") as curation:
+        for _ in range(4):
+            curation.undo()
+    with pytest.raises(InputError, match="complete: confirm them in notebook 14, or some of their cells"):
+        dataset.find_pairs(p)
+
+
 def test_an_edit_makes_the_training_set_another(run: Path, tmp_path: Path) -> None:
     p = CreateDataset(run_dir=tmp_path / "new", curated_runs=[run])
     before = identity(p)["sha256"]

@@ -11,12 +11,14 @@ import pytest
 
 from helpers.__main__ import main
 from helpers.curation import Cell, Curation, confirming
+from helpers.curation.operations.relink import usual_tracker
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 from helpers.runs.curation import raw_movie, replay
 from helpers.runs.execute import execute_notebook
 from helpers.runs.parameters import AnalyzeBoundaryDistance, AnalyzeMigration, Curate, Track
 from helpers.runs.run import Run, why_not_done
+from helpers.runs.steps import curation as curation_step
 from helpers.runs.steps import tracking as step
 from helpers.runs.steps.tracked import open_tracks
 from helpers.view.tracked_run import read_run
@@ -167,6 +169,53 @@ def test_the_viewer_shows_the_curated_result(run_dir: Path) -> None:
     assert run.labels is not None and not (run.labels.frame(1) == label).any()
     objects = run.tracks.objects
     assert not ((objects["frame"] == 1) & (objects["label"] == label)).any()
+
+
+@pytest.mark.parametrize("tracker", ["lap", "overlap", "global"])
+def test_confirmed_links_are_fixed_when_notebook_08_and_link_anew_track_again(
+    run_dir: Path, tracker: str
+) -> None:
+    folder = run_dir / "movies" / "m"
+    with Curation(folder) as curation:
+        assert usual_tracker(curation.state)["tracker"] == "lap", "'nearest' keeps no links"
+        one, other = (curation.state.cell(i) for i in sorted(curation.state.graph.ids_in[2])[:2])
+        curation.do("swap", one=one, other=other)  # wrong, and confirmed all the same
+        wrong = curation.state.graph.sources[curation.state.graph.id_at[one.key]]
+        source = curation.state.cell(min(wrong))
+        curation.do("confirm", **confirming.link(curation.state, source, one))
+        ids = {tuple(curation.state.graph.id_at[cell.key] for cell in (source, one))}
+        p = Curate.checked({"run_dir": run_dir, "movie_id": "m"})
+        written = curation_step.finish(p, curation, None, None)["written"]
+    assert "confirmed_links.csv" in written
+    given = {"run_dir": run_dir, "movie_id": "m", "tracker": tracker}
+    for options, kept in (
+        ({"fixed_links": str(folder / "curated" / "confirmed_links.csv")}, True),
+        ({}, False),
+    ):
+        p = Track.checked(given | {"tracker_options": options})
+        run = Run.start(p)
+        _, tracks, _ = step.track_movie(step.open_cells(p), p)
+        links = set(map(tuple, tracks.links[["source", "target"]].to_numpy().tolist()))
+        assert (ids <= links) == kept
+    step.table.write(tracks, folder / "tracks.csv")
+    nothing = tracks.objects.head(0).assign(reason="")
+    run.finish(step.results(tracks, nothing, nothing, p))
+    list(replay(run_dir))
+    with Curation(folder) as curation:
+        assert ids <= curation.state.graph.links(), "put back on the new tracks"
+        known = usual_tracker(curation.state)
+        assert known["tracker"] == tracker
+        cut, *_ = sorted(pair for pair in curation.state.graph.links() if not set(pair) & set(*ids))
+        curation.do("unlink", first=curation.state.cell(cut[0]), last=curation.state.cell(cut[1]))
+        curation.do("relink", **known)
+        assert cut in curation.state.graph.links()
+        assert ids <= curation.state.graph.links()
+        assert len(curation.state.graph.links()) > 0.8 * len(links)
+
+
+def test_trackers_without_fixed_links_refuse_them() -> None:
+    with pytest.raises(InputError, match="kalman keeps no fixed_links: choose lap, overlap or global"):
+        Track.checked({"tracker": "kalman", "tracker_options": {"fixed_links": "links.csv"}})
 
 
 def _executed(run_dir: Path, tmp_path: Path, **parameters) -> dict:

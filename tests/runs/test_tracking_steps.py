@@ -306,7 +306,8 @@ def test_scores_use_the_labels_and_penalties_that_were_tracked_with(folder: Path
     cells = step.open_cells(p)
     tracks = step.track(cells, p)
     step.write_all(tracks, cells, p)
-    run.finish(step.results(tracks, cells.objects.head(0).assign(reason=""), pd.DataFrame({"reason": []})))
+    nothing = cells.objects.head(0).assign(reason="")
+    run.finish(step.results(tracks, nothing, nothing, p))
     table.write(tracks, folder / "truth")
     q = EvaluateTracking.checked(
         {

@@ -260,6 +260,23 @@ def test_a_given_link_is_kept_and_impossible_ones_are_refused() -> None:
         followed(labels, fixed=[((2, 1), (3, 2)), ((2, 2), (3, 2))])
 
 
+def test_given_divisions_and_links_over_gaps_are_kept() -> None:
+    labels = movie()
+    fixed = [((2, 1), (3, 1)), ((2, 1), (3, 2)), ((1, 3), (4, 3)), ((4, 4), (5, 4))]
+    found = followed(labels, fixed=fixed, window=5, window_overlap=2)
+    at = found.tracks.objects.set_index("id")[["frame", "label"]].apply(tuple, axis=1)
+    pairs = {(at[a], at[b]) for a, b in found.tracks.links[["source", "target"]].to_numpy()}
+    assert set(fixed) <= pairs
+    assert [b for a, b in pairs if a == (1, 3)] == [(4, 3)] and [a for a, b in pairs if b == (4, 3)] == [
+        (1, 3)
+    ]
+    assert [a for a, b in pairs if b == (3, 2)] == [(2, 1)], "a daughter has one mother"
+    with pytest.raises(InputError, match="cannot all be"):
+        followed(labels, fixed=[((1, 3), (4, 3)), ((3, 3), (4, 3))])
+    with pytest.raises(InputError, match="goes backwards"):
+        followed(labels, fixed=[((3, 3), (2, 3))])
+
+
 def test_bad_input_is_named() -> None:
     labels = movie()
     with pytest.raises(InputError, match="one shape"):

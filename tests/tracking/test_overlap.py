@@ -115,6 +115,18 @@ def test_splits_arise_freely_and_merges_never():
     assert len(tracks.divisions) == 1 and len(tracks.merges) == 0
 
 
+def test_fixed_links_stand_and_their_ends_are_taken():
+    frames = np.zeros((3, 10, 20), int)
+    frames[:, 2:8, 2:9] = 1
+    frames[:, 2:8, 10:17] = 2
+    objects = _measured(frames).assign(id=lambda table: 10 * table["frame"] + table["label"])
+    fixed = pd.DataFrame({"source": [1, 2], "target": [12, 22]})
+    found = link_overlap(frames, voxel_size=(1, 1), objects=objects, fixed=fixed)
+    assert set(map(tuple, found.links[["source", "target"]].to_numpy())) == {(1, 12), (2, 22), (11, 21)}
+    with pytest.raises(InputError, match=r"fixed.source = \[7\]"):
+        link_overlap(frames, voxel_size=(1, 1), objects=objects, fixed=fixed.assign(source=7))
+
+
 def test_the_least_iou_is_not_reached():
     frames = np.zeros((2, 4, 40), int)
     frames[0, :, :20] = 1

@@ -1,6 +1,11 @@
-"""Tracking anew of what no person has confirmed."""
+"""Tracking anew of what no person has confirmed, with the trackers of notebook 08."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,50 +15,77 @@ from helpers.curation.draft import Draft
 from helpers.curation.graph import Graph
 from helpers.curation.operations.registry import operation
 from helpers.curation.state import State
+from helpers.curation.tables import curated_tracks
+from helpers.errors import InputError, nearest
+from helpers.tracking.tracks import Tracks
+
+#: Makes a cell that the labels have not dearer, for the global tracker, than all that it could be worth.
+_NO_OTHER_CELL = 1e3
 
 
 @operation
-def relink(
-    draft: Draft,
-    max_distance: float,
-    gap_closing_distance: float | None = None,
-    max_frame_gap: int = 2,
-) -> None:
-    """Link all cells anew with notebook 08's LAP tracker; links and divisions that were confirmed stand.
+def relink(draft: Draft, tracker: str = "lap", **parameters: Any) -> None:
+    """Link all cells anew; links and divisions that were confirmed stand, and labels stay as they are.
 
     Parameters
     ----------
     draft : Draft
-    max_distance : float
-        Largest move from one frame to the next, µm.
-    gap_closing_distance : float, optional
-        Largest move over a gap, µm; without it gaps are not closed.
-    max_frame_gap : int
-        Largest difference of frames over a gap.
+    tracker : {"lap", "overlap", "global"}
+        Of notebook 08. The global one chooses links here, no other cells.
+    **parameters
+        Of `helpers.tracking.linking.LapParameters`, `helpers.tracking.overlap.OverlapParameters` or
+        `helpers.tracking.global_tracker.costs.GlobalParameters`; the defaults where left out.
 
     Raises
     ------
     InputError
-        As `helpers.tracking.linking.link`.
+        Another tracker, a parameter that it has not, or as the tracker.
     """
-    from helpers.curation.tables import curated_tracks
-    from helpers.tracking.linking import LapParameters, link
-
-    confirmed = confirmed_links(draft.graph)
-    parameters = LapParameters(
-        max_distance=max_distance,
-        gap_closing=gap_closing_distance is not None,
-        gap_closing_max_distance=gap_closing_distance or 0.0,
-        max_frame_gap=max_frame_gap,
-    )
-    objects = curated_tracks(draft.state).objects[["id", "frame", "z", "y", "x"]]
-    fixed = pd.DataFrame(sorted(confirmed), columns=["source", "target"], dtype="int64")
-    found = link(objects, parameters, fixed=fixed).links[["source", "target"]].to_numpy().tolist()
-    wanted, before = {(source, target) for source, target in found}, draft.graph.links()
+    if tracker not in _TRACKERS:
+        raise InputError("tracker", tracker, nearest(tracker, _TRACKERS))
+    confirmed = sorted(confirmed_links(draft.graph))
+    fixed = pd.DataFrame(confirmed, columns=["source", "target"], dtype="int64")
+    try:
+        found = _TRACKERS[tracker](draft.state, curated_tracks(draft.state), fixed, parameters)
+    except TypeError as error:  # an unknown keyword
+        raise InputError(
+            "parameters", sorted(parameters), f"those of the tracker {tracker}: {error}"
+        ) from None
+    wanted, before = set(zip(found.links["source"], found.links["target"], strict=True)), draft.graph.links()
     for source, target in before - wanted:
         draft.unlink(source, target)
     for source, target in wanted - before:
-        draft.link(source, target)
+        draft.link(int(source), int(target))
+
+
+def _lap(state: State, tracks: Tracks, fixed: pd.DataFrame, given: dict[str, Any]) -> Tracks:
+    from helpers.tracking.linking import LapParameters, link
+    from helpers.tracking.overlap import overlap_table
+
+    parameters = LapParameters(**{"gap_closing": "gap_closing_max_distance" in given, **given})
+    overlaps = overlap_table(state.labels, tracks.objects) if parameters.overlap_weight else None
+    return link(tracks.objects, parameters, overlaps=overlaps, fixed=fixed)
+
+
+def _overlap(state: State, tracks: Tracks, fixed: pd.DataFrame, given: dict[str, Any]) -> Tracks:
+    from helpers.tracking.overlap import link_overlap
+
+    size = state.automatic.voxel_size
+    return link_overlap(state.labels, voxel_size=size, objects=tracks.objects, fixed=fixed, **given)
+
+
+def _global(state: State, tracks: Tracks, fixed: pd.DataFrame, given: dict[str, Any]) -> Tracks:
+    from helpers.tracking.global_tracker.costs import GlobalParameters
+    from helpers.tracking.global_tracker.tracker import link_global
+
+    parameters = replace(GlobalParameters(**given), edit=_NO_OTHER_CELL)
+    size = state.automatic.voxel_size
+    return link_global(
+        [state.labels], tracks.objects, voxel_size=size, parameters=parameters, fixed=fixed
+    ).tracks
+
+
+_TRACKERS: dict[str, Callable[..., Tracks]] = {"lap": _lap, "overlap": _overlap, "global": _global}
 
 
 def confirmed_links(graph: Graph) -> set[Link]:
@@ -61,11 +93,25 @@ def confirmed_links(graph: Graph) -> set[Link]:
     return {(mark[1], mark[2]) for mark in graph.marks if mark[0] == "link"}
 
 
-def usual_reach(state: State) -> float:
-    """Return a largest move (µm) to track with: twice that within which 95 % of the automatic links stay.
+def usual_tracker(state: State) -> dict[str, Any]:
+    """Return the arguments of `relink` with which notebook 08 tracked the movie.
 
-    Without links it is the shortest side of the picture.
+    Where it does not say, or took a tracker that keeps no fixed links: LAP, with a reach of twice that within which 95 % of
+    the automatic links stay.
     """
+    folder = state.automatic.folder.resolve()
+    for done in sorted(folder.parent.parent.glob(f"steps/08_*-{folder.name}/done.json")):
+        try:
+            known = json.loads(done.read_text(encoding="utf-8"))["results"]["tracker"]
+            if known["tracker"] in _TRACKERS:
+                return dict(known)
+        except (OSError, ValueError, KeyError, TypeError):  # another version's, or damaged
+            continue
+    return {"tracker": "lap", "max_distance": _usual_reach(state)}
+
+
+def _usual_reach(state: State) -> float:
+    """Return a largest move (µm); without links the shortest side of the picture."""
     tracks = state.automatic.tracks
     points, rows = tracks.objects[["z", "y", "x"]].to_numpy(float), tracks.link_rows
     if len(rows) == 0:

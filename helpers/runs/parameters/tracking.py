@@ -20,6 +20,7 @@ LapOption = Literal[
     "gap_closing_penalties",
     "splitting_penalties",
     "merging_penalties",
+    "fixed_links",
 ]
 GlobalOption = Literal[
     "appear",
@@ -87,7 +88,7 @@ class Track(OneMovie):
     )
     tracker_options: dict[LapOption | GlobalOption, float | str | list[str] | dict[str, float]] = Field(
         {},
-        description="What is rarely changed. LAP, by TrackMate's names: {'cutoff_percentile': 0.8, 'splitting_penalties': {'volume_um3': 1.0}}. Global: its costs {'division': 4.0}; {'competing_labels': ['b.zarr']} in place of those that notebooks 05 and 06 left; {'fixed_links': 'links.csv'} (source, target: ids of cells) that are certain",
+        description="What is rarely changed. LAP, by TrackMate's names: {'cutoff_percentile': 0.8, 'splitting_penalties': {'volume_um3': 1.0}}. Global: its costs {'division': 4.0}; {'competing_labels': ['b.zarr']} in place of those that notebooks 05 and 06 left. LAP, overlap and global: {'fixed_links': 'links.csv'} (source, target: ids of cells) that are certain, such as notebook 14's curated/confirmed_links.csv",
     )
     search_radius_um: Distance = Field(
         20.0, description="Kalman: farthest a cell lies from where it is expected, in µm"
@@ -137,6 +138,8 @@ class Track(OneMovie):
             raise ValueError(
                 f"tracker_options of {self.tracker} has no {', '.join(wrong)}: {', '.join(known)}"
             )
+        if "fixed_links" in self.tracker_options and self.tracker not in ("lap", "overlap", "global"):
+            raise ValueError(f"{self.tracker} keeps no fixed_links: choose lap, overlap or global")
         return self
 
     def objects_path(self) -> Path:
@@ -163,7 +166,7 @@ class Track(OneMovie):
     def fixed_links_path(self) -> Path | None:
         """Return the table of links that are certain, where one is named."""
         named = self.tracker_options.get("fixed_links")
-        return Path(str(named)) if named and self.tracker == "global" else None
+        return Path(str(named)) if named else None
 
     def inputs(self) -> list[Path]:
         """Return the table, the labels, what competes with them, and the masks."""

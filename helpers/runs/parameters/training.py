@@ -87,6 +87,11 @@ class Pairs(Parameters):
         return [folder for folder in folders if folder]
 
 
+def first_models(run: Path) -> Path:
+    """Return the folder of the networks that a run had first, before retrained ones were adopted (`helpers.runs.adoption`)."""
+    return min(run.glob("models-*"), key=lambda path: path.name, default=run / "models")
+
+
 def edits(run: Path) -> list[Path]:
     """Return the logs of edits of a run's movies; the run itself where it has none, so that this is told."""
     return sorted(run.glob("movies/*/edits.jsonl")) or [run]
@@ -100,6 +105,10 @@ class CreateDataset(Pairs):
     curated_runs: list[Path] = Field(
         [],
         description="Run folders whose corrected movies teach too: frames marked complete in notebook 14 are added to the pairs",
+    )
+    curated_cells: bool = Field(
+        False,
+        description="With curated_runs: cells that were confirmed in frames that are not complete teach too; all else in such a frame counts as not annotated",
     )
     patch_size: PatchSize = Field(
         (16, 128, 128), description="Size [z, y, x] of a training patch in voxels ([y, x] in 2D)"
@@ -292,6 +301,10 @@ class TrainSegmentation(_Training):
         False,
         description="After more cells were drawn: begin with the weights in the model folders, which is quick; False begins anew, which is best for the last training",
     )
+    start_from: OptionalPath = Field(
+        None,
+        description="After corrections: run folder whose first networks training begins with, those from before any retraining was adopted; empty begins anew",
+    )
     use_gpu_opencl: bool = Field(
         False, description="Let StarDist compute distances by OpenCL (needs gputools)"
     )
@@ -324,6 +337,8 @@ class TrainSegmentation(_Training):
             raise ValueError(
                 "nothing to do: set train_unet, train_stardist, train_cellpose, train_tissue or create_npz to True"
             )
+        if self.continue_training and self.start_from:
+            raise ValueError("start_from: set continue_training to False, or leave start_from empty")
         if self.train_tissue and self.tissue_dir is None:
             raise ValueError("tissue_dir: name the folder of tissue masks, or set train_tissue to False")
         return self
@@ -335,7 +350,7 @@ class TrainSegmentation(_Training):
             own += [folder for folder in (self.raw_dir, self.label_dir) if folder]
         if self.train_tissue and self.tissue_dir:
             own.append(self.tissue_dir)
-        return own
+        return own + ([first_models(self.start_from)] if self.start_from else [])
 
     def outputs(self) -> list[Path]:
         """Return the files of each network, and the training set that `create_npz` makes."""

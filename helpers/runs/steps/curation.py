@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from helpers.curation import evaluation
+from helpers.curation.changes import Link
 from helpers.curation.exchange import take_over
 from helpers.curation.files import Curated, bring_up_to_date
 from helpers.curation.merging import merge_log
+from helpers.curation.operations.relink import confirmed_links
 from helpers.curation.rebase import rebase
 from helpers.curation.session import Curation
 from helpers.curation.suspects import find_suspects
@@ -117,14 +119,19 @@ def evaluate(p: Curate, curation: Curation) -> pd.DataFrame | None:
     return evaluation.keep_scores(p.movie_path(), scores, len(state.done))
 
 
-def _write_formats(curated: Curated, raw: Movie | None) -> dict[str, str]:
-    """Write the curated tracks in every format of notebook 08, and for mmv_h4tracks where the movie is 2D."""
+def _write_formats(curated: Curated, raw: Movie | None, confirmed: set[Link]) -> dict[str, str]:
+    """Write the curated tracks in every format of notebook 08, for mmv_h4tracks where the movie is 2D, and confirmed links."""
     tracks, labels = table.read(curated.tracks), LabelMovie.open(curated.labels)
     folder = curated.tracks.parent
     written = write_formats(tracks, folder, labels, tracks.voxel_size, image=raw.path if raw else None)
     if labels.shape[1] == 1 and tracks.voxel_size is not None:
         mmv_h4tracks.write(tracks, folder / "mmv_h4tracks.zarr", labels, raw)
         written["mmv_h4tracks.zarr"] = "mmv_h4tracks"
+    if confirmed:
+        certain = pd.DataFrame(sorted(confirmed), columns=["source", "target"])
+        with atomic_path(folder / "confirmed_links.csv") as temporary:
+            certain.to_csv(temporary, index=False)
+        written["confirmed_links.csv"] = "fixed_links of notebook 08"
     return written
 
 
@@ -133,11 +140,14 @@ def finish(p: Curate, curation: Curation, raw: Movie | None, scores: pd.DataFram
     done = curation.state.done
     found: dict[str, Any] = {"edits": len(done), "confirmed": len(curation.state.graph.marks)}
     found["operations"] = pd.Series([edit.operation for edit in done], dtype=object).value_counts().to_dict()
+    automatic = set(curation.state.automatic.tracks.objects["id"].tolist())
+    # Notebook 08 knows the cells of notebook 05, not those that were drawn.
+    confirmed = {link for link in confirmed_links(curation.state.graph) if automatic.issuperset(link)}
     curation.close()
     if p.movie_path("edits.jsonl").is_file():
         curated = bring_up_to_date(p.movie_path(), raw)
         found["authors"] = curated.authors
-        found["written"] = _write_formats(curated, raw)
+        found["written"] = _write_formats(curated, raw, confirmed)
     if scores is not None:
         newest = scores[scores["time"] == scores["time"].iloc[-1]]
         found["scores"] = json.loads(newest.to_json(orient="records"))

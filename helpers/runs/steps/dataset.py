@@ -21,7 +21,7 @@ from helpers.runs.run import identity, write_json
 
 
 def find_pairs(p: Pairs) -> list[StackPair]:
-    """Pair the raw stacks with their labels, their masks, or both, by name; add the complete frames of curated runs.
+    """Pair the raw stacks with their labels, their masks, or both, by name; add the frames of curated runs.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def find_pairs(p: Pairs) -> list[StackPair]:
     p.require_pairs()
     curated: list[StackPair] = []
     if isinstance(p, CreateDataset) and p.curated_runs:
-        curated = curated_pairs(p.curated_runs, p.path("dataset", "curated"))
+        curated = curated_pairs(p.curated_runs, p.path("dataset", "curated"), cells=p.curated_cells)
     if p.raw_dir is None:
         return curated
     found: dict[str, StackPair] = {

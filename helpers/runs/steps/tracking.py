@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +174,14 @@ def tracker_parameters(p: Track) -> Any:
     )
 
 
-def track(cells: Cells, p: Track) -> Tracks:
-    """Link the cells with the chosen tracker.
+def fixed_links(p: Track) -> pd.DataFrame | None:
+    """Read the links that are certain, such as those that a person confirmed; None where no table is named."""
+    path = p.fixed_links_path()
+    return read_table(path, "fixed_links") if path else None
+
+
+def track(cells: Cells, p: Track, fixed: pd.DataFrame | None = None) -> Tracks:
+    """Link the cells with the chosen tracker; `fixed` are links (``source, target``) that stand already.
 
     Raises
     ------
@@ -193,15 +199,16 @@ def track(cells: Cells, p: Track) -> Tracks:
             min_iou=p.min_iou,
             scale_factor=p.scale_factor,
             min_fraction=p.min_fraction,
+            fixed=fixed,
             **scale,
         )
     if p.tracker == "global":
-        return link_global([cells.labels], cells.objects, parameters=parameters, **scale).tracks
+        return link_global([cells.labels], cells.objects, parameters=parameters, fixed=fixed, **scale).tracks
     if p.tracker == "nearest":
         return link_nearest(cells.objects, p.max_distance_um, **scale)
     if p.tracker == "lap":
         overlaps = overlap_table(cells.labels, cells.objects) if p.overlap_weight else None
-        return link(cells.objects, parameters, overlaps=overlaps, **scale)
+        return link(cells.objects, parameters, overlaps=overlaps, fixed=fixed, **scale)
     return _without_long_gaps(link_kalman(cells.objects, parameters, **scale), p.max_frame_gap)
 
 
@@ -231,15 +238,14 @@ def track_movie(cells: Cells, p: Track) -> tuple[Cells, Tracks, dict[str, Any]]:
     path = p.movie_path(CHOSEN)
     shutil.rmtree(path, ignore_errors=True)  # of tracks that are made anew
     if p.tracker != "global" or cells.labels is None:
-        return cells, track(cells, p), {}
+        return cells, track(cells, p, fixed_links(p)), {}
     raw = Movie.open(p.raw, voxel_size=cells.voxel_size, missing_frames="empty") if p.raw else None  # type: ignore[arg-type]
-    fixed = p.fixed_links_path()
     found = link_global(
         [cells.labels, *(LabelMovie.open(other) for other in p.competing_paths())],
         cells.objects,
         voxel_size=cells.voxel_size,  # type: ignore[arg-type]
         parameters=tracker_parameters(p),
-        fixed=read_table(fixed, "fixed_links") if fixed else None,
+        fixed=fixed_links(p),
         intensity=raw,
         frame_interval=cells.frame_interval,
     )
@@ -381,10 +387,11 @@ def write_formats(
     return written
 
 
-def results(tracks: Tracks, left_out: pd.DataFrame, removed: pd.DataFrame) -> dict[str, Any]:
-    """Return the counts that ``done.json`` keeps."""
+def results(tracks: Tracks, left_out: pd.DataFrame, removed: pd.DataFrame, p: Track) -> dict[str, Any]:
+    """Return the counts that ``done.json`` keeps, and what notebook 14 tracks with once more (`tracker`)."""
     length = filters.track_summary(tracks)["n"]
     return {
+        "tracker": {"tracker": p.tracker} | _own_parameters(p),
         "objects": len(tracks.objects),
         "links": len(tracks.links),
         "tracks": tracks.n_tracks,
@@ -395,6 +402,12 @@ def results(tracks: Tracks, left_out: pd.DataFrame, removed: pd.DataFrame) -> di
         "left_out": left_out["reason"].value_counts().to_dict() if len(left_out) else {},
         "removed": removed["reason"].value_counts().to_dict() if len(removed) else {},
     }
+
+
+def _own_parameters(p: Track) -> dict[str, Any]:
+    if p.tracker == "overlap":  # masks know no outlines, so no `precise`
+        return {"min_iou": p.min_iou, "scale_factor": p.scale_factor, "min_fraction": p.min_fraction}
+    return {} if p.tracker == "nearest" else asdict(tracker_parameters(p))
 
 
 @dataclass(frozen=True)

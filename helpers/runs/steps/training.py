@@ -20,6 +20,7 @@ from helpers.models.stardist import StarDistSettings
 from helpers.models.training import TrainingSettings
 from helpers.models.unet import UNetSettings
 from helpers.runs.parameters import CreateDataset, TrainSegmentation
+from helpers.runs.parameters.training import first_models
 
 
 def check(p: TrainSegmentation) -> None:
@@ -97,13 +98,17 @@ def augmentation(p: TrainSegmentation) -> Augmentation | None:
 
 
 def begin_with(p: TrainSegmentation, name: str, training_set: TrainingSet) -> Path | None:
-    """Set a network aside that was trained on another training set, and return its folder: to begin with its weights.
+    """Return the folder of the network whose weights training begins with.
+
+    With `continue_training` a network that was trained on another training set is set aside for it.
 
     Returns
     -------
     Path or None
-        ``models/<name>.before``; None where `continue_training` is off, or there is nothing to go on from.
+        ``models/<name>.before``, or that of the run `start_from`; None where there is nothing to go on from.
     """
+    if p.start_from:
+        return first_models(p.start_from) / name
     folder, before = p.path("models", name), p.path("models", f"{name}.before")
     if not p.continue_training:
         return None

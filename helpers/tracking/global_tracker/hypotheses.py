@@ -26,6 +26,7 @@ from helpers.tracking.global_tracker.costs import (
     link_costs,
     odd_sizes,
 )
+from helpers.tracking.global_tracker.given import given_of, with_given
 from helpers.tracking.global_tracker.program import Problem
 from helpers.tracking.global_tracker.regions import (
     INSIDE,
@@ -56,6 +57,8 @@ class Hypotheses:
     problem : Problem
     iou, division_iou : float ndarray
         Of each candidate link, and of each mother with both daughters.
+    beyond : (b, 2) int ndarray
+        Given links that are not in the program: over gaps, and into three.
     """
 
     frames: list[Regions]
@@ -63,6 +66,7 @@ class Hypotheses:
     problem: Problem
     iou: np.ndarray
     division_iou: np.ndarray
+    beyond: np.ndarray
 
 
 def hypotheses_of(
@@ -194,25 +198,21 @@ def _assembled(
         joint_ious.append(joint)
         first, second = volume[t + 1][triples[:, 1:]].T
         division_cost.append(division_costs(p, usual, joint, first, second))
-    every, every_cost, every_iou, given = _with_fixed(
-        _stacked(links, 2),
-        np.concatenate([*link_cost, []]),
-        np.concatenate([*ious, []]),
-        _numbers_of(fixed, frames, start),
-    )
     problem = Problem(
         np.repeat(np.arange(n_frames), np.diff(start)),
         np.concatenate(cost),
         np.concatenate(appear),
         np.concatenate(end),
-        every,
-        every_cost,
+        _stacked(links, 2),
+        np.concatenate([*link_cost, []]),
         _stacked(divisions, 3),
         np.concatenate([*division_cost, []]),
         _stacked(conflicts, 2),
-        given,
     )
-    return Hypotheses(frames, start, problem, every_iou, np.concatenate([*joint_ious, []]))
+    given = given_of(_numbers_of(fixed, frames, start), problem.frame)
+    overlaps = np.concatenate([*ious, []]), np.concatenate([*joint_ious, []])
+    problem, link_iou, division_iou = with_given(problem, *overlaps, given)
+    return Hypotheses(frames, start, problem, link_iou, division_iou, given.beyond)
 
 
 def _at_border(regions: Regions, shared: csr_array, other: Regions, p: GlobalParameters) -> np.ndarray:
@@ -228,19 +228,6 @@ def _numbers_of(fixed: np.ndarray, frames: list[Regions], start: np.ndarray) -> 
         for row in fixed.tolist()
     ]
     return np.array(found, np.int64).reshape(-1, 2)
-
-
-def _with_fixed(
-    links: np.ndarray, cost: np.ndarray, iou: np.ndarray, fixed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return links, costs, overlaps and which are given; a given one that was no candidate becomes one, for nothing."""
-    known = {pair: row for row, pair in enumerate(map(tuple, links.tolist()))}
-    new = [pair for pair in map(tuple, fixed.tolist()) if pair not in known]
-    links = np.concatenate([links, np.array(new, np.int64).reshape(-1, 2)])
-    given = np.zeros(len(links), bool)
-    given[[known[pair] for pair in map(tuple, fixed.tolist()) if pair in known]] = True
-    given[len(cost) :] = True
-    return links, np.append(cost, np.zeros(len(new))), np.append(iou, np.zeros(len(new))), given
 
 
 def _stacked(parts: list[np.ndarray], width: int) -> np.ndarray:

@@ -12,7 +12,7 @@ Constraints
     past       a_j + Σ_i l_ij + Σ_ik v_ijk = x_j      every cell has one past: it appears, goes on, or is a daughter
     future     e_i + Σ_j l_ij + Σ_jk v_ijk = x_i      and one future: it ends, goes on, or divides
     conflict   Σ_(i in C) x_i ≤ 1                     of regions that share voxels (a clique C) at most one is a cell
-    fixed      l_ij = 1, x_i = 1                      what a person has confirmed
+    fixed      l_ij = 1, v_ijk = 1, x_i = 1           what a person has confirmed
 
 Costs
     Σ cost_i x_i + Σ cost_ij l_ij + Σ cost_ijk v_ijk + Σ appear_i a_i + Σ end_i e_i → minimum
@@ -66,6 +66,8 @@ class Problem:
         Rows (clique, hypothesis): of each clique at most one is a cell.
     fixed : (m,) bool ndarray, optional
         Links that are part of every solution.
+    fixed_divisions : (d,) bool ndarray, optional
+        Divisions that are.
     given : (n,) bool ndarray, optional
         Hypotheses that are cells in every solution.
     """
@@ -81,12 +83,15 @@ class Problem:
     conflicts: np.ndarray = field(default_factory=lambda: _none(0, 2))
     fixed: np.ndarray = field(default=None)  # type: ignore[assignment]
     given: np.ndarray = field(default=None)  # type: ignore[assignment]
+    fixed_divisions: np.ndarray = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.fixed is None:
             object.__setattr__(self, "fixed", np.zeros(len(self.links), bool))
         if self.given is None:
             object.__setattr__(self, "given", np.zeros(len(self.frame), bool))
+        if self.fixed_divisions is None:
+            object.__setattr__(self, "fixed_divisions", np.zeros(len(self.divisions), bool))
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -167,6 +172,7 @@ def solve(
             _conflicts_among(problem.conflicts, rows, len(problem)),
             problem.fixed[link],
             (problem.given | past)[rows],
+            problem.fixed_divisions[division],
         )
         found = _solve_components(part, time_limit, gap)
         optimal &= found.optimal
@@ -247,6 +253,7 @@ def _solve_components(problem: Problem, time_limit: float, gap: float) -> Soluti
             np.column_stack([problem.conflicts[c, 0], np.searchsorted(rows, problem.conflicts[c, 1])]),
             problem.fixed[link],
             problem.given[rows],
+            problem.fixed_divisions[division],
         )
         found, best = _solve_one(part, time_limit, gap)
         optimal &= best
@@ -300,6 +307,7 @@ def _solve_one(problem: Problem, time_limit: float, gap: float) -> tuple[np.ndar
     low = np.zeros(total)
     low[:n][problem.given] = 1
     low[n : n + m][problem.fixed] = 1
+    low[n + m : n + m + d][problem.fixed_divisions] = 1
     cost = np.concatenate(
         [problem.cost, problem.link_cost, problem.division_cost, problem.appear, problem.end]
     )
@@ -315,7 +323,7 @@ def _solve_one(problem: Problem, time_limit: float, gap: float) -> tuple[np.ndar
     if found.x is None:
         raise InputError(
             "fixed",
-            f"{int(problem.fixed.sum())} links",
+            f"{int(problem.fixed.sum() + 2 * problem.fixed_divisions.sum())} links",
             "these links cannot all be: a cell has one past and one future",
         )
     return found.x[: n + m + d] > 0.5, found.status == 0

@@ -20,7 +20,7 @@ from helpers.tracking.global_tracker.hypotheses import Hypotheses, hypotheses_of
 from helpers.tracking.global_tracker.margins import margins
 from helpers.tracking.global_tracker.program import Solution, solve
 from helpers.tracking.objects import measure
-from helpers.tracking.tracks import Tracks, check_objects
+from helpers.tracking.tracks import Tracks, check_links, check_objects
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def link_global(
     parameters : GlobalParameters, optional
         The defaults if left out.
     fixed : DataFrame, optional
-        ``source, target``: ids of objects whose link is given; both are then cells.
+        ``source, target``: ids of objects whose link is given, such as those that a person confirmed; both are then cells.
+        Two from one object are a division. Over a gap, and into three, they are kept beside the program.
     intensity : movie, optional
         Anything with ``.frame(t)``, to measure the intensities of cells that the first set has not.
     frame_interval : float, optional
@@ -144,18 +145,10 @@ def link_global(
 
 def _rows_of_fixed(objects: pd.DataFrame, fixed: pd.DataFrame | None) -> np.ndarray:
     """Return (k, 4): frame and label of source and target."""
-    if fixed is None or len(fixed) == 0:
-        return np.empty((0, 4), np.int64)
+    given = check_links(fixed, objects, "fixed")
     known = objects.set_index("id")[["frame", "label"]]
-    for side in ("source", "target"):
-        unknown = fixed.loc[~fixed[side].isin(known.index), side]
-        if len(unknown):
-            raise InputError(f"fixed.{side}", unknown[:5].tolist(), "these ids are not in the object table")
-    ends = [known.loc[fixed[side]].to_numpy(np.int64) for side in ("source", "target")]
-    rows = np.concatenate(ends, axis=1)
-    if (rows[:, 2] != rows[:, 0] + 1).any():
-        raise InputError("fixed", fixed.iloc[:3].to_dict("list"), "a fixed link joins neighbouring frames")
-    return rows
+    ends = [known.loc[given[side]].to_numpy(np.int64) for side in ("source", "target")]
+    return np.concatenate(ends, axis=1)
 
 
 def _chosen_labels(found: Hypotheses, solution: Solution) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -230,6 +223,6 @@ def _links(found: Hypotheses, solution: Solution, ids: np.ndarray) -> pd.DataFra
         )
         for k in (1, 2)
     ]
-    return pd.concat([straight, *forks], ignore_index=True).sort_values(
-        ["source", "target"], ignore_index=True
-    )
+    beyond = pd.DataFrame(ids[found.beyond], columns=["source", "target"])
+    parts = [part for part in (straight, *forks, beyond) if len(part)] or [straight]
+    return pd.concat(parts, ignore_index=True).sort_values(["source", "target"], ignore_index=True)
