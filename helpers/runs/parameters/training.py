@@ -101,6 +101,7 @@ class CreateDataset(Pairs):
     """Pairs of raw and label stacks become the NPZ training set."""
 
     step: ClassVar[str] = "01_create_dataset"
+    rarely_set: ClassVar[tuple[str, ...]] = ("curated_cells",)
 
     curated_runs: list[Path] = Field(
         [],
@@ -253,7 +254,7 @@ class TrainSegmentation(_Training):
     """U-Net and StarDist learn from the training set."""
 
     step: ClassVar[str] = "03_train_segmentation"
-    rarely_set: ClassVar[tuple[str, ...]] = ("kernel", "use_gpu_opencl")
+    rarely_set: ClassVar[tuple[str, ...]] = ("kernel", "start_from", "use_gpu_opencl")
 
     train_unet: bool = Field(True, description="Train the U-Net")
     train_stardist: bool = Field(True, description="Train StarDist")
