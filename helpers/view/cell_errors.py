@@ -51,7 +51,7 @@ def errors_over_time(cells: pd.DataFrame) -> Figure:
             markersize=4,
             label=f"median, n = {len(found)} cells × frames",
         )
-        right.legend()
+        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # the band leaves no room inside
     right.axhline(0, color="#777777", linewidth=1, linestyle=":")
     right.set_xlabel("frame")
     right.set_ylabel("error of the volume (%)")
