@@ -68,6 +68,7 @@ lint: $(VENV)/installed-test
 benchmark: $(VENV)/installed-test
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/benchmarks/peers.txt
+	@test -z "$(ULTRACK)" || { test -x .venv-ultrack/bin/python || $(PYTHON) -m venv .venv-ultrack; .venv-ultrack/bin/python -m pip install --quiet ultrack==0.8.0; }
 	@$(BIN)/python tests/benchmarks/run.py
 
 # The README's scores, over seeds.  It goes on where it was interrupted.  EXPERIMENTS="demo ovule" runs some, UNTIL=03 only
@@ -90,4 +91,4 @@ lock: $(VENV)/installed-test
 	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ' > constraints.txt
 
 clean:
-	rm -rf $(VENV) .venv-peers runs
+	rm -rf $(VENV) .venv-peers .venv-ultrack runs
