@@ -4,7 +4,8 @@
 
     curated/tracks.geff  ──edited there──>  theirs.geff  ──take_over──>  unlink, link, set_parent, delete … in the log
 
-Each of their nodes is our cell with its id; where that is none of ours, or in another frame, the cell at its place.
+Each of their nodes is our cell with its id, where it lies where that cell does; else the cell at its place. The id alone
+says nothing: funtracks adds 1 to all where one is 0.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 
 from helpers.curation.cells import Cell
 from helpers.curation.changes import Link
+from helpers.curation.positions import Positions
 from helpers.curation.session import Curation
 from helpers.curation.state import State
 from helpers.errors import InputError
@@ -80,10 +82,11 @@ def _our_ids(state: State, objects: pd.DataFrame) -> dict[int, int]:
     """Return their id → ours."""
     size = np.array(state.automatic.voxel_size)
     found: dict[int, int] = {}
+    positions = Positions(state)
     nodes = zip(objects["id"].tolist(), objects["frame"].tolist(), strict=True)
     for (node, frame), at in zip(nodes, objects[["z", "y", "x"]].to_numpy(float) / size, strict=True):
         known = state.graph.cell_of.get(node)
-        if known is not None and known[0] == frame:
+        if known is not None and known[0] == frame and _is_there(positions.of([node])[0] / size, at):
             found[node] = node
             continue
         try:
@@ -93,6 +96,11 @@ def _our_ids(state: State, objects: pd.DataFrame) -> dict[int, int]:
         if (ours := state.graph.id_at.get(cell.key)) is not None:
             found[node] = ours
     return found
+
+
+def _is_there(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether a cell has stayed where it was, to a voxel."""
+    return bool((np.abs(ours - theirs) <= 1).all())
 
 
 def _edits(state: State, wanted: set[Link], there: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:

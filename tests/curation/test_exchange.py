@@ -76,11 +76,12 @@ def test_a_division_set_there(given) -> None:
     assert state.done[-1].operation == "set_parent"
 
 
-def test_nodes_with_other_ids_are_found_by_their_place(given) -> None:
+@pytest.mark.parametrize("more", [1000, 1], ids=["strange", "as funtracks shifts them"])
+def test_nodes_with_other_ids_are_found_by_their_place(given, more: int) -> None:
     curation, tracks = given
     state = curation.state
     theirs = edited(tracks, state, cut=[((2, 1), (3, 1))])
-    shift = {i: i + 1000 for i in theirs.objects["id"]}
+    shift = {i: i + more for i in theirs.objects["id"]}
     renamed = Tracks(
         theirs.objects.assign(id=theirs.objects["id"].map(shift)),
         theirs.links.assign(
