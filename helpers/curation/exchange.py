@@ -55,14 +55,17 @@ def take_over(curation: Curation, theirs: Tracks) -> TakenOver:
     Raises
     ------
     InputError
-        None of their nodes is a cell of this movie.
+        Fewer than half of their nodes lie on cells of this movie.
     """
     state, missed = curation.state, []
-    ids = _our_ids(state, theirs.objects)
-    if len(theirs.objects) and not ids:
-        raise InputError(
-            "tracks", f"{len(theirs.objects)} nodes", "tracks of this movie: none lies on a cell of it"
-        )
+    size = np.array(state.automatic.voxel_size)
+    places = theirs.objects[["z", "y", "x"]].to_numpy(float) / size
+    # funtracks writes no unit; our µm, read as voxels, are voxels once too often then.
+    ids = max((_our_ids(state, theirs.objects, each) for each in (places, places / size)), key=len)
+    nodes = len(theirs.objects)
+    if len(ids) < nodes / 2:  # another movie: what is not found would be deleted
+        found = f"only {len(ids)} lie on a cell of it" if ids else "none lies on a cell of it"
+        raise InputError("tracks", f"{nodes} nodes", f"tracks of this movie: {found}")
     for node in theirs.objects["id"]:
         if node not in ids:
             missed.append({"what": f"node {node}", "why": "no cell of ours is at its place"})
@@ -78,13 +81,13 @@ def take_over(curation: Curation, theirs: Tracks) -> TakenOver:
     return TakenOver(n, pd.DataFrame(missed, columns=["what", "why"]))
 
 
-def _our_ids(state: State, objects: pd.DataFrame) -> dict[int, int]:
-    """Return their id → ours."""
+def _our_ids(state: State, objects: pd.DataFrame, places: np.ndarray) -> dict[int, int]:
+    """Return their id → ours; `places` are (z, y, x) in voxels."""
     size = np.array(state.automatic.voxel_size)
     found: dict[int, int] = {}
     positions = Positions(state)
     nodes = zip(objects["id"].tolist(), objects["frame"].tolist(), strict=True)
-    for (node, frame), at in zip(nodes, objects[["z", "y", "x"]].to_numpy(float) / size, strict=True):
+    for (node, frame), at in zip(nodes, places, strict=True):
         known = state.graph.cell_of.get(node)
         if known is not None and known[0] == frame and _is_there(positions.of([node])[0] / size, at):
             found[node] = node

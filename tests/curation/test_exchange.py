@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from curated_movies import boxes, linked, write_cells
+from curated_movies import VOXEL, boxes, linked, write_cells
 
 from helpers.curation import Cell, Curation
 from helpers.curation.exchange import take_over
@@ -93,6 +93,15 @@ def test_nodes_with_other_ids_are_found_by_their_place(given, more: int) -> None
     # The cell in two pieces has its centre between them.
     assert set(found.missed["what"]) <= {f"node {shift[state.graph.id_at[2, 5]]}"}
     assert ((2, 1), (3, 1)) not in linked(state) and found.edits == 1
+
+
+def test_positions_without_a_unit_are_understood(given) -> None:
+    curation, tracks = given
+    theirs = edited(tracks, curation.state, cut=[((2, 1), (3, 1))])
+    for axis, size in zip("zyx", VOXEL, strict=True):  # µm that were read as voxels
+        theirs.objects[axis] *= size
+    found = take_over(curation, theirs)
+    assert found.edits == 1 and ((2, 1), (3, 1)) not in linked(curation.state)
 
 
 def test_tracks_of_another_movie_are_refused(given) -> None:
