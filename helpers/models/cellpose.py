@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from helpers.data.masks import spacing_of
 from helpers.errors import InputError
 from helpers.models import cellpose_weights
+from helpers.models.stopping import go_on
 
 Mode = Literal["2d", "2d+z", "3d"]
 
@@ -288,6 +289,9 @@ def load(model: str | Path, *, second_channel: bool = False, gpu: bool = True) -
             )
     except Exception as error:  # whatever torch makes of weights that are not those of this network
         raise InputError("model", name, f"weights of a Cellpose network ({error})") from error
+    network.net.register_forward_pre_hook(
+        lambda *_: go_on()
+    )  # a batch of a plane's tiles, of two or three hundred
     return CellposeNetwork(network, name, n_channels, _size_model(network, name, path, version))
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from helpers.errors import InputError
 from helpers.models.devices import free_memory, quiet
 from helpers.models.precision import keep_outputs_in_float32, layers_of
+from helpers.models.stopping import go_on
 
 #: A tile's forward pass: (Z, Y, X) or (Y, X) float32 → its outputs, channels last.
 Forward = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
@@ -137,7 +138,10 @@ def choose_n_tiles(
 def iterate_tiles(
     shape: Sequence[int], n_tiles: Sequence[int], radius: Sequence[int], block: Sequence[int]
 ) -> Iterator[Tile]:
-    """Yield tiles that cover `shape` (a multiple of `block`), all of the same size and aligned with `block`."""
+    """Yield tiles that cover `shape` (a multiple of `block`), all of the same size and aligned with `block`.
+
+    Where the work is no longer wanted (`stopping`), it ends before the next one.
+    """
     per_axis: list[list[tuple[slice, slice]]] = []
     for s, n, r, b in zip(shape, n_tiles, radius, block, strict=True):
         halo = math.ceil(r / b) * b
@@ -151,6 +155,7 @@ def iterate_tiles(
             cuts.append((slice(first, first + size), slice(start, stop)))
         per_axis.append(cuts)
     for index in np.ndindex(*(len(c) for c in per_axis)):
+        go_on()
         chosen = [cuts[i] for cuts, i in zip(per_axis, index, strict=True)]
         yield Tile(tuple(c[0] for c in chosen), tuple(c[1] for c in chosen))
 

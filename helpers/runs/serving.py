@@ -112,8 +112,11 @@ def run_model(run: Path, method: str | None = None, settings: Mapping[str, Any] 
     method = method or ("vollseg" if len(there) == 2 else there[0])
     p = Segment.checked({"run_dir": run, "method": method, **(settings or {})}, source="--set")
     trained = segmentation.trained_voxels(p)
-    usual = _three(p.voxel_size_um or trained or (1.0, 1.0, 1.0))
-    base: Any = segmentation.open_segmenter(p.model_copy(update={"resample_to_training": False}), usual)
+    usual = p.voxel_size_um or trained
+    usual = _three(usual) if usual else None
+    base: Any = segmentation.open_segmenter(
+        p.model_copy(update={"resample_to_training": False}), usual or (1.0, 1.0, 1.0)
+    )
     base = replace(base, scored=True)
 
     def at(size: tuple[float, ...]) -> Segmenter:
@@ -139,11 +142,17 @@ def cellpose_model(name: str, settings: Mapping[str, Any] | None = None) -> Serv
     inside = [Path(name, *parts, "cellpose_model") for parts in ((), ("cellpose",), ("models", "cellpose"))]
     weights = next((str(path) for path in inside if path.is_file()), name)
     p = SegmentCellpose.checked({"model": weights, **(settings or {})}, source="--set")
-    usual = _three(p.voxel_size_um or (1.0, 1.0, 1.0))
-    base = cellpose_step.open_segmenter(p, usual)
+    usual = _three(p.voxel_size_um) if p.voxel_size_um else None
+    base = cellpose_step.open_segmenter(p, usual or (1.0, 1.0, 1.0))
+    in_um = bool(p.diameter_um or p.min_size_um3)
     channels = (p.channel,) if p.second_channel is None else (p.channel, p.second_channel)
     return ServedModel(
-        f"cellpose/{Path(name).name}", lambda size: replace(base, voxel_size=size), channels, usual
+        f"cellpose/{Path(name).name}",
+        lambda size: replace(base, voxel_size=size),
+        channels,
+        usual,
+        # Cellpose itself counts in pixels; only its 3D wants to know how much longer they are along z.
+        lambda planes: in_um or base.settings.mode(planes) == "3d",
     )
 
 
@@ -173,6 +182,7 @@ def _greeting(
     if model is not None and server.grpc_port is not None:
         yield f"serving {model.name}"
         yield f"gRPC (Fiji: TrackMate-Lacss) at {given.host}:{server.grpc_port}{encrypted}"
+        yield f"pictures without a pixel size in µm: {model.uncalibrated}; --set voxel_size_um=[z,y,x] gives them one"
     if server.http_port is not None:
         own = f"http{'s' if tls else ''}://{given.host}:{server.http_port}/{'TOKEN/' if token else ''}"
         yield f"HTTP (status page) at {own}, for QuPath: {own}stardist/, {own}cellpose/, {own}elephant/"

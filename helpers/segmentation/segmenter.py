@@ -24,13 +24,13 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from helpers.data.masks import instances_from_binary, spacing_of
 from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import denoising, inference, model_folder, stardist, unet
 from helpers.models.stardist import StarPrediction
+from helpers.segmentation.certainty import certainty
 from helpers.segmentation.fusion import DIVIDE, Divide, Rules, close_gaps, fuse
 from helpers.segmentation.stitching import stitch_slices
 from helpers.segmentation.watershed import watershed
@@ -314,32 +314,13 @@ class VollSegSegmenter:
         )
 
     def score(self, outputs: Outputs, labels: NDArray[np.int32]) -> pd.DataFrame:
-        """Return how sure the networks are of each cell, between 0 and 1.
-
-        StarDist's word is its highest probability in the cell, the U-Net's the mean of its foreground there, and the
-        fusion's the mean of both: a cell that only one of them sees has a low score.
-
-        Parameters
-        ----------
-        outputs : Outputs
-            That the labels were made from.
-        labels : ndarray of int32, (Z, Y, X)
-            1…n.
-
-        Returns
-        -------
-        DataFrame
-            ``label`` and ``score``.
-        """
-        ids = np.arange(1, int(labels.max(initial=0)) + 1)
-        words = []
+        """Return how sure the networks are of each cell of the labels (Z, Y, X) that were made from their outputs."""
+        words = {}
         if self.method != "unet":
-            probability = np.stack([star.full_probability() for star in outputs.stars]).reshape(labels.shape)
-            words.append(ndimage.maximum(probability, labels, ids))
+            words["probability"] = np.stack([star.full_probability() for star in outputs.stars])
         if self.method != "stardist":
-            words.append(ndimage.mean(outputs.foreground, labels, ids))
-        score = np.clip(np.mean(words, axis=0), 0.0, 1.0) if len(ids) else np.zeros(0)
-        return pd.DataFrame({"label": ids, "score": score})
+            words["foreground"] = outputs.foreground
+        return certainty(labels, **{name: word.reshape(labels.shape) for name, word in words.items()})
 
     def network_outputs(self, frame: NDArray, *, mask: NDArray[np.bool_] | None = None) -> Outputs:
         """Run every network that is needed, once, over one frame.

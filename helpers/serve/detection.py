@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from biopb.image import DetectionRequest, DetectionResponse, OpNames  # pyright: ignore[reportAttributeAccessIssue]
+from biopb.image import DetectionRequest, OpNames  # pyright: ignore[reportAttributeAccessIssue]
 from google.protobuf.message import DecodeError
 
 from helpers import __version__
@@ -23,7 +23,8 @@ from helpers.serve.line import Gone, LineFull
 from helpers.serve.pixels import Picture, decode
 from helpers.serve.service import Cells, Service, log
 from helpers.serve.settings import Settings, read_settings
-from helpers.serve.shapes import meshes, polygons, scored
+from helpers.serve.shapes import answer, meshes, polygons
+from helpers.serve.wire import PIXELS, without
 
 SERVICE = "biopb.image.ObjectDetection"
 
@@ -40,6 +41,11 @@ class _Call:
     @property
     def peer(self) -> str:
         return self.context.peer()
+
+    @property
+    def here(self) -> bool:
+        """Whether the client is on this machine."""
+        return self.peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:"))
 
     def alive(self) -> bool:
         left = self.context.time_remaining()
@@ -81,10 +87,7 @@ class Detection:
 
         def work() -> bytes:
             with self._service.memory.turn(call.alive, _telling(context)):
-                request = self._next(messages, call)
-                if request is None:
-                    raise InputError("request", "empty", "a picture and its settings")
-                picture, settings = self._picture(request), read_settings(request.detection_settings)
+                picture, settings = self._only_one(messages, call)
                 return self._answer(picture, settings, self._segment(picture, settings, call), call)
 
         return self._guarded(call, work)
@@ -95,16 +98,7 @@ class Detection:
 
         def work() -> bytes:
             with self._service.memory.turn(call.alive, _telling(context)):
-                patches, sent = [], None
-                most = self._service.limits.voxels
-                while (request := self._next(messages, call)) is not None:
-                    if sent is None and request.HasField("detection_settings"):
-                        sent = request.detection_settings
-                    patches.append(self._picture(request))
-                    if sum(patch.channels.size for patch in patches) > 2 * most:
-                        raise InputError("patches", len(patches), f"patches of at most {2 * most} voxels")
-                whole = put_together(patches, most_voxels=most)
-                settings = Settings() if sent is None else read_settings(sent)
+                whole, settings = self._put_together(messages, call)
                 return self._answer(whole, settings, self._segment(whole, settings, call), call)
 
         return self._guarded(call, work)
@@ -119,13 +113,14 @@ class Detection:
 
         def work() -> bytes | None:
             nonlocal last
-            request = self._next(messages, call)
-            if request is None:
+            received = self._next(messages, call)
+            if received is None:
                 return None
+            request, data = received
             settings = read_settings(request.detection_settings)
             seen = settings.scaling, settings.cell_diameter_um, settings.model
-            if request.image_data.pixels.bindata.data or last is None:
-                picture, before = self._picture(request), None
+            if len(data) or last is None:
+                picture, before = self._picture(request, data), None
             else:
                 picture, before = last[0], last[1]
             cells = last[2] if last and before == seen else self._segment(picture, settings, call)
@@ -142,8 +137,28 @@ class Detection:
         except (Gone, LineFull) as error:
             self._refuse(call, *_code(error, call))
 
-    def _next(self, messages: Iterator[bytes], call: _Call) -> Any | None:
-        """Read a message, within the time for it; None where the client has sent all."""
+    def _only_one(self, messages: Iterator[bytes], call: _Call) -> tuple[Picture, Settings]:
+        received = self._next(messages, call)
+        if received is None:
+            raise InputError("request", "empty", "a picture and its settings")
+        request, data = received
+        return self._picture(request, data), read_settings(request.detection_settings)
+
+    def _put_together(self, messages: Iterator[bytes], call: _Call) -> tuple[Picture, Settings]:
+        patches, sent = [], None
+        most = self._service.limits.voxels
+        while (received := self._next(messages, call)) is not None:
+            request, data = received
+            if sent is None and request.HasField("detection_settings"):
+                sent = request.detection_settings
+            patches.append(self._picture(request, data))
+            if sum(patch.channels.size for patch in patches) > 2 * most:
+                raise InputError("patches", len(patches), f"patches of at most {2 * most} voxels")
+        whole = put_together(patches, most_voxels=most)
+        return whole, Settings() if sent is None else read_settings(sent)
+
+    def _next(self, messages: Iterator[bytes], call: _Call) -> tuple[Any, memoryview] | None:
+        """Read a message, within the time for it, and its voxels; None where the client has sent all."""
         clock = threading.Timer(self._service.limits.receive_s, call.context.cancel)
         clock.daemon = True
         clock.start()
@@ -156,24 +171,27 @@ class Detection:
         if message is None:
             return None
         try:
-            return DetectionRequest.FromString(message)
+            rest, data = without(memoryview(message), PIXELS)
+            return DetectionRequest.FromString(rest), data
         except DecodeError:
             expected = "a DetectionRequest of biopb.image, as TrackMate-Lacss 0.5.1 to 0.6.1 sends it"
             raise InputError("request", f"{len(message)} bytes", expected) from None
 
-    def _picture(self, request: Any) -> Picture:
-        return decode(request.image_data.pixels, most_voxels=self._service.limits.voxels)
+    def _picture(self, request: Any, data: memoryview) -> Picture:
+        return decode(request.image_data.pixels, data, most_voxels=self._service.limits.voxels)
 
     def _segment(self, picture: Picture, settings: Settings, call: _Call) -> Cells:
         call.about = " × ".join(map(str, picture.channels.shape))
+        if picture.voxel_size is None:
+            call.about += f", not calibrated ({self._service.model.uncalibrated})"
         return self._service.segment(picture, settings, call.alive)
 
     def _answer(self, picture: Picture, settings: Settings, cells: Cells, call: _Call) -> bytes:
         labels = cells.kept(settings)
         shapes = polygons(labels[0], picture.offset) if picture.flat else meshes(labels, picture.offset)
-        response = DetectionResponse(detections=scored(shapes, cells.scores))
-        call.about += f", {len(response.detections)} cells"
-        return response.SerializeToString()
+        response, n = answer(shapes, cells.scores)
+        call.about += f", {n} cells"
+        return response
 
     def _guarded(self, call: _Call, work: Callable[[], bytes | None]) -> Any:
         """Do the work, and turn whatever goes wrong into a code and one line."""
@@ -184,6 +202,8 @@ class Detection:
         if answer is not None:
             self._service.note(call.name, call.peer, "OK", call.started, call.about)
             call.started = time.perf_counter()
+            if call.here:  # a machine copies faster than it compresses
+                call.context.disable_next_message_compression()
         return answer
 
     def _refuse(self, call: _Call, code: grpc.StatusCode, line: str) -> None:

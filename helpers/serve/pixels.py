@@ -1,6 +1,6 @@
 """From the bytes of a picture as clients send it to an array: `biopb.image.Pixels`.
 
-Sizes are checked against the number of bytes before anything is allocated; then the array is a view of the bytes.
+Sizes are checked against the number of bytes before anything is allocated.
 
 What clients announce differs from what they send in one place::
 
@@ -33,7 +33,7 @@ class Picture:
     Attributes
     ----------
     channels : ndarray, (C, Z, Y, X)
-        Intensities, of any numeric dtype and byte order.
+        Intensities, of any numeric dtype.
     flat : bool
         The client's picture has no Z axis: it wants polygons. Otherwise it wants meshes, of one plane too.
     voxel_size : tuple of float or None
@@ -53,12 +53,15 @@ class Picture:
         return self.channels.shape[1:]  # type: ignore[return-value]
 
 
-def decode(pixels: Any, *, most_voxels: int) -> Picture:
+def decode(pixels: Any, data: bytes | memoryview, *, most_voxels: int) -> Picture:
     """Read a picture.
 
     Parameters
     ----------
     pixels : biopb.image.Pixels
+        What is said of the bytes; those in it are not looked at.
+    data : bytes
+        The voxels.
     most_voxels : int
         Most voxels (of all channels together) that are taken.
 
@@ -71,8 +74,7 @@ def decode(pixels: Any, *, most_voxels: int) -> Picture:
     InputError
         Naming the field, its value, and what would be right.
     """
-    data = pixels.bindata.data
-    if not data:
+    if not len(data):
         raise InputError("pixels", "none", "a picture: the request has no pixels")
     dtype = _dtype(pixels.dtype, pixels.bindata.endianness)
     x, y, z = pixels.size_x, pixels.size_y, max(1, pixels.size_z)
@@ -92,7 +94,8 @@ def decode(pixels: Any, *, most_voxels: int) -> Picture:
             f"at most {most_voxels} on this server: crop it, or send one channel",
         )
     channels = np.frombuffer(data, dtype).reshape(_axes(pixels, (x, y, z, c)))
-    channels = _as_czyx(channels, pixels, c)
+    # A copy in the order of this machine: the message need not be kept.
+    channels = np.array(_as_czyx(channels, pixels, c), dtype.newbyteorder("="), order="C")
     if dtype.kind == "f" and not _finite(channels):
         raise InputError(
             "pixels", "NaN or infinite", "finite numbers only: replace them in the picture first"

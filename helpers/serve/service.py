@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.data.lazy import LazyStack, pieces
 from helpers.errors import InputError
-from helpers.segmentation.blocks import fits_memory
+from helpers.models.stopping import stopped_by
+from helpers.segmentation.blocks import fits_memory, segment_by_blocks
 from helpers.segmentation.cellpose_segmenter import QUALITY, CellposeSegmenter
 from helpers.segmentation.resampled import ResampledSegmenter
-from helpers.segmentation.segmenter import Segmentation, Segmenter
+from helpers.segmentation.segmenter import Segmentation, Segmenter, VollSegSegmenter
 from helpers.serve.line import Gone, Line
 from helpers.serve.pixels import Picture
 from helpers.serve.settings import Settings
@@ -38,7 +42,8 @@ class Limits:
     voxels : int
         Most voxels of a picture, all channels together.
     pictures : int
-        Pictures that are in memory at once, waiting or being segmented; further ones are not read yet.
+        Pictures that are in memory at once, waiting or being segmented; further ones are not read yet. Each takes three
+        times its message while it is read, then its own size.
     waiting : int
         Requests that may wait.
     receive_s : float
@@ -57,7 +62,7 @@ class Limits:
 
     message_mb: int = 512
     voxels: int = 2**27
-    pictures: int = 4
+    pictures: int = 2
     waiting: int = 64
     receive_s: float = 170.0
     body_mb: int = 128
@@ -79,14 +84,26 @@ class ServedModel:
         Voxel size (z, y, x) in µm → Segmenter. The networks are loaded once.
     channels : tuple of int
         Of the client's channels, those that are segmented.
-    voxel_size : tuple of float
-        (z, y, x) in µm: what a picture that is not calibrated is taken to have.
+    voxel_size : tuple of float, optional
+        (z, y, x) in µm: what a picture that is not calibrated is taken to have. None: it is refused where that matters.
+    sized : callable
+        Number of planes → whether the cells of a picture depend on the size of its voxels.
     """
 
     name: str
     at: Callable[[tuple[float, ...]], Segmenter]
     channels: tuple[int, ...] = (0,)
-    voxel_size: tuple[float, ...] = (1.0, 1.0, 1.0)
+    voxel_size: tuple[float, ...] | None = None
+    sized: Callable[[int], bool] = lambda planes: True
+
+    @property
+    def uncalibrated(self) -> str:
+        """What is done with pictures that are not calibrated, in words."""
+        if self.voxel_size is not None:
+            return f"taken for {' × '.join(f'{side:g}' for side in self.voxel_size)} µm (z, y, x)"
+        if self.sized(1):
+            return "refused"
+        return "planes are segmented in pixels, stacks refused" if self.sized(2) else "segmented in pixels"
 
 
 def _nobody(size: tuple[float, ...]) -> Segmenter:
@@ -113,10 +130,15 @@ class Cells:
 
     def kept(self, settings: Settings) -> NDArray[np.int32]:
         """Return the labels without the cells that are too small or too unsure for a client; they keep their numbers."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.scores) + 1)
         keep = np.concatenate([[False], self.scores >= settings.min_score])
-        keep &= counts >= settings.min_cell_area
-        return np.where(keep, np.arange(len(keep), dtype=np.int32), 0)[self.labels]
+        n = len(keep)
+        keep &= (
+            sum(np.bincount(plane.ravel(), minlength=n) for plane in self.labels) >= settings.min_cell_area
+        )
+        if keep[1:].all():
+            return self.labels
+        numbers = np.where(keep, np.arange(n, dtype=np.int32), 0)
+        return np.stack([numbers[plane] for plane in self.labels])
 
 
 @dataclass
@@ -165,14 +187,10 @@ class Service:
         frame = self._channels(picture, settings)
         if frame.min() == frame.max():
             return _nothing(picture)
-        if not fits_memory(picture.shape):
-            raise InputError(
-                "picture",
-                " × ".join(map(str, picture.shape)),
-                "smaller: it does not fit this server's memory",
-            )
         segmenter = self._segmenter(picture, settings)
-        with self.device.turn(alive):
+        if not fits_memory(picture.shape):
+            segmenter = _by_blocks(segmenter, picture.shape)
+        with self.device.turn(alive), stopped_by(lambda: _still(alive)):
             started = time.perf_counter()
             try:
                 found = segmenter(frame)
@@ -183,8 +201,7 @@ class Service:
                 return _nothing(picture)
             finally:
                 self.count(seconds=time.perf_counter() - started, voxels=frame.size)
-        if not alive():
-            raise Gone
+        _still(alive)
         scores = _scores(found)
         self.count(cells=len(scores))
         return Cells(np.asarray(found.main).reshape(picture.shape), scores)
@@ -201,15 +218,15 @@ class Service:
             )
         frame = picture.channels[wanted[0]] if len(wanted) == 1 else picture.channels[list(wanted)]
         if frame.dtype.kind in "iu" and frame.dtype.itemsize <= 2:
-            return np.ascontiguousarray(frame, frame.dtype.newbyteorder("="))
+            return frame
         with np.errstate(over="ignore"):
             frame = np.ascontiguousarray(frame, np.float32)
-        if not np.isfinite(float(frame.max()) - float(frame.min())) or abs(frame).max() > 1e30:
+        if not (frame.min() >= -1e30 and frame.max() <= 1e30):
             raise InputError("pixels", "above 1e30", "intensities that a camera can have")
         return frame
 
     def _segmenter(self, picture: Picture, settings: Settings) -> Segmenter:
-        size = picture.voxel_size or self.model.voxel_size
+        size = self._voxel_size(picture, settings)
         if settings.scaling == 1.0:
             return _with_diameter(self.model.at(size), settings)
         seen = tuple(s / settings.scaling for s in size)
@@ -222,6 +239,19 @@ class Service:
             )
         return ResampledSegmenter(_with_diameter(self.model.at(seen), settings), size, seen)
 
+    def _voxel_size(self, picture: Picture, settings: Settings) -> tuple[float, ...]:
+        known = picture.voxel_size or self.model.voxel_size
+        if known is not None:
+            return known
+        if self.model.sized(picture.shape[0]) or settings.cell_diameter_um:
+            raise InputError(
+                "pixel size",
+                "not set",
+                "that of the picture: in Fiji under Image > Properties, with micron as the unit (1 × 1 × 1 counts as not "
+                "set); or start the server with --set voxel_size_um=[z,y,x], for all pictures that say none",
+            )
+        return (1.0, 1.0, 1.0)
+
     def count(self, **more: float) -> None:
         """Add to the counters."""
         with self._counting:
@@ -233,6 +263,33 @@ class Service:
             self.counts[method, outcome] += 1
         took = time.perf_counter() - started
         log.info("%s %s %s %.2f s%s", peer, method, outcome, took, f" {about}" if about else "")
+
+
+def _still(alive: Callable[[], bool]) -> None:
+    if not alive():
+        raise Gone
+
+
+def _by_blocks(segmenter: Segmenter, shape: tuple[int, ...]) -> Segmenter:
+    """Return what segments a picture that is larger than memory, as notebook 05 does, if this segmenter can."""
+    if not isinstance(segmenter, VollSegSegmenter) or segmenter.slice_wise:
+        raise InputError(
+            "picture",
+            " × ".join(map(str, shape)),
+            "smaller: it does not fit this server's memory, and only StarDist, U-Net and VollSeg at a Scaling Factor of 1 "
+            "work through larger ones in blocks: crop it",
+        )
+
+    def segment(frame: NDArray, *, mask: NDArray[np.bool_] | None = None) -> Segmentation:
+        with tempfile.TemporaryDirectory(prefix="volltrack-") as folder:
+            stack = LazyStack(frame.shape, frame.dtype, frame.__getitem__)
+            found = segment_by_blocks(segmenter, stack, Path(folder))
+            labels = np.empty(frame.shape, np.int32)
+            for where in pieces(frame.shape):
+                labels[where] = found.main[where]
+            return replace(found, labels={segmenter.method: labels})
+
+    return segment
 
 
 def _nothing(picture: Picture) -> Cells:

@@ -3,7 +3,7 @@
 The centre of pixel i lies at i, as in TrackMate, so that a pixel spans i − ½ … i + ½. A polygon runs along the edges of
 pixels and a mesh half way between the centres of voxels inside and outside: drawn again, both give the label exactly.
 
-Points and faces are written as the bytes that the messages have on the wire, rows of equal length, since a Python
+They are written as the bytes that the messages have on the wire, points and faces as rows of equal length, since a Python
 object for each of a stack's million points would take longer than the network.
 """
 
@@ -12,33 +12,51 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from biopb.image import ROI, Mesh, Polygon, ScoredROI  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from helpers.serve.outlines import joined, rings_of_labels
-from helpers.tracking.formats.trackmate_shapes import meshes_from_labels
+from helpers.serve.wire import written
+from helpers.tracking.formats.trackmate_shapes import surface
 
-_FLOATS = {2: 0x0D, 1: 0x15, 0: 0x1D}  # tags of x, y and z of a Point, by the axis of (z, y, x)
+#: A label, the tag of its shape in a ROI, and the bytes of the shape.
+Drawn = tuple[int, int, bytes]
+#: Tags of fields that hold a message: the first field's, and those of a polygon and a mesh in a ROI.
+_FIRST, _POLYGON, _MESH = 0x0A, 0x22, 0x2A
+#: Tags of numbers in four bytes: x, y and z of a Point, by the axis of (z, y, x), and the score of a ScoredROI.
+_FLOATS, _SCORE = {2: 0x0D, 1: 0x15, 0: 0x1D}, 0x15
 
 
-def polygons(labels: NDArray[np.int32], offset: tuple[int, ...]) -> Iterator[tuple[int, ROI]]:
+def polygons(labels: NDArray[np.int32], offset: tuple[int, ...]) -> Iterator[Drawn]:
     """Yield every label of a plane (Y, X) and its polygon, in pixels, moved by `offset` (z, y, x)."""
     for label, rings in rings_of_labels(labels):
-        corners = joined(rings) - 0.5 + offset[1:]
-        yield label, ROI(polygon=Polygon.FromString(_points(corners, 0x0A)))
+        yield label, _POLYGON, _points(joined(rings) - 0.5 + offset[1:], _FIRST)
 
 
-def meshes(labels: NDArray[np.int32], offset: tuple[int, ...]) -> Iterator[tuple[int, ROI]]:
+def meshes(labels: NDArray[np.int32], offset: tuple[int, ...]) -> Iterator[Drawn]:
     """Yield every label of a stack (Z, Y, X) and its surface, in voxels, moved by `offset` (z, y, x)."""
-    for label, (vertices, faces) in meshes_from_labels(labels, voxel_size=(1, 1, 1)).items():
-        body = _points(vertices + offset, 0x0A) + _faces(faces, 0x12)
-        yield label, ROI(mesh=Mesh.FromString(body))
+    for i, window in enumerate(ndimage.find_objects(labels)):
+        if window is not None:
+            vertices, faces = surface(labels[window] == i + 1)
+            corner = [part.start + first for part, first in zip(window, offset, strict=True)]
+            yield i + 1, _MESH, _points(vertices + corner, _FIRST) + _faces(faces, 0x12)
 
 
-def scored(found: Iterator[tuple[int, ROI]], scores: NDArray[np.float64]) -> Iterator[ScoredROI]:
-    """Yield the shapes with the scores of their labels, `scores[label - 1]`."""
-    for label, roi in found:
-        yield ScoredROI(roi=roi, score=float(scores[label - 1]))
+def answer(found: Iterator[Drawn], scores: NDArray[np.float64]) -> tuple[bytes, int]:
+    """Return a `DetectionResponse` with the shapes and the scores of their labels, `scores[label - 1]`, and their number."""
+    parts, count = [], 0
+    for count, (label, tag, shape) in enumerate(found, 1):  # noqa: B007 - how many there were
+        score = bytes([_SCORE]) + np.float32(scores[label - 1]).tobytes()
+        of_shape = _head(tag, len(shape))
+        of_roi = _head(_FIRST, len(of_shape) + len(shape))
+        size = len(of_roi) + len(of_shape) + len(shape) + len(score)
+        parts += [_head(_FIRST, size), of_roi, of_shape, shape, score]
+    return b"".join(parts), count
+
+
+def _head(tag: int, size: int) -> bytes:
+    """Return the bytes that stand before a message within another."""
+    return bytes([tag]) + written(size)
 
 
 def _points(corners: NDArray, tag: int) -> bytes:
@@ -55,13 +73,16 @@ def _points(corners: NDArray, tag: int) -> bytes:
 
 
 def _faces(faces: NDArray, tag: int) -> bytes:
-    """Return rows of three vertices as a repeated field of Faces; each number in five bytes, zeros among them."""
-    rows = np.empty((len(faces), 20), np.uint8)
-    rows[:, 0], rows[:, 1] = tag, 18
+    """Return rows of three vertices as a repeated field of Faces, each number in as many bytes as the largest needs."""
+    width = max(1, -(-int(faces.max(initial=0)).bit_length() // 7))
+    rows = np.empty((len(faces), 2 + 3 * (1 + width)), np.uint8)
+    rows[:, 0], rows[:, 1] = tag, 3 * (1 + width)
     for corner in range(3):
-        at = 2 + 6 * corner
+        at = 2 + (1 + width) * corner
         rows[:, at] = 8 * (corner + 1)
         numbers = faces[:, corner].astype(np.uint32)
-        for byte in range(5):
-            rows[:, at + 1 + byte] = (numbers >> np.uint32(7 * byte)) & 0x7F | (0x80 if byte < 4 else 0)
+        for byte in range(width):
+            rows[:, at + 1 + byte] = (numbers >> np.uint32(7 * byte)) & 0x7F | (
+                0x80 if byte < width - 1 else 0
+            )
     return rows.tobytes()

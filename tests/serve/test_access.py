@@ -22,6 +22,7 @@ from helpers.serve.access import Certificate, refusal
 from helpers.serve.server import start
 from helpers.serve.service import Limits, ServedModel
 
+VOXEL = (1.0, 1.0, 1.0)
 FRAME = np.zeros((40, 50))
 FRAME[5:12, 6:20], FRAME[20:30, 30:41] = 1, 2
 
@@ -34,7 +35,7 @@ class Held:
         self.go.set()
 
     def __call__(self, frame, *, mask=None) -> Segmentation:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not (self.go.is_set() or self.one.is_set()):
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -50,7 +51,7 @@ def held():
 
 @pytest.fixture
 def serving(held):
-    model = ServedModel("threshold", lambda _: held)
+    model = ServedModel("threshold", lambda _: held, voxel_size=VOXEL)
     with start(
         model, token="sesame", limits=Limits(pictures=2, waiting=3, message_mb=8, receive_s=2.0)
     ) as server:
@@ -58,7 +59,7 @@ def serving(held):
         held.go.set()
 
 
-def until(condition, seconds: float = 20) -> None:
+def until(condition, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -95,12 +96,12 @@ def test_what_is_compared_does_not_depend_on_how_much_is_right(monkeypatch):
 
 def test_without_a_token_only_this_machine_is_served(held):
     with pytest.raises(InputError, match="token"):
-        start(ServedModel("threshold", lambda _: held), host="0.0.0.0")
+        start(ServedModel("threshold", lambda _: held, voxel_size=VOXEL), host="0.0.0.0")
 
 
 def test_a_port_in_use_is_said(serving, held):
     with pytest.raises(InputError, match="free port"):
-        start(ServedModel("threshold", lambda _: held), grpc_port=serving.grpc_port)
+        start(ServedModel("threshold", lambda _: held, voxel_size=VOXEL), grpc_port=serving.grpc_port)
 
 
 def test_health_and_reflection(serving):
@@ -127,7 +128,7 @@ def test_a_self_made_certificate(held, tmp_path):
         Certificate.self_made(tmp_path / "a", "127.0.0.1").fingerprint == own.fingerprint != other.fingerprint
     )
     assert (tmp_path / "a" / "key.pem").stat().st_mode & 0o077 == 0
-    with start(ServedModel("threshold", lambda _: held), tls=own) as server:
+    with start(ServedModel("threshold", lambda _: held, voxel_size=VOXEL), tls=own) as server:
         address = f"127.0.0.1:{server.grpc_port}"
         for trusted, code in ((own, "OK"), (other, "UNAVAILABLE")):
             trust = grpc.ssl_channel_credentials(trusted.certificate.read_bytes())
@@ -144,7 +145,7 @@ def test_a_self_made_certificate(held, tmp_path):
         assert error.value.code().name == "UNAVAILABLE"
     mixed = Certificate(own.certificate, other.key)
     with pytest.raises(InputError, match="certificate"):
-        start(ServedModel("threshold", lambda _: held), tls=mixed)
+        start(ServedModel("threshold", lambda _: held, voxel_size=VOXEL), tls=mixed)
     with pytest.raises(InputError, match="PEM"):
         Certificate(tmp_path / "none.pem", own.key)
 
@@ -239,7 +240,7 @@ def test_a_failure_of_the_server_is_one_line_and_it_lives_on(held, caplog):
     def broken(frame, *, mask=None):
         raise ZeroDivisionError("in here")
 
-    with start(ServedModel("broken", lambda _: broken)) as server:
+    with start(ServedModel("broken", lambda _: broken, voxel_size=VOXEL)) as server:
         code, line = code_of(server.grpc_port, request_of(FRAME))
         assert code == "INTERNAL" and "in here" not in line and "ZeroDivisionError" in caplog.text
         assert code_of(server.grpc_port, request_of(FRAME))[0] == "INTERNAL"

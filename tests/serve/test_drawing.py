@@ -82,6 +82,14 @@ def test_a_surface_with_a_hole_is_closed_and_says_so(axis: int) -> None:
     assert closed_surface(ball.points, ball.faces)[2], "which is watertight as it comes"
 
 
+def test_a_surface_of_which_one_face_is_missing_is_not_watertight() -> None:
+    _, ball = _ball()
+    assert ball.faces is not None
+    _, faces, closed = closed_surface(ball.points, ball.faces[1:])
+    assert not closed and len(faces) > len(ball.faces)
+    assert not closed_surface(ball.points, ball.faces[2:])[2]
+
+
 def test_corners_that_faces_do_not_share_are_one_where_they_meet() -> None:
     labels, ball = _ball()
     assert ball.faces is not None

@@ -18,6 +18,7 @@ from helpers.segmentation.segmenter import Segmentation
 from helpers.serve.server import start
 from helpers.serve.service import ServedModel
 
+VOXEL = (1.0, 1.0, 1.0)
 METHOD = "/biopb.image.ObjectDetection/RunDetection"
 NUMBERS = [0, 1, 2, 3, 7, 255, 2**16, 2**31, 2**32 - 1]
 FLOATS = [0.0, -1.0, 1e-30, 0.5, 2.0, 1e30, float("nan"), float("inf"), float("-inf")]
@@ -45,7 +46,7 @@ def threshold(frame: np.ndarray, *, mask: np.ndarray | None = None) -> Segmentat
 
 @pytest.fixture(scope="module")
 def server():
-    with start(ServedModel("threshold", lambda _: threshold)) as running:
+    with start(ServedModel("threshold", lambda _: threshold, voxel_size=VOXEL)) as running:
         yield running
 
 
@@ -124,7 +125,7 @@ def test_a_server_that_ends_during_an_answer_is_an_error_at_once():
         time.sleep(1.5)
         return threshold(frame)
 
-    server = start(ServedModel("slow", lambda _: slow))
+    server = start(ServedModel("slow", lambda _: slow, voxel_size=VOXEL))
     with channel_to(server.grpc_port) as channel:
         body = request_of(np.eye(9)).SerializeToString()
         call = channel.unary_unary(METHOD).future(body, timeout=60)

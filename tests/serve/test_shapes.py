@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from biopb.image import DetectionResponse, Mesh
+from biopb.image import DetectionResponse, Mesh, Polygon
 from fiji import drawn, voxelised
 from scipy import ndimage
 
+from helpers.serve import shapes
+from helpers.serve.client.wire import points_and_faces
 from helpers.serve.outlines import area, rings_of_labels
-from helpers.serve.shapes import meshes, polygons, scored
+from helpers.tracking.formats.trackmate_shapes import surface
 
 
-def answer(shapes, n):
-    return DetectionResponse(detections=scored(shapes, np.linspace(0.5, 1, n)))
+def answer(found, n):
+    message, count = shapes.answer(found, np.linspace(0.5, 1, n))
+    response = DetectionResponse.FromString(message)
+    assert len(response.detections) == count
+    return response
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def odd_labels():
 
 
 def test_polygons_give_every_pixel_back(odd_labels):
-    found = answer(polygons(odd_labels, (0, 0, 0)), 6)
+    found = answer(shapes.polygons(odd_labels, (0, 0, 0)), 6)
     assert np.array_equal(drawn(found, odd_labels.shape), odd_labels)
     assert [d.score for d in found.detections] == pytest.approx(np.linspace(0.5, 1, 6))
 
@@ -48,15 +53,16 @@ def test_rings_enclose_the_pixels_and_their_holes(odd_labels):
 def test_a_pixel_spans_half_a_pixel_around_its_centre():
     labels = np.zeros((5, 7), np.int32)
     labels[2, 4] = 1
-    (_, roi), *_ = polygons(labels, (0, 10, 20))
-    corners = {(p.x, p.y) for p in roi.polygon.points}
+    ((_, _, message),) = shapes.polygons(labels, (0, 10, 20))
+    points = Polygon.FromString(message).points
+    corners = {(p.x, p.y) for p in points}
     assert corners == {(23.5, 11.5), (24.5, 11.5), (23.5, 12.5), (24.5, 12.5)}
-    assert not any(p.HasField("z") for p in roi.polygon.points)
+    assert not any(p.HasField("z") for p in points)
 
 
 def test_meshes_give_every_voxel_back_and_are_closed(odd_labels):
     stack = np.stack([odd_labels[:20, :20], odd_labels[10:30, 10:30], odd_labels[:20, :20]])
-    found = answer(meshes(stack, (0, 0, 0)), 6)
+    found = answer(shapes.meshes(stack, (0, 0, 0)), 6)
     again = voxelised(found, stack.shape)
     numbers = np.unique(stack)[1:]
     assert len(found.detections) == len(numbers)
@@ -67,13 +73,26 @@ def test_meshes_give_every_voxel_back_and_are_closed(odd_labels):
         assert (np.unique(edges, axis=0, return_counts=True)[1] % 2 == 0).all()
 
 
-def test_bytes_are_those_that_biopb_writes():
-    labels = np.ones((1, 2, 2), np.int32)
-    (_, roi), *_ = meshes(labels, (3, 0, 0))
-    mesh = Mesh()
-    for v in roi.mesh.verts:
-        mesh.verts.add(x=v.x, y=v.y, z=v.z)
-    for f in roi.mesh.faces:
-        mesh.faces.add(p1=f.p1, p2=f.p2, p3=f.p3)
-    assert roi.mesh.SerializeToString() == mesh.SerializeToString()
-    assert min(v.z for v in mesh.verts) == 2.5 and max(v.z for v in mesh.verts) == 3.5
+@pytest.mark.parametrize("side, width", [(3, 1), (9, 2), (100, 3)])
+def test_a_mesh_is_read_as_biopb_reads_it(side, width):
+    """Of few corners and of many, whose numbers take one, two or three bytes; what is zero is left out by protobuf."""
+    labels = np.ones((2, side, side), np.int32)
+    ((_, _, message),) = shapes.meshes(labels, (3, 0, 0))
+    vertices, faces = surface(labels > 0)
+    assert 7 * (width - 1) < int(len(vertices) - 1).bit_length() <= 7 * width
+    mesh = Mesh.FromString(message)
+    assert [(v.z - 3, v.y, v.x) for v in mesh.verts] == [tuple(v) for v in vertices.tolist()]
+    assert [(f.p1, f.p2, f.p3) for f in mesh.faces] == [tuple(f) for f in faces.tolist()]
+    assert min(v.z for v in mesh.verts) == 2.5 and max(v.z for v in mesh.verts) == 4.5
+    assert 0 in faces and 0.0 in vertices
+    for written in (message, mesh.SerializeToString()):
+        points, triangles = points_and_faces(written)
+        np.testing.assert_array_equal(points, vertices + np.array([3, 0, 0]))
+        np.testing.assert_array_equal(triangles, faces)
+
+
+def test_fields_that_nobody_knows_are_passed_over():
+    """A later version of the message may have more fields: 4 and 5 of a Point here, and 9 of the Polygon."""
+    message = bytes([0x0A, 17, 0x0D, 0, 0, 128, 63, 0x20, 0x81, 1, 0x29, *range(8), 0x4A, 2, 7, 7, 0x0A, 0])
+    points, faces = points_and_faces(message)
+    assert points.tolist() == [[0, 0, 1], [0, 0, 0]] and faces.shape == (0, 3)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from helpers.data.lazy import LazyStack
 from helpers.segmentation.blocks.cells import BlockLabels, Maker
-from helpers.segmentation.blocks.networks import run_networks
+from helpers.segmentation.blocks.networks import StoredOutputs, at_full_resolution, run_networks
 from helpers.segmentation.blocks.numbering import number, numbered
 from helpers.segmentation.blocks.stars import find_stars
 from helpers.segmentation.blocks.store import Store
+from helpers.segmentation.certainty import certainty
 from helpers.segmentation.segmenter import Segmentation, VollSegSegmenter
 
 
@@ -54,14 +55,29 @@ def segment_by_blocks(
     if mask is not None:
         tissue = _both(tissue, _plane(mask) if flat else mask)
     maker = Maker(segmenter, outputs, tissue, store)
-    labels = {}
+    labels, cells = {}, None
     for method in segmenter.methods:
         with _timed(seconds, method):
             blocks = _labels(maker, method)
             numbers = number(blocks, store, lambda n, inside: segmenter.kept(n, inside, len(frame) == 1))
             found = numbered(blocks, numbers)
         labels[method] = _stack(found) if flat else found
-    return Segmentation(labels, seconds)
+        if method == segmenter.method and segmenter.scored:
+            with _timed(seconds, "score"):
+                cells = certainty(found, **_words(method, outputs))
+    return Segmentation(labels, seconds, cells)
+
+
+def _words(method: str, outputs: StoredOutputs) -> dict[str, LazyStack | None]:
+    """Return what each network that a method asks says of every voxel."""
+    words: dict[str, LazyStack | None] = {}
+    if method != "unet":
+        assert outputs.probability is not None and outputs.candidates is not None
+        grid = outputs.candidates.grid
+        words["probability"] = at_full_resolution(outputs.probability, grid, outputs.shape)
+    if method != "stardist":
+        words["foreground"] = outputs.foreground
+    return words
 
 
 def _labels(maker: Maker, method: str) -> BlockLabels:

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from helpers.data.lazy import LazyStack, Region
 from helpers.data.masks import spacing_of
 from helpers.models.inference import Tile
-from helpers.models.stardist import upsample
 from helpers.segmentation.blocks.foreground import find_components
-from helpers.segmentation.blocks.networks import StoredOutputs
+from helpers.segmentation.blocks.networks import StoredOutputs, at_full_resolution
 from helpers.segmentation.blocks.stars import Stars
 from helpers.segmentation.blocks.store import Store, chunks_of
-from helpers.segmentation.blocks.tiling import coarser, cut, size_of, within
+from helpers.segmentation.blocks.tiling import cut, within
 from helpers.segmentation.fusion import Samples, Typical, fuse_part
 from helpers.segmentation.segmenter import REACH, VollSegSegmenter, flooded
 from helpers.segmentation.watershed import watershed
@@ -161,13 +160,7 @@ class Maker:
         if not spoken:
             return foreground, drawn, foreground > cut_at
         assert outputs.landscape is not None and outputs.candidates is not None
-        grid = outputs.candidates.grid
-        # One grid point more: what lies before it is interpolated with it.
-        coarse = tuple(
-            slice(c.start, min(c.stop + 1, n))
-            for c, n in zip(coarser(where, grid), outputs.landscape.shape, strict=True)
-        )
-        landscape = upsample(outputs.landscape[coarse], grid, size_of(where))
+        landscape = at_full_resolution(outputs.landscape, outputs.candidates.grid, outputs.shape)[where]
         return flooded(landscape, foreground), drawn, foreground > cut_at
 
     def _rim(self) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.models import denoising, inference, stardist, unet
 from helpers.models.inference import Tile
 from helpers.segmentation.blocks.store import Store, chunks_of, lazy
-from helpers.segmentation.blocks.tiling import coarser, common, cut, within
+from helpers.segmentation.blocks.tiling import coarser, common, cut, size_of, within
 
 #: Sides of a chunk of the copy, and bytes that are copied at once.
 _CHUNK = 128
@@ -39,6 +39,8 @@ class StoredOutputs:
         The U-Net's probability.
     landscape : LazyStack of float32 or None
         StarDist's probability, or the mean length of its rays, on its grid.
+    probability : LazyStack of float32 or None
+        StarDist's, on its grid, where the segmenter scores cells.
     candidates : Candidates or None
         StarDist's.
     tissue : LazyStack of bool or None
@@ -47,6 +49,7 @@ class StoredOutputs:
     shape: tuple[int, ...]
     foreground: LazyStack | None
     landscape: LazyStack | None
+    probability: LazyStack | None
     candidates: Candidates | None
     tissue: LazyStack | None
 
@@ -116,15 +119,16 @@ def run_networks(segmenter: Any, frame: LazyStack, store: Store) -> StoredOutput
         for name, model in asked.items()
         if model is not None
     }
-    landscape = candidates = None
+    landscape = probability = candidates = None
     if segmenter.star_model is not None and any(m != "unet" for m in segmenter.methods):
-        landscape, candidates = _stars(segmenter, image, store)
+        landscape, probability, candidates = _stars(segmenter, image, store)
     tissue = maps.get("tissue")
     cut_at = segmenter.tissue_thresh
     return StoredOutputs(
         frame.shape,
         maps.get("foreground"),
         landscape,
+        probability,
         candidates,
         None if tissue is None else tissue.mapped(lambda x: x > cut_at, bool),
     )
@@ -173,7 +177,7 @@ def _mapped(
     return lazy(array)
 
 
-def _stars(segmenter: Any, image: LazyStack, store: Store) -> tuple[LazyStack, Candidates]:
+def _stars(segmenter: Any, image: LazyStack, store: Store) -> tuple[LazyStack, LazyStack | None, Candidates]:
     model = segmenter.star_model
     grid = tuple(int(g) for g in model.config.grid)
     block, radius, bytes_per_voxel = stardist.tiling(model)
@@ -181,6 +185,9 @@ def _stars(segmenter: Any, image: LazyStack, store: Store) -> tuple[LazyStack, C
     tiles = store.tiles("stardist", lambda: _cut_for_network(image.shape, radius, block, room))
     shape = [-(-n // g) for n, g in zip(image.shape, grid, strict=True)]
     array = store.array("landscape", shape, np.float32, chunks_of(tiles, grid))
+    scored = array if segmenter.scored and segmenter.use_probability else None
+    if segmenter.scored and not segmenter.use_probability:
+        scored = store.array("probability", shape, np.float32, chunks_of(tiles, grid))
     directions = np.abs(stardist.directions(model.config))
 
     def apply(_: int, tile: Tile) -> dict[str, Any]:
@@ -194,6 +201,8 @@ def _stars(segmenter: Any, image: LazyStack, store: Store) -> tuple[LazyStack, C
         write, read = coarser(tile.write, grid), coarser(tile.read, grid)
         chosen = found.probability if segmenter.use_probability else found.distance
         array[write] = chosen[within(write, read)]
+        if scored is not None:
+            scored[write] = found.probability[within(write, read)]
         points = found.points + np.array([r.start for r in tile.read], np.int32)
         points, scores, distances = _inside(tile.write, points, found.scores, found.distances)
         reach = [(distances * along).max(initial=0) for along in directions.T]
@@ -201,7 +210,22 @@ def _stars(segmenter: Any, image: LazyStack, store: Store) -> tuple[LazyStack, C
 
     store.each("stardist", tiles, apply)
     floor = float(model.thresholds.prob if segmenter.floor is None else segmenter.floor)
-    return lazy(array), Candidates(store, tiles, grid, floor)
+    return lazy(array), None if scored is None else lazy(scored), Candidates(store, tiles, grid, floor)
+
+
+def at_full_resolution(coarse: LazyStack, grid: Sequence[int], shape: Sequence[int]) -> LazyStack:
+    """Return a map on StarDist's grid as one of the frame's shape, which is interpolated where it is read."""
+
+    def read(where: Region) -> NDArray:
+        begun = tuple(slice(w.start - w.start % g, w.stop) for w, g in zip(where, grid, strict=True))
+        # One grid point more: what lies before it is interpolated with it.
+        points = tuple(
+            slice(c.start, min(c.stop + 1, n))
+            for c, n in zip(coarser(begun, grid), coarse.shape, strict=True)
+        )
+        return stardist.upsample(coarse[points], grid, size_of(begun))[within(where, begun)]
+
+    return LazyStack(tuple(shape), np.dtype(np.float32), read)
 
 
 def _cut_for_network(

@@ -97,8 +97,14 @@ class Address:
         chosen = self.tls == "yes" or self.certificate is not None or self.target.endswith(":443")
         return self.tls != "no" and chosen
 
+    @property
+    def here(self) -> bool:
+        """Whether the server is on this machine, by its address."""
+        return self.target.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]")
+
     def channel(self, compress: bool) -> grpc.Channel:
         """Return a channel; nothing is sent yet."""
+        compress &= not self.here  # to itself, a machine copies faster than it compresses
         compression = grpc.Compression.Gzip if compress else grpc.Compression.NoCompression
         if not self.encrypted:
             return grpc.insecure_channel(self.target, _OPTIONS, compression)
@@ -126,7 +132,7 @@ class Connection:
     patience_s : float
         Seconds to keep trying while the server does not answer, or has no room.
     compress : bool
-        Send gzip.
+        Send gzip, unless the server is on this machine.
     noted : callable, optional
         Told of each server that answers for the first time: another one may come back after a restart.
     """

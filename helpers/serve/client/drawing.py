@@ -112,6 +112,8 @@ def closed_surface(
             return points, ConvexHull(points).simplices.astype(np.int64), False
         except (QhullError, ValueError):  # fewer than four points, or all in one plane
             return points, faces, False
+    if _each_edge_twice(faces):
+        return points, faces, True
     points, own = np.unique(points, axis=0, return_inverse=True)
     faces = own.reshape(-1)[faces]
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
@@ -125,6 +127,13 @@ def closed_surface(
     middles = np.array([points[np.unique(rim[hole == k])].mean(0) for k in range(len(numbers))])
     fan = np.column_stack([rim, len(points) + hole])
     return np.concatenate([points, middles]), np.concatenate([faces, fan]), False
+
+
+def _each_edge_twice(faces: NDArray[np.int64]) -> bool:
+    """Say whether every edge is that of two faces, or four …: nothing is open then, wherever the corners are."""
+    ends = np.roll(faces, -1, axis=1)
+    edges = np.sort((np.minimum(faces, ends) * (int(faces.max()) + 1) + np.maximum(faces, ends)).ravel())
+    return len(edges) % 2 == 0 and bool((edges[::2] == edges[1::2]).all())
 
 
 @njit(cache=True, nogil=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from helpers.errors import InputError
 from helpers.serve.client.drawing import Shape
+from helpers.serve.client.wire import points_and_faces
 
 #: The messages: the package loads them by name, where no type checker follows.
 proto: Any = biopb.image
@@ -143,12 +144,12 @@ def _shape(one: Any, planar: bool) -> Shape:
     roi = one.roi
     kind = roi.WhichOneof("shape")
     if kind == "polygon" and planar:
-        points = np.array([(0.0, p.y, p.x) for p in roi.polygon.points], float).reshape(-1, 3)
+        points, _ = points_and_faces(roi.polygon.SerializeToString())
+        points[:, 0] = 0.0
         return Shape(points, None, one.score)
     if kind == "mesh":
-        points = np.array([(p.z, p.y, p.x) for p in roi.mesh.verts], float).reshape(-1, 3)
-        faces = np.array([(f.p1, f.p2, f.p3) for f in roi.mesh.faces], np.int64).reshape(-1, 3)
-        if len(faces) and not 0 <= faces.min() <= faces.max() < len(points):
+        points, faces = points_and_faces(roi.mesh.SerializeToString())
+        if len(faces) and faces.max() >= len(points):
             raise InputError("server", kind, "this server answers with surfaces whose faces name no corner")
         return Shape(points, faces, one.score)
     wanted = "outlines (polygons)" if planar else "surfaces (meshes)"

@@ -76,12 +76,16 @@ def meshes_from_labels(
     voxel = _sizes(voxel_size, 3)
     result = {}
     for label, window in _windows(labels, only):
-        mask = np.pad(labels[window] == label, 1)
-        vertices, faces, _, _ = measure.marching_cubes(mask.astype(np.float32), 0.5)
-        vertices = (vertices + [part.start - 1 for part in window]) * voxel
-        # Read as (x, y, z), as PLY has them, skimage's faces are counter-clockwise seen from outside.
-        result[label] = (vertices, faces)
+        vertices, faces = surface(labels[window] == label)
+        result[label] = ((vertices + [part.start for part in window]) * voxel, faces)
     return result
+
+
+def surface(mask: np.ndarray) -> Mesh:
+    """Return the closed surface of a mask (Z, Y, X), in voxels, half way between the centres of those inside and outside."""
+    vertices, faces, _, _ = measure.marching_cubes(np.pad(mask, 1).astype(np.float32), 0.5)
+    # Read as (x, y, z), as PLY has them, skimage's faces are counter-clockwise seen from outside.
+    return vertices - 1, faces
 
 
 def mesh_volume(mesh: Mesh) -> float:
