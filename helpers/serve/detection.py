@@ -23,10 +23,12 @@ from helpers.serve.line import Gone, LineFull
 from helpers.serve.pixels import Picture, decode
 from helpers.serve.service import Cells, Service, log
 from helpers.serve.settings import Settings, read_settings
-from helpers.serve.shapes import answer, meshes, polygons
+from helpers.serve.shapes import answer, masks, meshes, polygons
 from helpers.serve.wire import PIXELS, without
 
 SERVICE = "biopb.image.ObjectDetection"
+#: Metadata by which our own client asks for masks.
+MASKS = ("volltrack-shapes", "masks")
 
 
 @dataclass
@@ -46,6 +48,11 @@ class _Call:
     def here(self) -> bool:
         """Whether the client is on this machine."""
         return self.peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:"))
+
+    @property
+    def masks(self) -> bool:
+        """Whether masks are asked for instead of polygons and meshes."""
+        return any(tuple(pair) == MASKS for pair in self.context.invocation_metadata())
 
     def alive(self) -> bool:
         left = self.context.time_remaining()
@@ -188,7 +195,10 @@ class Detection:
 
     def _answer(self, picture: Picture, settings: Settings, cells: Cells, call: _Call) -> bytes:
         labels = cells.kept(settings)
-        shapes = polygons(labels[0], picture.offset) if picture.flat else meshes(labels, picture.offset)
+        if call.masks:
+            shapes = masks(labels, picture.offset)
+        else:
+            shapes = polygons(labels[0], picture.offset) if picture.flat else meshes(labels, picture.offset)
         response, n = answer(shapes, cells.scores)
         call.about += f", {n} cells"
         return response

@@ -1,9 +1,11 @@
-"""Labels as the shapes of `biopb.image`: polygons of a plane, closed meshes of a stack.
+"""Labels as the shapes of `biopb.image`: polygons of a plane, closed meshes of a stack, or masks for who asks for them.
 
 The centre of pixel i lies at i, as in TrackMate, so that a pixel spans i − ½ … i + ½. A polygon runs along the edges of
 pixels and a mesh half way between the centres of voxels inside and outside: drawn again, both give the label exactly.
 
-They are written as the bytes that the messages have on the wire, points and faces as rows of equal length, since a Python
+A mask is a box of pixels and a bit for each: of a stack's cells a fiftieth of what their meshes are, and exact.
+
+Polygons and meshes are written as the bytes that the messages have on the wire, points and faces as rows of equal length, since a Python
 object for each of a stack's million points would take longer than the network.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from biopb.image import BinData, Mask, Point, Rectangle  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -21,8 +24,8 @@ from helpers.tracking.formats.trackmate_shapes import surface
 
 #: A label, the tag of its shape in a ROI, and the bytes of the shape.
 Drawn = tuple[int, int, bytes]
-#: Tags of fields that hold a message: the first field's, and those of a polygon and a mesh in a ROI.
-_FIRST, _POLYGON, _MESH = 0x0A, 0x22, 0x2A
+#: Tags of fields that hold a message: the first field's, and those of a polygon, a mesh and a mask in a ROI.
+_FIRST, _POLYGON, _MESH, _MASK = 0x0A, 0x22, 0x2A, 0x32
 #: Tags of numbers in four bytes: x, y and z of a Point, by the axis of (z, y, x), and the score of a ScoredROI.
 _FLOATS, _SCORE = {2: 0x0D, 1: 0x15, 0: 0x1D}, 0x15
 
@@ -40,6 +43,24 @@ def meshes(labels: NDArray[np.int32], offset: tuple[int, ...]) -> Iterator[Drawn
             vertices, faces = surface(labels[window] == i + 1)
             corner = [part.start + first for part, first in zip(window, offset, strict=True)]
             yield i + 1, _MESH, _points(vertices + corner, _FIRST) + _faces(faces, 0x12)
+
+
+def masks(labels: NDArray[np.int32], offset: tuple[int, ...]) -> Iterator[Drawn]:
+    """Yield every label of a stack (Z, Y, X) and its mask, moved by `offset` (z, y, x).
+
+    The rectangle goes from its first voxel to behind its last one; the bits follow in C order of (z, y, x), the highest of
+    a byte first.
+    """
+    for i, window in enumerate(ndimage.find_objects(labels)):
+        if window is None:
+            continue
+        (z, y, x), (z_end, y_end, x_end) = (
+            [getattr(part, end) + first for part, first in zip(window, offset, strict=True)]
+            for end in ("start", "stop")
+        )
+        corners = Rectangle(top_left=Point(x=x, y=y, z=z), bottom_right=Point(x=x_end, y=y_end, z=z_end))
+        bits = np.packbits(labels[window] == i + 1).tobytes()
+        yield i + 1, _MASK, Mask(rectangle=corners, bin_data=BinData(data=bits)).SerializeToString()
 
 
 def answer(found: Iterator[Drawn], scores: NDArray[np.float64]) -> tuple[bytes, int]:

@@ -32,6 +32,8 @@ from helpers.serve.service import ServedModel
 pytest.importorskip("cellpose")
 
 VOXEL = (1.5, 1.0, 1.0)
+#: Pictures that a network was not made for.
+ODD = (np.eye(2), np.eye(3) * 1e-20, np.arange(90.0)[None], np.arange(90.0)[:, None], -np.eye(7) * 1e20)
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +77,14 @@ def test_planes_are_those_of_notebook_06_with_its_quality(folder, stack, tmp_pat
     with start(served(folder, "--set", "min_size_um3=20")) as server:
         answer = ask(server.grpc_port, request_of(plane, VOXEL))
         code, line = code_of(server.grpc_port, request_of(plane))
+        odd = [code_of(server.grpc_port, request_of(image, VOXEL))[0] for image in ODD]
     labels = written.labels.frame(0)[0]
     assert len(answer.detections) == labels.max() > 3
     assert least_iou(drawn(answer, plane.shape), labels) == 1.0
     logits = written.objects.sort_values("label")[QUALITY].to_numpy()
     assert [d.score for d in answer.detections] == pytest.approx(1 / (1 + np.exp(-logits)), rel=1e-5)
     assert code == "INVALID_ARGUMENT" and "Image > Properties" in line, "µm² of a picture without µm"
+    assert odd == ["OK"] * len(ODD)
 
 
 @pytest.mark.parametrize("stitch", [True, False])

@@ -147,8 +147,17 @@ def test_empty_and_tiny_pictures_have_no_cells(server, image):
     assert len(ask(server.grpc_port, request_of(image)).detections) == 0
 
 
-def test_three_by_three_pixels_are_answered(server):
-    assert len(ask(server.grpc_port, request_of(np.eye(3))).detections) <= 3
+@pytest.mark.parametrize("image", [np.eye(3), np.eye(2) * 1e-20, np.arange(90.0)[None], -np.eye(7) * 1e20])
+def test_pictures_that_networks_were_not_made_for_are_answered(server, image):
+    assert len(ask(server.grpc_port, request_of(image)).detections) <= 3
+    for scaling in (0.05, 20.0):
+        assert code_of(server.grpc_port, request_of(image, scaling_hint=scaling))[0] == "OK"
+
+
+def test_answers_to_other_machines_are_compressed_and_the_same(server, frame, monkeypatch):
+    plain = ask(server.grpc_port, request_of(frame, VOXEL))
+    monkeypatch.setattr("helpers.serve.detection._Call.here", False)
+    assert ask(server.grpc_port, request_of(frame, VOXEL)) == plain
 
 
 WRONG = {

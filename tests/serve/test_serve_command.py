@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import json
+import re
+import shutil
+import ssl
+import subprocess
+import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -16,6 +26,9 @@ from tiny_cells import VOXEL, discs
 
 from helpers.__main__ import main
 from helpers.serve import server as servers
+from helpers.serve.options import add_arguments
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +95,7 @@ def test_it_serves_with_the_token_of_the_environment_and_ends(run, served, capsy
         assert len(answer.detections) > 3
     shown = capsys.readouterr().out
     assert "run/stardist" in shown and "sesame" not in shown
+    assert "taken for 2 × 0.5 × 0.5 µm (z, y, x)" in shown
 
 
 def test_http_alone_needs_no_model_and_says_what_to_type_in_qupath(tmp_path, served, capsys, monkeypatch):
@@ -91,3 +105,49 @@ def test_http_alone_needs_no_model_and_says_what_to_type_in_qupath(tmp_path, ser
         assert post(port, "/sesame/elephant/reset/", b'{"modelname":"default"}') == (200, b'""')
     shown = capsys.readouterr().out
     assert f"http://127.0.0.1:{port}/TOKEN/stardist/" in shown and "access token: sesame" in shown
+
+
+def test_the_fingerprint_of_a_self_made_certificate_is_printed(tmp_path, served, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("VOLLTRACK_TOKEN", raising=False)
+    with served("--http", "0", "--models", str(tmp_path / "models"), "--tls") as server:
+        there = ssl.get_server_certificate(("127.0.0.1", server.http_port or 0))
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(there)).hexdigest().upper()
+    shown = capsys.readouterr().out
+    assert ":".join(digest[i : i + 2] for i in range(0, 64, 2)) in shown
+    assert len(re.findall("access token: ", shown)) == 1
+
+
+def _arguments(text: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(text.split("helpers serve ", 1)[1].split())
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path):
+    unit = (DEPLOY / "volltrack.service").read_text()
+    command = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    assert _arguments(command).model.endswith("runs/demo")
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze")
+    here = tmp_path / "volltrack.service"
+    here.write_text(unit.replace("/opt/volltrack/.venv/bin/python", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", str(here)], capture_output=True, text=True)
+    assert "volltrack" not in done.stderr, done.stderr
+
+
+def test_the_dockerfile_copies_and_installs_what_is_there():
+    """No image is built here: this is read, not run."""
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    for line in lines:
+        if line.startswith("COPY "):
+            assert all((DEPLOY.parent / name).exists() for name in line.split()[1:-1])
+    extras = set(re.findall(r"\.\[([a-z,]+)\]", "\n".join(lines))[0].split(","))
+    known = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras <= known.keys() and "remote" in extras
+    entry, given = (
+        json.loads(next(line for line in lines if line.startswith(name)).removeprefix(name))
+        for name in ("ENTRYPOINT ", "CMD ")
+    )
+    asked = _arguments(" ".join([*entry, *given]))
+    assert (asked.grpc, asked.host, asked.model) == (50051, "0.0.0.0", "/run-folder")

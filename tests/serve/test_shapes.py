@@ -8,7 +8,10 @@ from biopb.image import DetectionResponse, Mesh, Polygon
 from fiji import drawn, voxelised
 from scipy import ndimage
 
+from helpers.errors import InputError
 from helpers.serve import shapes
+from helpers.serve.client import messages
+from helpers.serve.client.drawing import draw
 from helpers.serve.client.wire import points_and_faces
 from helpers.serve.outlines import area, rings_of_labels
 from helpers.tracking.formats.trackmate_shapes import surface
@@ -96,3 +99,23 @@ def test_fields_that_nobody_knows_are_passed_over():
     message = bytes([0x0A, 17, 0x0D, 0, 0, 128, 63, 0x20, 0x81, 1, 0x29, *range(8), 0x4A, 2, 7, 7, 0x0A, 0])
     points, faces = points_and_faces(message)
     assert points.tolist() == [[0, 0, 1], [0, 0, 0]] and faces.shape == (0, 3)
+
+
+def test_masks_are_the_labels_exactly_and_those_of_meshes(odd_labels):
+    """Moved, so that some lie over the border of the frame that they are drawn into."""
+    stack = np.stack([odd_labels, np.roll(odd_labels, 3, axis=1), odd_labels])
+    for offset in ((0, 0, 0), (1, -2, 5)):
+        found, n = shapes.answer(shapes.masks(stack, offset), np.linspace(0.5, 1, 6))
+        detections = DetectionResponse.FromString(found).detections
+        read = messages.shapes(detections, planar=False)
+        drawn_again, cells = draw(read, stack.shape)
+        expected = np.zeros_like(stack)
+        z, y, x = (slice(max(0, o), n + min(0, o)) for o, n in zip(offset, stack.shape, strict=True))
+        back = tuple(slice(max(0, -o), n - max(0, o)) for o, n in zip(offset, stack.shape, strict=True))
+        expected[z, y, x] = stack[back]
+        there = np.unique(expected)[1:]
+        np.testing.assert_array_equal(np.concatenate([[0], there])[drawn_again], expected)
+        assert n == 6 and cells["quality"].tolist() == pytest.approx(np.linspace(0.5, 1, 6)[there - 1])
+    detections[0].roi.mask.bin_data.data += b"x"
+    with pytest.raises(InputError, match="bits"):
+        messages.shapes(detections, planar=False)

@@ -162,7 +162,7 @@ class Connection:
 
     @property
     def joins_parts(self) -> bool:
-        """Whether this is Volltrack's server, which puts the parts of a frame together."""
+        """Whether this is Volltrack's server, which puts the parts of a frame together, and sends masks where asked."""
         return any(
             "volltrack" in f"{key}={said}".lower()
             for key, said in (self.answered or [{}])[-1].items()
@@ -232,7 +232,9 @@ class Connection:
             If the server takes only smaller messages.
         """
         stub = ObjectDetectionStub(self._channel)
-        how: dict[str, Any] = {"timeout": self.timeout_s, "metadata": self._metadata}
+        # Volltrack's server also sends masks: exact, and a fiftieth of meshes.
+        asked = [*self._metadata, ("volltrack-shapes", "masks")] if self.joins_parts else self._metadata
+        how: dict[str, Any] = {"timeout": self.timeout_s, "metadata": asked}
         if callable(requests):
             return self._patiently(lambda: stub.RunDetectionOnGrid(requests(), **how))
         return self._patiently(lambda: stub.RunDetection(requests, **how))

@@ -35,11 +35,14 @@ class Shape:
     faces : ndarray of int, (M, 3), or None
         Triangles of a surface; None for an outline in 2D.
     score : float
+    mask : ndarray of bool, (Z, Y, X), optional
+        Its voxels, from the first of `points` on: nothing is to be drawn.
     """
 
     points: NDArray[np.float64]
     faces: NDArray[np.int64] | None
     score: float
+    mask: NDArray[np.bool_] | None = None
 
 
 def draw(shapes: Sequence[Shape], size: tuple[int, int, int]) -> tuple[NDArray[np.int32], pd.DataFrame]:
@@ -63,21 +66,22 @@ def draw(shapes: Sequence[Shape], size: tuple[int, int, int]) -> tuple[NDArray[n
     for i in sorted(range(len(shapes)), key=lambda i: (shapes[i].score, -i)):
         where, inside, watertight[i + 1] = voxels(shapes[i], size)
         drawn[where][inside] = i + 1
-    kept = np.unique(drawn)
-    kept = kept[kept > 0]
+    kept = 1 + np.flatnonzero(np.bincount(drawn.ravel(), minlength=1)[1:])
     numbers = np.zeros(len(shapes) + 1, np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
     columns: dict[str, Any] = {
         "label": np.arange(1, len(kept) + 1),
         "quality": [shapes[i - 1].score for i in kept],
     }
-    if any(shape.faces is not None for shape in shapes):
+    if shapes and (size[0] > 1 or any(shape.faces is not None for shape in shapes)):
         columns["watertight"] = watertight[kept]
     return numbers[drawn], pd.DataFrame(columns)
 
 
 def voxels(shape: Shape, size: tuple[int, int, int]) -> tuple[tuple[slice, ...], NDArray[np.bool_], bool]:
     """Return where in the frame a cell may lie, which voxels there are its own, and whether its surface was closed."""
+    if shape.mask is not None:
+        return (*_clipped(shape.points[0].astype(int), shape.mask, size), True)
     points, faces, closed = shape.points, shape.faces, True
     if faces is not None:
         points, faces, closed = closed_surface(points, faces)
@@ -92,6 +96,14 @@ def voxels(shape: Shape, size: tuple[int, int, int]) -> tuple[tuple[slice, ...],
         else:
             _cross_faces(points - low + np.array([*_ASIDE, 0.0]), faces, inside)
     return where, np.logical_xor.accumulate(inside, axis=-1) if inside.size else inside, closed
+
+
+def _clipped(
+    first: NDArray[np.int64], mask: NDArray[np.bool_], size: tuple[int, int, int]
+) -> tuple[tuple[slice, ...], NDArray[np.bool_]]:
+    """Return where in the frame a mask lies, and its part there."""
+    low, high = (np.clip(end, 0, size) for end in (first, first + mask.shape))
+    return tuple(map(slice, low, high)), mask[tuple(map(slice, low - first, high - first))]
 
 
 def closed_surface(

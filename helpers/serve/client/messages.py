@@ -108,7 +108,7 @@ def shapes(found: Iterable[Any], *, planar: bool) -> list[Shape]:
     Parameters
     ----------
     found : iterable of ScoredROI
-        Polygons or meshes.
+        Polygons or meshes; or masks, as Volltrack's server sends them.
     planar : bool
         Whether the frame is 2D.
 
@@ -118,11 +118,12 @@ def shapes(found: Iterable[Any], *, planar: bool) -> list[Shape]:
         If it holds anything that is no outline (2D) or surface, such as rectangles.
     """
     read = [_shape(one, planar) for one in found]
-    offset = offset_of(read) if planar else 0.0
+    outlines = [one for one in read if one.mask is None]
+    offset = offset_of(outlines) if planar else 0.0
     if not offset:
         return read
     shift = np.array([0.0, offset, offset])
-    return [Shape(one.points - shift, None, one.score) if one.faces is None else one for one in read]
+    return [Shape(one.points - shift, None, one.score) if one.faces is None else one for one in outlines]
 
 
 def offset_of(outlines: Sequence[Shape]) -> float:
@@ -152,5 +153,21 @@ def _shape(one: Any, planar: bool) -> Shape:
         if len(faces) and faces.max() >= len(points):
             raise InputError("server", kind, "this server answers with surfaces whose faces name no corner")
         return Shape(points, faces, one.score)
+    if kind == "mask":
+        return _mask(roi.mask, one.score)
     wanted = "outlines (polygons)" if planar else "surfaces (meshes)"
     raise InputError("server", kind, f"of a {'2D' if planar else '3D'} frame a server must answer {wanted}")
+
+
+def _mask(mask: Any, score: float) -> Shape:
+    """Read a box of voxels and their bits (see `helpers.serve.shapes.masks`)."""
+    ends = (mask.rectangle.top_left, mask.rectangle.bottom_right)
+    corners = np.array([(end.z, end.y, end.x) for end in ends])
+    size = tuple(int(n) for n in corners[1] - corners[0])
+    bits = np.frombuffer(mask.bin_data.data, np.uint8)
+    if min(size) < 0 or -(-int(np.prod(size)) // 8) != len(bits):
+        raise InputError(
+            "server", size, "this server answers with masks whose bits are not those of their boxes"
+        )
+    voxels = np.unpackbits(bits, count=int(np.prod(size))).astype(bool).reshape(size)
+    return Shape(corners, None, score, voxels)

@@ -10,7 +10,7 @@ one message. Other servers are not trusted with it (Lacss 0.15 misplaces parts):
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def _placed(own: list[Shape], number: int, where: Region, size: Sequence[int]) -
         if not len(points):
             continue
         touches = np.stack([points.min(0) <= first + 0.5, points.max(0) >= last - 0.5])
-        yield _Found(Shape(points, shape.faces, shape.score), number, bool((touches & inner).any()))
+        yield _Found(replace(shape, points=points), number, bool((touches & inner).any()))
 
 
 def _joined(found: list[_Found], size: tuple[int, int, int]) -> list[Shape]:
