@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,17 @@ from tqdm.auto import tqdm
 
 #: Seconds between two writes of the state file.
 _INTERVAL = 0.5
+_HIDDEN: ContextVar[bool] = ContextVar("hidden", default=False)
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Draw no bars of what this thread does within: a server's log is no place for them."""
+    before = _HIDDEN.set(True)
+    try:
+        yield
+    finally:
+        _HIDDEN.reset(before)
 
 
 class progress(tqdm):
@@ -50,6 +63,8 @@ class progress(tqdm):
         path = os.environ.get("VOLLTRACK_PROGRESS")
         self._state_file = Path(path) if path else None
         self._state_written = 0.0
+        if _HIDDEN.get():
+            kwargs["disable"] = True
         super().__init__(iterable, desc=desc, unit=unit, **kwargs)
         self._write_state(force=True)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from helpers.data.lazy import LazyStack, pieces
 from helpers.errors import InputError
 from helpers.models.stopping import stopped_by
+from helpers.progress import hidden
 from helpers.segmentation.blocks import fits_memory, segment_by_blocks
 from helpers.segmentation.cellpose_segmenter import QUALITY, CellposeSegmenter
 from helpers.segmentation.resampled import ResampledSegmenter
@@ -190,7 +191,7 @@ class Service:
         segmenter = self._segmenter(picture, settings)
         if not fits_memory(picture.shape):
             segmenter = _by_blocks(segmenter, picture.shape)
-        with self.device.turn(alive), stopped_by(lambda: _still(alive)):
+        with self.device.turn(alive), stopped_by(lambda: _still(alive)), hidden():
             started = time.perf_counter()
             try:
                 found = segmenter(frame)

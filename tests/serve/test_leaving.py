@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from biopb.image import ObjectDetectionStub
-from fiji import ask, channel_to, code_of, drawn, least_iou, request_of
+from fiji import ask, channel_to, code_of, drawn, request_of
+from stardist.matching import matching
 from tiny_cells import VOXEL, discs
 
 from helpers.models.inference import forward_function
@@ -27,7 +29,7 @@ def frame() -> np.ndarray:
 
 
 def until(condition) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -43,7 +45,7 @@ def test_the_networks_stop_at_the_next_tile(run: Path, frame, leaves, monkeypatc
     def held_up(tile):
         tiles.append(tile.shape)
         begun.set()
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             try:
                 go_on()
@@ -59,10 +61,10 @@ def test_the_networks_stop_at_the_next_tile(run: Path, frame, leaves, monkeypatc
             request_of(frame, VOXEL), timeout=None if leaves else 3.0, wait_for_ready=True
         )
         if leaves:
-            assert begun.wait(120)
+            assert begun.wait(300)
             call.cancel()
         else:
-            assert call.exception(timeout=120).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert call.exception(timeout=300).code() is grpc.StatusCode.DEADLINE_EXCEEDED
         until(lambda: not (server.service.memory.inside or server.service.device.inside))
         assert len(tiles) <= 1  # none where the three seconds were over before
         monkeypatch.setattr(keras_model, "_volltrack_forward", real)
@@ -77,19 +79,26 @@ def test_the_networks_stop_at_the_next_tile(run: Path, frame, leaves, monkeypatc
 
 
 @pytest.mark.parametrize("use_probability", [True, False])
-def test_a_picture_larger_than_memory_is_segmented_in_blocks(run: Path, frame, monkeypatch, use_probability):
+def test_a_picture_larger_than_memory_is_segmented_in_blocks(run: Path, monkeypatch, capfd, use_probability):
+    frame = discs((200, 180), 90, 7)[0]
     with start(run_model(run, settings={"use_probability": use_probability})) as server:
         whole = ask(server.grpc_port, request_of(frame, VOXEL))
-        monkeypatch.setenv("VOLLTRACK_MEMORY_MB", "0.5")
+        monkeypatch.setenv("VOLLTRACK_MEMORY_MB", "2")
         blocks = ask(server.grpc_port, request_of(frame, VOXEL))
         code, line = code_of(server.grpc_port, request_of(frame, VOXEL, scaling_hint=0.9))
-    again = drawn(blocks, frame.shape)
-    assert len(blocks.detections) == len(whole.detections) > 8
-    assert least_iou(again, drawn(whole, frame.shape)) > 0.9
-    places = [np.argwhere(again == i + 1).mean(0).round().astype(int) for i in range(len(blocks.detections))]
-    number = drawn(whole, frame.shape)[tuple(np.transpose(places))]
-    scores = np.array([d.score for d in whole.detections])[number - 1]
-    np.testing.assert_allclose([d.score for d in blocks.detections], scores, atol=0.02)
+    assert "stardist" not in capfd.readouterr().err, "no progress bars among the lines of the log"
+    again, before = drawn(blocks, frame.shape), drawn(whole, frame.shape)
+    found: Any = matching(before, again, thresh=0.9, report_matches=True)
+    assert found.f1 > 0.9 and found.n_true > 30  # such small blocks see less of what is around them
+    scores = [[d.score for d in answer.detections] for answer in (whole, blocks)]
+    pairs = [
+        (a, b)
+        for a, b, iou in zip(*zip(*found.matched_pairs, strict=True), found.matched_scores, strict=True)
+        if iou > 0.9
+    ]
+    for a, b in pairs:
+        assert scores[0][a - 1] == pytest.approx(scores[1][b - 1], abs=0.02)
+    assert len({round(score, 3) for score in scores[1]}) > 10
     assert code == "INVALID_ARGUMENT" and "crop it" in line and "Scaling Factor" in line
 
 
