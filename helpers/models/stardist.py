@@ -588,4 +588,6 @@ def upsample(coarse: NDArray[np.float32], grid: Sequence[int], shape: Sequence[i
         for r in range(g):
             fine[r::g] = result if r == 0 else result * np.float32(1 - r / g) + following * np.float32(r / g)
         result = np.moveaxis(fine[:n], 0, axis)
-    return np.ascontiguousarray(result[tuple(slice(n) for n in shape)], dtype=np.float32)
+    result = result[tuple(slice(n) for n in shape)]
+    # Never the map itself, on a grid of 1: what is made of it is worked on in place.
+    return result.copy() if np.shares_memory(result, coarse) else np.ascontiguousarray(result, np.float32)

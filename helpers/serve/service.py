@@ -30,6 +30,8 @@ from helpers.serve.settings import Settings
 log = logging.getLogger("helpers.serve")
 #: Scores are above 0, as TrackMate divides nothing by them but shows them as a quality.
 _LEAST_SCORE = 1e-6
+#: Pictures with fewer pixels along x or y have no cells: Cellpose makes them smaller still, until nothing is left.
+_TINY = 8
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class Service:
             From the queue.
         """
         frame = self._channels(picture, settings)
-        if frame.min() == frame.max():
+        if min(picture.shape[1:]) < _TINY or frame.min() == frame.max():
             return _nothing(picture)
         segmenter = self._segmenter(picture, settings)
         if not fits_memory(picture.shape):

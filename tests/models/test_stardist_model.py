@@ -266,3 +266,11 @@ def test_extents_of_cut_cells_are_lower_bounds():
     assert star_targets._censored_median(values, known) == 12
     assert star_targets._censored_median(values, np.ones(6, bool)) == 8
     assert star_targets._censored_median(values, np.zeros(6, bool)) == 12
+
+
+def test_a_map_at_full_resolution_is_a_copy_also_where_the_grid_is_1() -> None:
+    """The fusion works on it in place: the same outputs must give the same labels and scores again."""
+    for shape in ((3, 4), (2, 3)):
+        coarse = np.ones((3, 4), np.float32)
+        stardist.upsample(coarse, (1, 1), shape)[:] = 0
+        assert coarse.all()

@@ -108,12 +108,13 @@ def test_a_built_in_model_by_name_where_its_weights_are_at_hand(folder, stack, t
     monkeypatch.setattr("cellpose.models.MODEL_DIR", tmp_path)
     named = served("cyto3")
     assert named.uncalibrated == "planes are segmented in pixels, stacks refused"
-    with start(named) as one, start(served(folder, "--set", "diameter_um=12")) as other:
-        answer = ask(one.grpc_port, request_of(stack[3]))
-        assert answer == ask(other.grpc_port, request_of(stack[3], VOXEL))
-        assert len(answer.detections) > 3
-        hint = request_of(stack[3], VOXEL, cell_diameter_hint=12.0)
-        assert ask(one.grpc_port, hint) == answer
+    labels = named.at((1.0, 1.0, 1.0))(stack[3:4]).main[0]
+    with start(named) as server:
+        answer = ask(server.grpc_port, request_of(stack[3]))
+        code, line = code_of(server.grpc_port, request_of(stack, z=len(stack)))
+    assert len(answer.detections) == labels.max() > 3
+    assert least_iou(drawn(answer, labels.shape), labels) == 1.0
+    assert code == "INVALID_ARGUMENT" and "Image > Properties" in line
 
 
 def test_a_network_pass_that_nobody_waits_for_ends_before_its_next_batch(folder, stack):

@@ -42,7 +42,7 @@ def points_and_faces(message: bytes) -> tuple[NDArray[np.float64], NDArray[np.in
 
 
 @njit(cache=True, nogil=True)
-def _number(data: Any, at: int) -> tuple[int, int]:
+def _number(data: Any, at: int) -> Any:
     """Return a number of 7 bits a byte, and where it ends."""
     value, shift = 0, 0
     while True:
