@@ -6,9 +6,10 @@ caller's back, no setting of the caller is changed, and a thousand of them can b
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -77,6 +78,10 @@ _RC: dict[Any, Any] = {
 }
 
 
+#: Resolution of figures in a notebook.
+_SHOWN_DPI = 120
+
+
 def styled(function: Callable[P, R]) -> Callable[P, R]:
     """Run a plotting function under the suite's settings and put the caller's back afterwards."""
 
@@ -109,14 +114,26 @@ def new_figure(width: float, height: float) -> Figure:
     class NotebookFigure(Figure):
         """A figure that Jupyter shows without pyplot or ``%matplotlib inline``."""
 
+        #: As `save_figure` has drawn it, while nothing was changed since.
+        drawn: Path | None = None
+
         def _repr_png_(self) -> bytes:
             buffer = io.BytesIO()
-            self.savefig(buffer, format="png", dpi=120)
+            if self.drawn is not None and not self.stale and self.drawn.exists():
+                from PIL import Image
+
+                with Image.open(self.drawn) as image:
+                    size = [round(length * _SHOWN_DPI) for length in self.get_size_inches()]
+                    image.resize((size[0], size[1]), reducing_gap=2).save(
+                        buffer, "png", dpi=(_SHOWN_DPI, _SHOWN_DPI)
+                    )
+            else:
+                self.savefig(buffer, format="png", dpi=_SHOWN_DPI)
             return buffer.getvalue()
 
     figure = NotebookFigure(figsize=(width, height), layout="constrained")
     # Vector and pixel output is laid out at the same resolution.
-    figure.set_dpi(120)
+    figure.set_dpi(_SHOWN_DPI)
     return figure
 
 
@@ -152,17 +169,34 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 300, vector: str
     if path.suffix.lower() in (".png", ".pdf", ".svg"):
         path = path.with_suffix("")
     written = []
-    for suffix in ("png", vector):
-        target = path.with_name(f"{path.name}.{suffix}")
-        # Without a date in it the same figure is the same file.
-        metadata = {} if suffix == "png" else {"CreationDate" if suffix == "pdf" else "Date": None}
-        with (
-            matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "volltrack"}),
-            atomic_path(target) as temporary,
-        ):
-            figure.savefig(temporary, format=suffix, dpi=dpi, metadata=metadata)
-        written.append(target)
+    with _laid_out(figure):
+        for suffix in ("png", vector):
+            target = path.with_name(f"{path.name}.{suffix}")
+            # Without a date in it the same figure is the same file.
+            metadata = {} if suffix == "png" else {"CreationDate" if suffix == "pdf" else "Date": None}
+            with (
+                matplotlib.rc_context(
+                    {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "volltrack"}
+                ),
+                atomic_path(target) as temporary,
+            ):
+                figure.savefig(temporary, format=suffix, dpi=dpi, metadata=metadata)
+            written.append(target)
+    if hasattr(figure, "drawn"):
+        figure.drawn, figure.stale = written[0], False  # pyright: ignore[reportAttributeAccessIssue]
     return written
+
+
+@contextlib.contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Lay a figure out once, for all its files: for each it takes longer than drawing it."""
+    engine = figure.get_layout_engine()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def method_style(method: str, position: int = 0) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -285,6 +286,24 @@ def test_figures_are_saved_as_pixels_and_vectors_and_reproducibly(stack, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         save_figure(figure, tmp_path / "file" / "a")
+
+
+def test_a_notebook_shows_what_was_saved_until_it_is_changed(stack, tmp_path):
+    from PIL import Image, ImageChops, ImageStat
+
+    figure = label_overlay(*stack, voxel_size=VOXEL)
+    fresh = Image.open(io.BytesIO(figure._repr_png_())).convert("L")
+    save_figure(figure, tmp_path / "overlay")
+    saved = Image.open(io.BytesIO(figure._repr_png_())).convert("L")
+    assert saved.size == fresh.size
+    # The same picture, but for the smoothing of its voxels' edges and a pixel of layout.
+    assert ImageStat.Stat(ImageChops.difference(saved.reduce(40), fresh.reduce(40))).mean[0] < 5
+    figure.axes[0].set_title("another title")
+    assert figure.get_layout_engine() is not None
+    after = figure._repr_png_()
+    (tmp_path / "overlay.png").unlink()
+    assert figure._repr_png_() == after
+    assert ImageChops.difference(Image.open(io.BytesIO(after)).convert("L"), saved).getbbox()
 
 
 def test_nothing_is_left_behind_in_pyplot_or_its_settings(stack):
