@@ -375,15 +375,15 @@ def _integers(column: pd.Series, name: str) -> np.ndarray:
         words = (
             column[pd.to_numeric(column, errors="coerce").isna()].head(5).tolist() or column.head(5).tolist()
         )
-        raise InputError(name, words, f"give whole numbers, up to {_LARGEST} (63 bits)")
+        raise InputError(name, words, f"give integers, up to {_LARGEST} (63 bits)")
     if pd.api.types.is_integer_dtype(column) and not column.isna().any():
         if (column > _LARGEST).any():
-            raise InputError(name, int(column.max()), f"give whole numbers, up to {_LARGEST} (63 bits)")
+            raise InputError(name, int(column.max()), f"give integers, up to {_LARGEST} (63 bits)")
         return column.to_numpy(np.int64)
     values = column.to_numpy(float, na_value=np.nan)
     wrong = ~(np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < _LARGEST))
     if wrong.any():
-        raise InputError(name, values[wrong][:5].tolist(), "give whole numbers")
+        raise InputError(name, values[wrong][:5].tolist(), "give integers")
     return values.astype(np.int64)
 
 

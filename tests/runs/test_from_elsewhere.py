@@ -148,8 +148,8 @@ def test_trackmates_table_in_pixels_needs_a_voxel_size(tmp_path: Path) -> None:
 #: Table of tracks → what is said of it, with its name.
 BAD_TABLES = {
     "semicolons": ("id;frame;y;x\n0;0;1,5;1\n", "missing columns .* separate columns by commas"),
-    "half a frame": ("id,frame,y,x\n0,1.5,1,1\n", r"objects\.frame = \[1\.5\]: give whole numbers"),
-    "words": ("id,frame,y,x\n0,zero,1,1\n", r"objects\.frame = \['zero'\]: give whole numbers"),
+    "half a frame": ("id,frame,y,x\n0,1.5,1,1\n", r"objects\.frame = \[1\.5\]: give integers"),
+    "words": ("id,frame,y,x\n0,zero,1,1\n", r"objects\.frame = \['zero'\]: give integers"),
     "a huge id": ("id,frame,y,x\n9" + "9" * 19 + ",0,1,1\n", r"objects\.id = .*63 bits"),
     "a time for a frame": ("id,frame,y,x\n0,1764000000000,1,1\n", r"objects\.frame = 1764000000000: .*not a time"),
     "a link to nobody": ("id,frame,y,x,sources\n0,0,1,1,\n1,1,1,1,7\n", r"links\.source = \[7\]"),

@@ -84,8 +84,9 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     table = read_table(path, dtype=str, keep_default_na=False)
     table = table[[name for name in table if not str(name).startswith("Unnamed")]]
     first = "ID" if "ID" in table else _EDGES[0]
-    n = next((k for k, text in enumerate(table[first]) if re.fullmatch(r"-?\d+(\.0*)?", text)), len(table))
-    units = table.iloc[n - 1].str.strip(" ()").str.lower().to_dict() if n else {}
+    n = next((k for k, text in enumerate(table[first]) if re.fullmatch(r"-?\d+(\.\d*)?", text)), len(table))
+    last = table.iloc[n - 1] if n else {}
+    units = {str(name): str(text).strip(" ()").lower() for name, text in last.items()}
     return table.iloc[n:].reset_index(drop=True), units
 
 
