@@ -13,6 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: Parameters that readers ask for where a file does not say them: they stand beside the file, not in it.
+_SCALE = ("voxel_size", "frame_interval")
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used, and only the user can change it.
@@ -99,7 +102,7 @@ class Mistakes:
 
 @contextmanager
 def reading(path: object, what: str, remedy: str = "get or export it again") -> Iterator[None]:
-    """Turn whatever a damaged file makes of its reader into an `InputError` that names it.
+    """Turn whatever a damaged file makes of its reader into an `InputError` that names it; one that names none does then.
 
     Parameters
     ----------
@@ -112,7 +115,11 @@ def reading(path: object, what: str, remedy: str = "get or export it again") -> 
     """
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError as error:
+        if Path(str(path)).name in str(error) or error.name.startswith(_SCALE):
+            raise
+        raise InputError(f"{path}, {error.name}", error.value, error.expected) from error
+    except MemoryError:
         raise
     except Exception as error:  # a decoder of damaged bytes may raise anything
         reason = f"{type(error).__name__}: {error}"

@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from helpers.data.marks import Marks
+from helpers.data.marks import Marks, composed
 from helpers.errors import InputError, Mistakes, nearest, reading
 
 #: Keys of an experiment file and what they are for.
@@ -359,7 +359,9 @@ def _movies(
             continue
         where = f"{table.name}, line {line}"
         if len(cells) != len(columns):
-            mistakes.add(where, cells, f"needs one value for each of {', '.join(columns)}")
+            expected = f"needs one value for each of {', '.join(columns)}"
+            expected += "; a list, or a number with a comma, stands in quotes" * (len(cells) > len(columns))
+            mistakes.add(where, cells, expected)
             continue
         row = {c: cell.strip() for c, cell in zip(columns, cells, strict=True) if cell.strip()}
         movie = _movie(row, data_dir, where, mistakes)
@@ -368,7 +370,8 @@ def _movies(
             mistakes.add(f"{where}, column movie_id", movie["movie_id"], expected)
         movies.append(movie)
         lines.append(line)
-    return movies, (table.name, columns, tuple(lines))
+    # Where no row could be read, that is told, and not that there is none.
+    return movies, (table.name, columns, tuple(lines)) if movies or not rows else unread
 
 
 def _movie(row: dict[str, str], data_dir: Path, where: str, mistakes: Mistakes) -> dict[str, Any]:
@@ -402,6 +405,7 @@ def value_of(text: str) -> Any:
         return _WORDS[text.lower()]
     if text.startswith(("[", "{")):
         try:
+            composed(text, "cell")
             return yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError):
             return text

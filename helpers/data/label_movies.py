@@ -16,7 +16,8 @@ written after it; `mend_levels` makes those again that a kill or damage left beh
 
 **Widening.** A label above 65,535 does not fit into uint16. The writer who meets one first creates the array "1", then
 points .zattrs at it (one atomic rename), then copies the finished frames over, then removes "0". Others look where
-.zattrs points before *and after* they write, so a frame written to "0" meanwhile is written again to "1". Until the
+.zattrs points before *and after* they write, so a frame written to "0" meanwhile is written again to "1", where a copy
+never takes the place of what is there. Until the
 copy is complete a frame is looked for in "1" and then in "0"; a killed copy is completed when the movie is next opened
 for writing. No locks, which network file systems do not keep reliably.
 
@@ -32,6 +33,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -431,16 +433,19 @@ class LabelMovie:
         return [self.path / array / str(t) / "/".join(map(str, at)) for at in chunks]
 
     def _is_done(self, array: str, t: int) -> bool:
-        return all(file.exists() for file in self._files(array, t))
+        # Who writes to an array while it is removed leaves chunks without a header.
+        return all(file.exists() for file in (self.path / array / ".zarray", *self._files(array, t)))
 
     def _holder(self, t: int) -> str | None:
         """Name of the array that holds a frame wholly; the wide one first, for it is newer."""
         return next((name for name in (_WIDE, _NARROW) if self._is_done(name, t)), None)
 
-    def _write(self, array: str, t: int, labels: np.ndarray | LazyStack, *, replaces: bool = True) -> None:
+    def _write(self, array: str, t: int, labels: np.ndarray | LazyStack) -> None:
         target = _array(self.path / array, writable=True)
         chunks = list(pieces_of(self.shape[1:], target.chunks[1:]))
-        if replaces and len(chunks) > 1:
+        if array == _WIDE:  # what was there before must not fill in for what a killed process does not write
+            self._files(_NARROW, t)[0].unlink(missing_ok=True)
+        if len(chunks) > 1:
             # Several files are not renamed at once: without the first the frame is not finished.
             self._files(array, t)[0].unlink(missing_ok=True)
         for chunk in reversed(chunks):
@@ -483,35 +488,54 @@ class LabelMovie:
             return
         if (self.path / _NARROW / ".zarray").exists():
             self._copy_to_wide()
+        elif all(self._is_done(_WIDE, int(frame.name)) for frame in (self.path / _NARROW).glob("[0-9]*")):
+            shutil.rmtree(self.path / _NARROW, ignore_errors=True)
         for level in self.path.glob(f"{_NARROW}_*"):
             shutil.rmtree(level, ignore_errors=True)
 
-    def _narrow(self, t: int) -> LazyStack:
-        """Return a finished frame of the narrow array; reading raises FileNotFoundError where that was removed meanwhile."""
-        array = _array(self.path / _NARROW)
-
-        def read(where: Region) -> np.ndarray:
-            labels = np.asarray(array[(t, *where)])
-            if not self._is_done(_NARROW, t):  # then zarr returned background
-                raise FileNotFoundError(self.path / _NARROW)
-            return labels
-
-        return LazyStack(self.shape[1:], array.dtype, read)
-
     def _copy_to_wide(self) -> None:
-        for t in range(self.n_frames):
-            if self._is_done(_NARROW, t) and not self._is_done(_WIDE, t):
-                try:
-                    self._write(_WIDE, t, self._narrow(t), replaces=False)
-                except FileNotFoundError:
-                    return  # another process has completed it
-        # Out of the way first: a killed removal must not look like an array with fewer frames.
-        aside = self.path / f".{uuid.uuid4().hex[:8]}.part"
+        part = self.path / f".{uuid.uuid4().hex[:8]}.part"
         try:
+            part.mkdir()
+            shutil.copyfile(self.path / _WIDE / ".zarray", part / ".zarray")
+            for t in range(self.n_frames):
+                if self._is_done(_NARROW, t) and not self._is_done(_WIDE, t):
+                    self._copy_frame(t, part)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        # Out of the way first: a killed removal must not look like an array with fewer frames.
+        aside = part.with_name(f"{part.name}.old.part")
+        with suppress(FileNotFoundError):  # another process has done it
             os.rename(self.path / _NARROW, aside)
-        except FileNotFoundError:
-            return
         shutil.rmtree(aside, ignore_errors=True)
+
+    def _copy_frame(self, t: int, part: Path) -> None:
+        """Copy a finished frame to the wide array, by way of another; what is written there meanwhile is newer, and stays."""
+        first = self._files(_NARROW, t)[0]
+        copy, labels = _array(part, writable=True), self.lazy_frame(t)
+        try:
+            begun = first.stat().st_mtime_ns
+            for chunk in pieces_of(self.shape[1:], copy.chunks[1:]):
+                copy[(t, *chunk)] = labels[chunk].astype(np.uint32)
+            if first.stat().st_mtime_ns != begun:
+                return  # who writes it anew writes it to the wide array, too
+        except (FileNotFoundError, InputError):
+            return  # written anew or copied by another process; or damaged, and so missing
+        for file in reversed(self._files(_WIDE, t)):
+            _put(part / file.relative_to(self.path / _WIDE), file)
+        write_levels(self._level_arrays(_WIDE), t, labels, levels_of(_attributes(self.path)))
+
+
+def _put(part: Path, goal: Path) -> None:
+    """Move a file to where there is none yet; where there is one, it stays."""
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(part, goal)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        if not goal.exists():
+            os.replace(part, goal)
 
 
 def labels_of_tracks(folder: Path) -> Path:

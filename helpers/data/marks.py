@@ -52,8 +52,7 @@ class Marks:
                     path.name, f"{path.stat().st_size} bytes", f"give a file of at most {_LARGEST_FILE}"
                 )
             text = path.read_text(encoding="utf-8-sig")
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            _check_size(root, path.name)
+            root = composed(text, path.name)
             self.content: Any = yaml.safe_load(text)
             self._written: Any = yaml.load(text, Loader=_AsWritten)
         except InputError:
@@ -101,8 +100,9 @@ class Marks:
             mistakes.add(self.where(*place), place[-1], "stands twice; keep one of them")
 
 
-def _check_size(root: yaml.Node | None, name: str) -> None:
-    """Refuse what is small as text and large, or without an end, once each anchor is put in place."""
+def composed(text: str, name: str) -> yaml.Node | None:
+    """Return the nodes of YAML, and refuse what is small as text and large, or without an end, with its anchors in place."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
     sizes: dict[int, int] = {}
     within: set[int] = set()
 
@@ -121,6 +121,7 @@ def _check_size(root: yaml.Node | None, name: str) -> None:
         raise InputError(
             name, f"{size(root)} values", f"an experiment has at most {_MOST_VALUES}; mind its anchors"
         )
+    return root
 
 
 def _at(mark: yaml.Mark | None) -> str:

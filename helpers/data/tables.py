@@ -38,7 +38,9 @@ def read_table(path: str | Path, name: str | None = None, **options: Any) -> pd.
         table = pd.read_csv(path, **options)
     except (ValueError, UnicodeDecodeError, csv.Error, OverflowError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise InputError(name, str(path), f"a CSV table with a header line ({reason})") from error
+        remedy = "; save it as 'CSV UTF-8'" if isinstance(error, UnicodeDecodeError) else ""
+        remedy = "; look for a quote that does not close" if "inside string" in reason else remedy
+        raise InputError(name, str(path), f"a CSV table with a header line ({reason}){remedy}") from error
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
         raise InputError(f"{name} {path.name}", twice, "these columns stand twice; keep one of each")

@@ -18,7 +18,23 @@ def find(name: str, version: tuple[int, ...]) -> Path:
     """Return the file of a model: the custom one, or that of a built-in model, fetched by Cellpose if need be."""
     if Path(name).is_file():
         return Path(name)
+    check_name(name, version)
+    # Cellpose 3 calls the older models' files otherwise than the models.
+    file = f"{name}torch_0" if version < (4,) and name in ("cyto", "cyto2", "nuclei") else name
+    return fetched(file, name)
+
+
+def check_name(name: str, version: tuple[int, ...]) -> None:
+    """Refuse what is neither a file nor a model that this version of Cellpose has.
+
+    Raises
+    ------
+    InputError
+        Naming the version that has it, or the known names.
+    """
     major = version[0]
+    if Path(name).is_file() or (major < 4 and name in CELLPOSE_3_MODELS):
+        return
     if name in CELLPOSE_3_MODELS and major >= 4:
         raise InputError(
             "model", name, f"a model of cellpose {major}, such as 'cpsam': {name} is one of cellpose 3.1"
@@ -33,9 +49,6 @@ def find(name: str, version: tuple[int, ...]) -> Path:
         expected = "an existing file" if "/" in name or "." in name else "a file or a known name"
         known = CELLPOSE_3_MODELS if major < 4 else tuple(models.MODEL_NAMES)
         raise InputError("model", name, f"{expected}; built in are {', '.join(known)}")
-    # Cellpose 3 calls the older models' files otherwise than the models.
-    file = f"{name}torch_0" if major < 4 and name in ("cyto", "cyto2", "nuclei") else name
-    return fetched(file, name)
 
 
 def fetched(file: str, name: str) -> Path:

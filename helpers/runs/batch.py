@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from helpers.data.experiment import Experiment
@@ -23,7 +23,7 @@ from helpers.runs.execute import require_notebooks
 from helpers.runs.follow import Follower, progress_text
 from helpers.runs.gpus import gpus_to_use
 from helpers.runs.graph import Node, arguments, selected, to_run, write_graph
-from helpers.runs.inputs import Findings, look_at_inputs
+from helpers.runs.inputs import Findings, look_at_inputs, not_made
 from helpers.runs.lock import alone_in, is_at_work, read
 from helpers.runs.outputs import COMMAND
 from helpers.runs.plan import Job, plan
@@ -221,21 +221,10 @@ def state_of(jobs: Iterable[Job], batch: Path, *, verify: bool = False) -> list[
     """
     jobs = list(jobs)
     nodes, _ = to_run(jobs, verify=verify)
-    made = [path for job in jobs for path in job.parameters.outputs()]
-    return [(job.name, _state(job, nodes, batch) + _lacks(job, nodes, made)) for job in jobs]
-
-
-def _lacks(job: Job, nodes: dict[str, Node], made: Sequence[Path]) -> str:
-    """Say what a job that is to run needs from the run folder, and no job makes."""
-    if job.key not in nodes:
-        return ""
-    lost = [
-        path
-        for path in job.parameters.inputs()
-        if path.is_relative_to(job.parameters.run_dir) and not path.exists()
-        if not any(path.match(str(one)) or one in path.parents for one in made)
-    ]
-    return f"; {lost[0]} is missing{hint(lost[0])}" if lost else ""
+    lacks: dict[str, str] = {}
+    for job, path in not_made(jobs):
+        lacks.setdefault(job.key, f"; {path} is missing{hint(path)}")
+    return [(job.name, _state(job, nodes, batch) + lacks.get(job.key, "")) for job in jobs]
 
 
 def _state(job: Job, nodes: dict[str, Node], batch: Path) -> str:

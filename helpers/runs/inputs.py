@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from helpers.runs.parameters import (
 )
 from helpers.runs.parameters.training import Pairs
 from helpers.runs.plan import Job
+from helpers.runs.run import hint
 
 #: How far a movie's voxels may be from those that the networks learn from.
 VOXEL_TOLERANCE = 0.3
@@ -95,8 +96,32 @@ def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
         elif job.movie_id is None and not isinstance(job.parameters, Pairs):
             _look_at_paths(experiment, job.parameters, found)
         if isinstance(job.parameters, CompareConditions):
-            _look_at_conditions(experiment, job.parameters, found)
+            _look_at_conditions(experiment, job.parameters, jobs, found)
+    _look_for_results(jobs, found)
     return found
+
+
+def not_made(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
+    """Yield what jobs read that is not there, and that none of them makes; what a parameter names by itself is left out."""
+    made = [path for job in jobs for path in job.parameters.outputs()]
+    for job in jobs:
+        values = [value for _, value in job.parameters]
+        named = [path for value in values for path in (value if isinstance(value, list) else [value])]
+        for path in job.parameters.inputs():
+            if path in named or "*" in str(path) or path.exists():
+                continue
+            if not any(path.match(str(one)) or one in path.parents for one in made):
+                yield job, path
+
+
+def _look_for_results(jobs: Sequence[Job], found: Findings) -> None:
+    """Note networks, labels and tables that steps read and no step makes."""
+    for job, path in not_made(jobs):
+        mistakes = found.whole if job.movie_id is None else found.movies.setdefault(job.movie_id, Mistakes())
+        makers = path.is_relative_to(job.parameters.run_dir)
+        why = f"no step that is to run makes it{hint(path)}" if makers else "there is no such file or folder"
+        expected = f"{job.step} reads it, and {why}"
+        mistakes.add(str(path), "missing", expected)
 
 
 def _look_for_pairs(experiment: Experiment, p: Parameters, found: Findings) -> None:
@@ -128,8 +153,10 @@ def _where(experiment: Experiment, p: Parameters, name: str) -> str:
     return experiment.where_pairs(name) if given else experiment.where("steps", p.step, name)
 
 
-def _look_at_conditions(experiment: Experiment, p: CompareConditions, found: Findings) -> None:
-    """Look at the table of movies of notebook 13, and say which movies have no condition while others do."""
+def _look_at_conditions(
+    experiment: Experiment, p: CompareConditions, jobs: Sequence[Job], found: Findings
+) -> None:
+    """Look at the movies of notebook 13 and their conditions, and say which have none while others do."""
     if p.cohort and p.cohort.is_file():
         try:
             movies = read_table(p.cohort, "cohort", dtype=str)
@@ -140,6 +167,11 @@ def _look_at_conditions(experiment: Experiment, p: CompareConditions, found: Fin
         if missing:
             where = experiment.where("steps", p.step, "cohort")
             found.whole.add(where, str(p.cohort), f"a table with the columns {', '.join(missing)} too")
+    analysed = {job.movie_id for job in jobs if job.step[:2] in ("10", "11", "12")}
+    for movie in () if p.cohort else sorted({*p.conditions} - analysed):
+        if not any(p.path("movies", movie, "analysis").glob("*_tracklets.csv")):
+            expected = "is not analysed: turn on 10, 11 or 12, or leave the movie out"
+            found.whole.add(experiment.where("steps", p.step, "conditions"), movie, expected)
     blank = [row["movie_id"] for row in experiment.movies if "condition" not in row]
     own = p.cohort or experiment.steps[p.step].get("conditions")
     if not own and 0 < len(blank) < len(experiment.movies):

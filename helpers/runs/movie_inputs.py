@@ -15,7 +15,7 @@ from helpers.data.movies import Movie
 from helpers.data.tables import read_table
 from helpers.errors import InputError, Mistakes
 from helpers.runs.columns import given, wrong_columns
-from helpers.runs.parameters import Parameters
+from helpers.runs.parameters import Parameters, SegmentCellpose
 from helpers.tracking.tracks import check_objects
 
 _T = TypeVar("_T")
@@ -67,8 +67,8 @@ class MovieInputs:
         self._open_once("other_tracks", lambda _, path: _tracks(path))
         self._open_once("merge_log", lambda _, path: None)
         for step, p in self._steps.items():
-            if re.search(r"[/\\.]", name := str(getattr(p, "model", None) or "")):
-                self._tried(step, "model", Path(name), lambda: None)
+            if isinstance(p, SegmentCellpose) and p.model:
+                self._tried_model(step, p)
         self._check_scale()
         for step, p in self._steps.items():
             self._check_numbers(step, p)
@@ -116,6 +116,18 @@ class MovieInputs:
         except OSError as error:  # such as a name that is too long, or a folder that may not be looked into
             self.mistakes.add(self._where(step, name), str(path), f"cannot be opened: {error.strerror}")
         return None
+
+    def _tried_model(self, step: str, p: SegmentCellpose) -> None:
+        """Note a model that Cellpose has not; nothing is fetched."""
+        from helpers.models.cellpose import cellpose_version
+        from helpers.models.cellpose_weights import check_name
+        from helpers.runs.steps.cellpose import model_used
+
+        try:
+            check_name(model_used(p), cellpose_version())
+        except InputError as error:
+            place = self._where(step, "model") if error.name == "model" else error.name
+            self.mistakes.add(place, error.value, error.expected)
 
     def _where(self, step: str, name: str) -> str:
         column = "movie" if name == "raw" else name
@@ -242,6 +254,8 @@ def _differ(found: tuple[int, ...], wanted: tuple[int, ...], also: str = "") -> 
 def _exists(path: Path) -> None:
     if not path.exists():
         raise InputError(str(path), str(path), "there is no such file or folder")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(str(path), str(path), "is a pipe or device; give a file or folder")
 
 
 def _region(path: Path) -> None:

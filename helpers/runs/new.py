@@ -74,7 +74,7 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
     for path in (yaml, table):
         if path.exists():
             raise InputError("folder", str(folder), f"{path} is there already; rename or remove it")
-    opened = {path: Movie.open(path) for path in movies}
+    opened = {path: Movie.open(path, missing_frames="empty") for path in movies}
     for path in movies:
         if not str(path).isprintable():
             raise InputError("folder", str(path), "this name holds what is no text: rename it")
@@ -107,6 +107,12 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
             all_movies = f"at the top of {yaml}" if len(silent) == len(movies) else f"as a column of {table}"
             lines.append(
                 f"TO DO: write {parameter}, {what}, {all_movies}; these do not say it: {', '.join(silent)}"
+            )
+    for path, movie in opened.items():
+        if movie.empty_frames:
+            lines.append(
+                f"TO DO: add what {path.name} lacks, or write the column missing_frames, empty for that movie, into {table}: "
+                f"frames {', '.join(map(str, sorted(movie.empty_frames)[:5]))}, counted from 0, are not there"
             )
     return "\n".join(
         [*lines, f"written: {yaml} and {table}", f"next: python -m helpers run {yaml} --dry-run"]

@@ -176,9 +176,10 @@ def _check_run_dir(experiment: Experiment, mistakes: Mistakes) -> None:
         for column in PATH_COLUMNS
         if movie.get(column)
     ]
+    run_dir = experiment.run_dir.resolve()
     for where, path in named:
-        folder = Path(str(path)).absolute()
-        inside = folder == experiment.run_dir or folder in experiment.run_dir.parents
+        folder = Path(str(path)).resolve()
+        inside = folder == run_dir or folder in run_dir.parents
         if inside and folder.is_dir() and not is_zarr(folder):
             mistakes.add(
                 experiment.where("run_dir"),
@@ -296,7 +297,9 @@ def _overrides(cls: type[Parameters], row: dict[str, Any], experiment: Experimen
     for name, text in row.items():
         field = cls.model_fields.get(name)
         if field is not None:
-            found[name] = text if takes_text(field) else value_of(text)
+            value = value_of(text)
+            is_word = isinstance(value, bool) and bool not in options(field.annotation)
+            found[name] = text if takes_text(field) or is_word else value
         elif name in cls.batch_options:
             found[name] = value_of(text)
     # Labels from elsewhere are measured once, by 05: what comes after reads what 05 leaves.

@@ -328,6 +328,8 @@ def hint(path: Path) -> str:
         "training.npz": "; notebook 01 makes it",
         "dataset.json": "; notebook 01 makes it",
         "thresholds.json": "; notebook 04 makes it",
+        "labels.zarr": "; notebook 05, 06 or 15 makes it",
+        "objects.csv": "; notebook 05, 06 or 15 makes it",
         "tracks.csv": "; notebook 08 makes it",
         "cellpose_model": "; train it with notebook 03 (train_cellpose), or name a model",
         "weights_best.h5": "; train the network first (02_train_denoiser or 03_train_segmentation)",

@@ -14,6 +14,7 @@ the first frame (then the row order) of their members, so that equal tables alwa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,8 @@ from helpers.errors import InputError
 _POSITION = ["z", "y", "x"]
 #: An id beyond it would come out of int64 as another number.
 _LARGEST = np.iinfo(np.int64).max
+#: More frames than any movie has; such numbers are times.
+_MOST_FRAMES = 10**8
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +274,9 @@ def check_objects(objects: pd.DataFrame, name: str = "objects") -> pd.DataFrame:
         raise InputError(name, type(objects).__name__, "give a pandas DataFrame with one row per object")
     missing = [column for column in ("frame", "y", "x") if column not in objects]
     if missing:
-        raise InputError(name, list(objects.columns), f"add the missing columns {missing}")
+        apart = len(objects.columns) == 1 and re.search(r"[;\t]", str(objects.columns[0]))
+        hint = "; separate columns by commas, and write decimal points" if apart else ""
+        raise InputError(name, list(objects.columns), f"add the missing columns {missing}{hint}")
     table = objects.reset_index(drop=True)
     if table.empty:  # read from a file, no row says that columns hold numbers
         table = table.astype(float)
@@ -283,6 +288,12 @@ def check_objects(objects: pd.DataFrame, name: str = "objects") -> pd.DataFrame:
     table["frame"] = _integers(table["frame"], f"{name}.frame")
     if (table["frame"] < 0).any():
         raise InputError(f"{name}.frame", int(table["frame"].min()), "frames count from 0")
+    if (table["frame"] > _MOST_FRAMES).any():
+        raise InputError(
+            f"{name}.frame",
+            int(table["frame"].max()),
+            "give the number of the frame, counted from 0, not a time",
+        )
     repeated = table["id"].duplicated()
     if repeated.any():
         raise InputError(
@@ -361,10 +372,13 @@ def _integers(column: pd.Series, name: str) -> np.ndarray:
     if not pd.api.types.is_numeric_dtype(column):
         if len(column) == 0:
             return np.empty(0, np.int64)
-        raise InputError(name, str(column.dtype), "give integers")
+        words = (
+            column[pd.to_numeric(column, errors="coerce").isna()].head(5).tolist() or column.head(5).tolist()
+        )
+        raise InputError(name, words, f"give integers, up to {_LARGEST} (63 bits)")
     if pd.api.types.is_integer_dtype(column) and not column.isna().any():
         if (column > _LARGEST).any():
-            raise InputError(name, int(column.max()), f"give integers up to {_LARGEST} (63 bits)")
+            raise InputError(name, int(column.max()), f"give integers, up to {_LARGEST} (63 bits)")
         return column.to_numpy(np.int64)
     values = column.to_numpy(float, na_value=np.nan)
     wrong = ~(np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < _LARGEST))

@@ -114,6 +114,11 @@ def test_numbers_of_the_table(tmp_path: Path, cell: str, value: object) -> None:
         ('movie_id,movie,note\na,a.tif,fine\nb,b.tif,"x" y\n', ["movies.csv, line 3", "no CSV"]),
         ("movie_id,movie,note,note\na,a.tif,x,y\n", ["line 1, column note", "stands twice"]),
         ("movie_id,movie,channel\na,a.tif,1.5\n", ["line 2, column channel", "1.5"]),
+        ("movie_id,movie,channel\na,a.tif,yes\n", ["line 2, column channel", "'yes'"]),
+        (
+            "movie_id,movie,voxel_size_um\na,a.tif,[1.75, 0.8, 0.8]\n",
+            ["movies.csv, line 2", "stands in quotes"],
+        ),
     ],
 )
 def test_tables_that_would_be_read_as_another(tmp_path: Path, table: str, words: list[str]) -> None:
@@ -121,6 +126,7 @@ def test_tables_that_would_be_read_as_another(tmp_path: Path, table: str, words:
         open_experiment(_experiment(tmp_path, table, "  06_segment_cellpose:\n"))
     for word in words:
         assert word in str(error.value)
+    assert "no movies" not in str(error.value)
 
 
 def test_scale_is_given_once_and_a_movie_may_have_its_own(tmp_path: Path) -> None:

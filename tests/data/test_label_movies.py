@@ -121,7 +121,7 @@ def test_killed_while_widening(tmp_path, monkeypatch, step):
     def kill(*_args, **_kwargs):
         raise Killed
 
-    write = LabelMovie._write
+    copy = LabelMovie._copy_frame
     with monkeypatch.context() as patch:
         if step == "before the pointer":
             patch.setattr(Path, "write_text", kill)
@@ -129,11 +129,7 @@ def test_killed_while_widening(tmp_path, monkeypatch, step):
             patch.setattr(LabelMovie, "_complete_widening", kill)
         else:
             patch.setattr(
-                LabelMovie,
-                "_write",
-                lambda self, array, t, labels, **how: (
-                    kill() if t == 2 else write(self, array, t, labels, **how)
-                ),
+                LabelMovie, "_copy_frame", lambda self, t, part: kill() if t == 2 else copy(self, t, part)
             )
         with pytest.raises(Killed):
             movie.write_frame(6, frame_of(6, top=70_000))
@@ -271,6 +267,68 @@ def test_two_copies_of_a_widened_movie_lose_nothing(tmp_path, monkeypatch, momen
     assert ended and create(movie.path).done_frames() == {1, 2, 5}
     for t in (1, 2):
         np.testing.assert_array_equal(movie.frame(t), frame_of(t))
+
+
+def _widened_but_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelMovie:
+    """Return a movie of frames of four files each, of which 1 and 2 lie in the narrow array and 5 in the wide one."""
+    monkeypatch.setattr("helpers.data.ome_zarr._LARGEST_CHUNK", 8 * 32 * 33)
+    movie = create(tmp_path / "labels")
+    for t in (1, 2):
+        movie.write_frame(t, frame_of(t))
+    with monkeypatch.context() as killed:
+        killed.setattr(LabelMovie, "_complete_widening", lambda self: None)
+        movie.write_frame(5, frame_of(5, top=70_000))
+    return movie
+
+
+@pytest.mark.parametrize("array", ["0", "1"])
+def test_a_frame_that_is_written_anew_while_it_is_copied_is_the_new_one(tmp_path, monkeypatch, array):
+    """The other writer has looked at the pointer before the widening, or after it."""
+    movie = _widened_but_not_copied(tmp_path, monkeypatch)
+    original, rewritten = label_movies._put, []
+
+    def rewrite_meanwhile(part, goal):
+        if not rewritten:
+            rewritten.append(goal)
+            movie._write(array, 1, frame_of(7))
+            movie.write_frame(1, frame_of(7))  # as who finds another pointer does
+        original(part, goal)
+
+    monkeypatch.setattr(label_movies, "_put", rewrite_meanwhile)
+    create(movie.path)
+    assert rewritten and movie.done_frames() == {1, 2, 5}
+    np.testing.assert_array_equal(movie.frame(1), frame_of(7))
+    np.testing.assert_array_equal(movie.frame(2), frame_of(2))
+
+
+def test_what_a_killed_writer_has_begun_is_not_filled_up_with_what_was_there_before(tmp_path, monkeypatch):
+    movie = _widened_but_not_copied(tmp_path, monkeypatch)
+    movie._write("1", 1, frame_of(7))
+    (movie.path / "1/1/0/0/0").unlink()  # the last file of a frame that is written
+    again = create(movie.path)
+    assert again.done_frames() == {2, 5}
+    again.write_frame(1, frame_of(7))
+    np.testing.assert_array_equal(again.frame(1), frame_of(7))
+
+
+def test_a_damaged_frame_is_missing_once_the_movie_is_widened(tmp_path, monkeypatch):
+    movie = _widened_but_not_copied(tmp_path, monkeypatch)
+    (movie.path / "0/1/2/0/0").write_bytes(b"\x02\x01 noise")
+    assert create(movie.path).done_frames() == {2, 5}
+    np.testing.assert_array_equal(movie.frame(2), frame_of(2))
+
+
+def test_files_without_an_array_are_no_frame(tmp_path):
+    """A writer that was killed while the array was removed under its hands leaves them."""
+    movie = create(tmp_path / "labels")
+    movie.write_frame(1, frame_of(1, top=70_000))
+    stray = movie.path / "0/2/0/0/0"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes((movie.path / "1/1/0/0/0").read_bytes())
+    assert movie.done_frames() == {1}
+    movie.write_frame(2, frame_of(2))
+    np.testing.assert_array_equal(create(movie.path).frame(2), frame_of(2))
+    assert not (movie.path / "0").exists()
 
 
 def test_creating_twice(tmp_path):

@@ -32,6 +32,12 @@ def _bomb(opening: str, item: str, closing: str) -> str:
     return "\n".join(["name: x", *levels]) + "\n"
 
 
+def _bomb_of_one_line() -> str:
+    levels = ["&a0 [1, 1]"]
+    levels += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    return f"[{', '.join(levels)}]"
+
+
 def _steps(step: str, **given: object) -> str:
     return _yaml(steps=STEPS | {step: given})
 
@@ -66,6 +72,8 @@ BAD_FILES = {
 BAD_TABLES = {
     "a huge cell": ("movie,note\na.tif," + "x" * 400_000, r"movies\.csv"),
     "brackets in a cell": ("movie,voxel_size_um\na.tif,\"" + "[" * 5000 + "\"", r"movies\.csv.*voxel_size_um"),
+    "a bomb in a cell": ("movie,voxel_size_um\na.tif,\"" + _bomb_of_one_line() + "\"", r"movies\.csv.*voxel_size_um"),
+    "a cell that contains itself": ("movie,voxel_size_um\na.tif,\"&a [*a, *a]\"\na.tif,\"[&a [*a]]\"", r"movies\.csv.*voxel_size_um"),
     "a huge number": ("movie,channel\na.tif," + "9" * 5000, r"movies\.csv.*channel"),
     "NaN in a cell": ("movie,max_distance_um\na.tif,.nan", r"movies\.csv.*max_distance_um"),
     "a boolean in a cell": ("movie,max_distance_um\na.tif,true", r"movies\.csv.*max_distance_um"),

@@ -143,8 +143,10 @@ def test_trainings_do_not_depend_on_the_number_of_cores(experiment_of: Make, tmp
 
 def test_steps_are_chosen_by_name_or_number(experiment_of: Make, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(experiment_of("a"))
-    assert main(["run", path, "--dry-run", "--only", "12"]) == 0
-    assert "08_track" not in capsys.readouterr().out
+    assert main(["run", path, "--dry-run", "--only", "12"]) == 2
+    shown, told = capsys.readouterr()
+    assert "08_track" not in shown
+    assert "tracks.csv = 'missing': 12_analyze_migration reads it" in told and "notebook 08 makes it" in told
     assert main(["run", path, "--dry-run", "--from", "08"]) == 0
     assert "12_analyze_migration [a]: not run yet" in capsys.readouterr().out
     assert main(["run", path, "--only", "05"]) == 2

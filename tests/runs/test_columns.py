@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,15 +95,23 @@ def test_a_column_of_one_row_is_told_with_all_else(experiment_of: Make, tmp_path
     assert capsys.readouterr().err == told
 
 
-def test_what_no_step_makes_is_said_beside_the_step(experiment_of: Make, tmp_path: Path, capsys) -> None:
+def test_what_no_step_makes_is_said_beside_the_step_and_is_a_mistake(
+    experiment_of: Make, tmp_path: Path, capsys
+) -> None:
     path = experiment_of("a", **{"04_optimize_thresholds": {}, "08_track": {}})
     for command in (["run", str(path), "--dry-run"], ["status", str(path)]):
-        assert main(command) == 0
-        shown = capsys.readouterr().out
+        assert main(command) == 2
+        shown, told = capsys.readouterr()
         assert "04_optimize_thresholds: not run yet; " in shown and "notebook 01 makes it" in shown
         assert "08_track [a]: not run yet\n" in shown
+        lost = ("dataset/dataset.json", "models/unet/weights_best.h5", "models/stardist/weights_best.h5")
+        for line, name in zip(told.splitlines(), lost, strict=True):
+            assert f"run/{name} = 'missing': 04_optimize_thresholds reads it, and no step" in line
     path = experiment_of("a", "b", **{"12_analyze_migration": {}, "13_compare_conditions": {}})
     table = tmp_path / "movies.csv"
     pd.read_csv(table).assign(condition=["0", None]).to_csv(table, index=False)
+    for name in "ab":  # the tracks of an earlier run
+        (tmp_path / "run" / "movies" / name).mkdir(parents=True)
+        shutil.copy(tmp_path / "a" / "objects.csv", tmp_path / "run" / "movies" / name / "tracks.csv")
     assert main(["run", str(path), "--dry-run"]) == 0
     assert "note: b: no condition is given; 13_compare_conditions calls it 'all'" in capsys.readouterr().out

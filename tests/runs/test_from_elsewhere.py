@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -89,18 +90,92 @@ def test_labels_without_scale_take_that_of_the_tracks(tmp_path: Path, tracks: Tr
         boundary.open_boundary(bare, open_tracks(bare))
 
 
-@pytest.mark.parametrize("header", [True, False])
-def test_btrackmates_table_is_read(tmp_path: Path, tracks: Tracks, header: bool) -> None:
+@pytest.mark.parametrize("header", [True, False, "pandas'"])
+def test_btrackmates_table_is_read(tmp_path: Path, tracks: Tracks, header: bool | str) -> None:
     path = tmp_path / "detections.csv"
     btrackmate.write(tracks, path)
     if not header:
         path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    elif header == "pandas'":  # which numbers the rows, unless it is told not to
+        pd.read_csv(path).to_csv(path)
     p = _p(AnalyzeBoundaryDistance, tmp_path, path)
     with pytest.raises(InputError, match=r"^voxel_size_um = None: .*counts pixels"):
         open_tracks(p)
     found = open_tracks(p.model_copy(update={"voxel_size_um": SIZE}))
     np.testing.assert_allclose(found.objects[["z", "y", "x"]], tracks.objects[["z", "y", "x"]], atol=1.0)
     assert found.voxel_size == SIZE
+
+
+SPOTS = """LABEL,ID,TRACK_ID,QUALITY,POSITION_X,POSITION_Y,POSITION_Z,POSITION_T,FRAME,RADIUS,MEAN_INTENSITY_CH1
+Label,Spot ID,Track ID,Quality,X,Y,Z,T,Frame,Radius,Mean intensity ch1
+Label,Spot ID,Track ID,Quality,X,Y,Z,T,Frame,R,Mean ch1
+,,,(quality),(micron),(micron),(micron),(min),,(micron),(counts)
+ID30,30,1,5.5,11,9,0,0.5,1,2.5,110
+ID10,10,1,5,10,8,0,0,0,2.5,100
+ID12,12,,5,40,4,0,0,0,2.5,120
+ID40,40,1,5,12,10,0,1,2,2.5,100
+"""
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_trackmates_tables_are_read(tmp_path: Path, bare: bool) -> None:
+    lines = SPOTS.splitlines(keepends=True)
+    path = tmp_path / "wt_spots.csv"
+    path.write_text("".join(lines[:1] + lines[4:] if bare else lines))
+    p = _p(AnalyzeIntensitySpectrum, tmp_path, path, intensity_column="MEAN_INTENSITY_CH1")
+    found = open_tracks(p)
+    assert found.objects[["id", "frame", "y", "x", "RADIUS"]].to_numpy().tolist() == [[30, 1, 9, 11, 2.5], [10, 0, 8, 10, 2.5], [12, 0, 4, 40, 2.5], [40, 2, 10, 12, 2.5]]  # fmt: skip
+    assert sorted(found.links[["source", "target"]].to_numpy().tolist()) == [[10, 30], [30, 40]]
+    assert found.frame_interval == (None if bare else 30)
+    assert spectrum.measured_intensity(p, found).objects["MEAN_INTENSITY_CH1"].max() == 120
+    path.write_text(path.read_text() + "ID41,41,1,5,1,1,0,1,2,2.5,100\n")
+    with pytest.raises(InputError, match=r"wt_spots\.csv, TRACK_ID = \['1'\]: .*as wt_edges\.csv beside"):
+        open_tracks(p)
+    edges = "LABEL,TRACK_ID,SPOT_SOURCE_ID,SPOT_TARGET_ID,LINK_COST\n,1,10,30,0.5\n,1,30,40,1\n,1,30,41,1\n"
+    (tmp_path / "wt_edges.csv").write_text(edges)
+    assert open_tracks(p).links.to_numpy().tolist() == [[10, 30, 0.5], [30, 40, 1], [30, 41, 1]]
+
+
+def test_trackmates_table_in_pixels_needs_a_voxel_size(tmp_path: Path) -> None:
+    path = tmp_path / "spots.csv"
+    path.write_text(SPOTS.replace("micron", "pixel"))
+    with pytest.raises(InputError, match=r"^voxel_size_um = None: .*spots\.csv counts pixels"):
+        open_tracks(_p(AnalyzeBoundaryDistance, tmp_path, path))
+    found = open_tracks(_p(AnalyzeBoundaryDistance, tmp_path, path, voxel_size_um=[0.5, 0.25]))
+    assert found.objects.loc[0, ["y", "x", "RADIUS"]].tolist() == [4.5, 2.75, pytest.approx(2.5 * 0.125**0.5)]
+
+
+#: Table of tracks → what is said of it, with its name.
+BAD_TABLES = {
+    "semicolons": ("id;frame;y;x\n0;0;1,5;1\n", "missing columns .* separate columns by commas"),
+    "half a frame": ("id,frame,y,x\n0,1.5,1,1\n", r"objects\.frame = \[1\.5\]: give integers"),
+    "words": ("id,frame,y,x\n0,zero,1,1\n", r"objects\.frame = \['zero'\]: give integers"),
+    "a huge id": ("id,frame,y,x\n9" + "9" * 19 + ",0,1,1\n", r"objects\.id = .*63 bits"),
+    "a time for a frame": ("id,frame,y,x\n0,1764000000000,1,1\n", r"objects\.frame = 1764000000000: .*not a time"),
+    "a link to nobody": ("id,frame,y,x,sources\n0,0,1,1,\n1,1,1,1,7\n", r"links\.source = \[7\]"),
+    "an open quote": ('id,frame,y,x,n\n0,0,1,1,"a\n', "quote that does not close"),
+    "latin": ("id,frame,y,x,n\n0,0,1,1,é\n", "save it as 'CSV UTF-8'"),
+    "half a spot": (SPOTS.replace("ID30,30", "ID30,30.5"), r"id = \[30\.5"),
+    "a spot without a place": (SPOTS.replace(",11,9,", ",11,,"), "POSITION_Y = .*needs a number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD_TABLES)
+def test_a_bad_table_of_tracks_is_named(tmp_path: Path, what: str) -> None:
+    text, words = BAD_TABLES[what]
+    path = tmp_path / "mine.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=words) as error:
+        open_tracks(_p(AnalyzeBoundaryDistance, tmp_path, path))
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["tracks.xml", "tracks.csv", "tracks.geff"])
+def test_a_pipe_is_no_table_of_tracks(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=r"pipe or device|no such file"):
+        open_tracks(_p(AnalyzeBoundaryDistance, tmp_path, tmp_path / name))
 
 
 def test_positions_in_pixels_are_converted(tmp_path: Path, tracks: Tracks) -> None:

@@ -48,7 +48,7 @@ def test_a_scale_in_the_table_is_taken(tmp_path: Path, capsys: pytest.CaptureFix
     """What `new` asks for, filled in: neither the dry run nor the run stumbles over a list."""
     _tiff(tmp_path / "a.tif", (2, 3, 20, 20))
     table = 'movie_id,movie,voxel_size_um\na,a.tif,"[1.75, 0.8, 0.8]"\n'
-    path = _experiment(tmp_path, table, {"05_segment": {}}, frame_interval_s=60)
+    path = _experiment(tmp_path, table, {"06_segment_cellpose": {}}, frame_interval_s=60)
     assert main(["run", str(path), "--dry-run"]) == 0
     experiment, jobs = open_experiment(path)
     assert look_at_inputs(experiment, jobs).all.found == []
@@ -130,7 +130,7 @@ def test_far_voxels_are_remarked(tmp_path: Path, capsys: pytest.CaptureFixture[s
     _tiff(tmp_path / "a.tif", (2, 8, 24, 24))
     steps = {
         "01_create_dataset": {"patch_size": [8, 16, 16], "voxel_size_um": [2, 0.5, 0.5]},
-        "05_segment": {},
+        **{name: {} for name in ("03_train_segmentation", "04_optimize_thresholds", "05_segment")},
     }
     given = {"voxel_size_um": [2, 0.8, 0.8], "pairs": {"raw_dir": "raw", "label_dir": "label"}}
     assert (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +30,20 @@ CASES = {
     "no movie to denoise": ({"02_train_denoiser": PATCH}, {"movie": "no.tif"}, "movie", "does not exist"),
     "two tiles": ({"06_segment_cellpose": {"n_tiles": [2, 2]}}, {}, "n_tiles", "give [z, y, x]"),
     "a crop outside": ({"06_segment_cellpose": {"preview_crop": [[0, 5], [30, 40], [0, 9]]}}, {}, "preview_crop", "empty along y"),
-    "no such model": ({"06_segment_cellpose": {"model": "models/none"}}, {}, "model", "no such file"),
+    "no such model": ({"06_segment_cellpose": {"model": "models/none"}}, {}, "model", "an existing file; built in are cyto"),
     "sizes in the wrong order": ({"05_segment": {"min_size_um3": 5, "max_size_um3": 2}}, {}, "min_size_um3", "smaller than max_size_um3"),
+    "a misspelt model": ({"06_segment_cellpose": {"model": "cyto33"}}, {}, "model", "a known name; built in are cyto"),
+    "a model of another version": ({"06_segment_cellpose": {"model": "cpsam"}}, {}, "model", "one of cellpose 4"),
+    "no trained Cellpose": ({"06_segment_cellpose": {"model": ""}}, {}, "cellpose_model", "train it with notebook 03"),
+    "no networks": ({"05_segment": {"method": "unet"}}, {}, "unet/weights_best.h5", "train the network first"),
+    "no thresholds": ({"03_train_segmentation": {"create_npz": True, "raw_dir": "p", "label_dir": "p"}, "05_segment": {}}, {}, "thresholds.json", "notebook 04 makes it"),
+    "no table of cells": ({"08_track": {}}, {}, "objects.csv", "notebook 05, 06 or 15 makes it"),
+    "no tracks": ({"12_analyze_migration": {}}, {}, "tracks.csv", "notebook 08 makes it"),
+    "no labels to score": ({"07_evaluate_segmentation": {}}, {"truth": "l.tif"}, "labels.zarr", "notebook 05, 06 or 15 makes it"),
+    "no links that are certain": ({"08_track": {"tracker": "global", "tracker_options": {"fixed_links": "no.csv"}}}, {"objects": "t.csv", "labels": "l.tif"}, "no.csv", "no such file"),
+    "a movie that is not analysed": ({"13_compare_conditions": {}}, {}, "conditions", "turn on 10, 11 or 12"),
+    "a pipe for tracks": ({"12_analyze_migration": {}}, {"tracks": "pipe.xml"}, "tracks", "a pipe or device"),
+    "a pipe for a movie": ({"06_segment_cellpose": {}}, {"movie": "pipe.xml"}, "movie", "a pipe or device"),
     "a region that is none": ({BOUNDARY: {"roi": "m.tif"}}, {"tracks": "t.csv"}, "roi", "a CSV table"),
     "two boundaries": ({BOUNDARY: {"roi": "r.csv", "tissue_mask": "m.tif"}}, {"tracks": "t.csv"}, "roi", "not both"),
     "nearest without labels": ({BOUNDARY: {"nearest_voxel": True}}, {"tracks": "t.csv"}, "labels", "name the label movie"),
@@ -50,6 +63,10 @@ def test_what_cannot_work(what: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     tifffile.imwrite(
         tmp_path / "m.tif", np.random.default_rng(0).integers(0, 50, (2, 5, 20, 20)).astype(np.uint16)
     )
+    tifffile.imwrite(tmp_path / "l.tif", np.ones((2, 5, 20, 20), np.uint8))
+    (tmp_path / "p").mkdir()
+    os.mkfifo(tmp_path / "pipe.xml")
+    tifffile.imwrite(tmp_path / "p" / "s.tif", np.arange(3200, dtype=np.uint16).reshape(8, 20, 20))
     (tmp_path / "t.csv").write_text(TRACKS)
     (tmp_path / "r.csv").write_text("y,x\n0,0\n0,9\n9,9\n")
     row = {"movie_id": "m", "movie": "m.tif", **cells}
@@ -91,6 +108,24 @@ def test_a_new_experiment_of_loose_frames(tmp_path: Path, names: list[str], word
         tifffile.imwrite(tmp_path / "mine" / name, np.ones((8, 16, 16), np.uint8))
     said = new_experiment(tmp_path / "mine", into=tmp_path)
     assert ("NOTE" in said) == (words is not None) and (words or "") in said
+
+
+def test_a_new_experiment_of_a_folder_with_a_gap_says_what_to_do_and_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for t in (1, 2, 4):
+        (tmp_path / "mine" / "movies" / "a").mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(tmp_path / "mine" / "movies" / "a" / f"t{t}.tif", np.ones((8, 16, 16), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "mine"]) == 0
+    assert "TO DO: add what a lacks, or write the column missing_frames" in capsys.readouterr().out
+    path, table = tmp_path / "mine.yaml", tmp_path / "mine_movies.csv"
+    text = path.read_text().replace("# voxel_size_um: null", "voxel_size_um: [1, 1, 1]")
+    path.write_text(text.replace("# frame_interval_s: null", "frame_interval_s: 60"))
+    assert main(["run", str(path), "--dry-run"]) == 2
+    assert "frames are missing: 3 (between t2.tif and t4.tif)" in capsys.readouterr().err
+    table.write_text("movie_id,movie,missing_frames\na,movies/a,empty\n")
+    assert main(["run", str(path), "--dry-run"]) == 0
 
 
 def test_a_name_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

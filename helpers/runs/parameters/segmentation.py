@@ -174,8 +174,9 @@ class EvaluateSegmentation(OneMovie):
     )
 
     def inputs(self) -> list[Path]:
-        """Return the truth and all label movies of this movie."""
-        return [p for p in (self.truth, self.raw) if p] + self.label_movies()
+        """Return the truth and all label movies of this movie; that of the chosen method, where there is none yet."""
+        labels = self.label_movies() or [self.movie_path("labels.zarr")]
+        return [*(p for p in (self.truth, self.raw) if p), *labels]
 
     def label_movies(self) -> list[Path]:
         """Return the labels of all methods; not those that notebook 08 chooses among them, later."""

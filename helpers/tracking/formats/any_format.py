@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import InputError
-from helpers.tracking.formats import btrackmate, ctc, geff, mmv_h4tracks, table, trackmate
+from helpers.tracking.formats import btrackmate, ctc, geff, mmv_h4tracks, table, trackmate, trackmate_csv
 from helpers.tracking.tracks import Tracks
 
 
 def read(
     path: str | Path, *, voxel_size: Sequence[float] | None = None, frame_interval: float | None = None
 ) -> Tracks:
-    """Read tracks of TrackMate, GEFF, the Cell Tracking Challenge, BTrackMate or mmv_h4tracks, or a plain table.
+    """Read tracks of TrackMate (XML, or its tables as CSV), GEFF, the Cell Tracking Challenge, BTrackMate or mmv_h4tracks, or a plain table.
 
     Parameters
     ----------
@@ -52,16 +52,21 @@ def _format_of(path: Path) -> tuple[Any, str]:
         return mmv_h4tracks, "is a .zarr of mmv_h4tracks, which counts pixels"
     if path.is_dir() and not (path / "objects.csv").is_file():
         return ctc, "holds masks, which have no scale"
-    if path.is_file() and _is_btrackmate(path):
+    header = _header(path) if path.is_file() else []
+    if _is_btrackmate(header):
         return btrackmate, "is a table of BTrackMate, which counts pixels"
-    return table, ""
+    return (trackmate_csv if trackmate_csv.is_spots(header) else table), ""
 
 
-def _is_btrackmate(path: Path) -> bool:
+def _header(path: Path) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            first = [cell.strip() for cell in next(csv.reader(stream), [])]
+            return [cell.strip() for cell in next(csv.reader(stream), [])]
     except (OSError, UnicodeDecodeError, csv.Error):
-        return False  # the reader of tables says what is wrong
-    named = tuple(first[:5]) == btrackmate.COLUMNS[:5]
-    return named or (len(first) == len(btrackmate.COLUMNS) and all(map(btrackmate.is_number, first)))
+        return []  # the reader of tables says what is wrong
+
+
+def _is_btrackmate(first: list[str]) -> bool:
+    named = first[1:6] if first[:1] == [""] else first[:5]
+    bare = len(first) == len(btrackmate.COLUMNS) and all(map(btrackmate.is_number, first))
+    return tuple(named) == btrackmate.COLUMNS[:5] or bare

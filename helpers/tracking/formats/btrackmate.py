@@ -52,6 +52,8 @@ def read(path: str | Path, *, voxel_size: Sequence[float], frame_interval: float
         ) from error
     if raw.shape[1] < len(COLUMNS):
         raise InputError("path", str(path), f"a CSV with the {len(COLUMNS)} columns {', '.join(COLUMNS)}")
+    if len(raw) and raw.shape[1] > len(COLUMNS) and raw.iat[0, 0] == "":  # pandas' own numbers of the rows
+        raw = raw.iloc[:, 1:].set_axis(range(raw.shape[1] - 1), axis=1)
     if len(raw) and not is_number(str(raw.iat[0, 0])):
         raw = raw.iloc[1:]
     table = {}

@@ -17,6 +17,8 @@ def existing(path: str | Path, what: str) -> Path:
     path = Path(path)
     if not path.exists():
         raise InputError("path", str(path), f"there is nothing there; give {what}")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError("path", str(path), f"a pipe or device cannot be read; give {what}")
     return path
 
 
