@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data.movies import Movie, write_movie
-from helpers.data.pairs import list_images
 from helpers.data.sparse_labels import UNANNOTATED, translated
 from helpers.errors import InputError
 
@@ -126,7 +125,7 @@ def drawn_stacks(folder: Path) -> list[tuple[np.ndarray, np.ndarray, tuple[float
         If there is none.
     """
     found = []
-    for path in list_images(folder / "drawn", name="annotations") if (folder / "drawn").is_dir() else ():
+    for path in sorted((folder / "drawn").glob("*.tif")):
         labels, raw = Movie.open(path), Movie.open(folder / "raw" / path.name)
         drawn = translated(labels.frame(0), str(path))
         if (drawn > 0).any():

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal
+from qtpy.QtCore import QObject, QProcess, QProcessEnvironment
+from qtpy.QtCore import Signal as Signal  # pyright: ignore[reportPrivateImportUsage]
 
 import helpers
 
