@@ -23,8 +23,19 @@ from helpers.models.watch import Watch, nobody
 Network = Literal["stardist", "unet", "cellpose", "elephant"]
 NETWORKS: tuple[Network, ...] = ("stardist", "unet", "cellpose", "elephant")
 #: Largest patch along each axis (z, y, x), and in 2D (y, x); and what all networks' patches are multiples of.
-_PATCH = {3: (32, 96, 96), 2: (224, 224)}
+_PATCH = {3: (16, 64, 64), 2: (224, 224)}
 _BLOCK = 16
+#: In 3D a step costs so much that networks are small and batches, too: a model in minutes on two processor cores.
+_SMALL_IN_3D: dict[Network, dict[str, Any]] = {
+    "unet": {"depth": 2, "n_first": 16, "batch_size": 2, "learning_rate": 2e-3, "steps_per_epoch": 48},
+    "stardist": {
+        "depth": 2,
+        "n_filter_base": 16,
+        "batch_size": 2,
+        "learning_rate": 2e-3,
+        "steps_per_epoch": 48,
+    },
+}
 
 
 def train_from_annotations(
@@ -115,10 +126,11 @@ def train_from_annotations(
     return state
 
 
-def default_settings(network: Network, **changes: Any) -> Any:
+def default_settings(network: Network, n_dim: int = 2, **changes: Any) -> Any:
     """Return how a network is trained on annotations, with changes: 20 epochs, the rate falling over all of them."""
     kind, _, defaults = _of(network)
-    return kind(**{"epochs": 20, "schedule": "cosine"} | defaults | changes)
+    small = _SMALL_IN_3D.get(network, {}) if n_dim == 3 else {}
+    return kind(**{"epochs": 20, "schedule": "cosine"} | defaults | small | changes)
 
 
 def _train(
@@ -131,7 +143,7 @@ def _train(
     watch: Watch,
 ) -> TrainingState:
     kind, train, _ = _of(network)
-    given = settings or default_settings(network)
+    given = settings or default_settings(network, len(patches.patch_size))
     if not isinstance(given, kind):
         raise InputError("settings", type(given).__name__, f"{kind.__name__}, for {network}")
     chosen: Any = replace(given, seed=seed)

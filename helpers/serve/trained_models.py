@@ -183,7 +183,7 @@ class TrainedModels:
             key = folder, (folder / "training.json").stat().st_mtime_ns, folder.stat().st_ino
             if self._open is None or self._open[0] != key:
                 self._open = None
-                self._open = key, _segmenter(network, folder)
+                self._open = key, segmenter_of(network, folder)
             return self._open[1]
 
     def reset(self, network: Network, name: str) -> None:
@@ -269,8 +269,9 @@ def _restore(folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _segmenter(network: Network, folder: Path) -> Segmenter:
-    size = (1.0, 1.0, 1.0)  # QuPath sends no calibration: all sizes are in pixels
+def segmenter_of(network: Network, folder: Path) -> Segmenter:
+    """Return a network trained on annotations as a segmenter of pictures without calibration: all sizes are in pixels."""
+    size = (1.0, 1.0, 1.0)
     if network == "cellpose":
         from helpers.segmentation.cellpose_segmenter import CellposeSegmenter
 

@@ -16,7 +16,7 @@ from helpers.data.sparse_labels import UNANNOTATED
 from helpers.view.style import gray_limits, label_colors
 
 if TYPE_CHECKING:
-    from helpers.runs.steps.annotation import Drawing
+    from helpers.data.drawings import Drawing
 
 Tool = Literal["cell", "background", "eraser"]
 #: Longest side of the canvas on the screen, in pixels.

@@ -1,7 +1,7 @@
 """What napari knows of Volltrack (``helpers/napari.yaml``): readers for run folders and their files, and the docks.
 
 Dropping a run folder, or a movie's folder in it, on napari shows the movie with labels, tracks and the tissue's boundary; the
-docks *Tracks* and *Curate* of the Plugins menu then work on what is shown.
+docks *Tracks*, *Curate* and *Annotate* of the Plugins menu then work on what is shown.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from helpers.data.label_header import MARK
 from helpers.data.label_movies import LabelMovie
+from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.view.tracked_run import TrackedRun, read_run
 
@@ -170,6 +171,60 @@ class Curate(_Plugin):
         from helpers.view.napari_view import start_curation
 
         return start_curation(self.viewer, run)
+
+
+class Annotate(QWidget):
+    """The dock to draw a few cells in: in the movie of the run that is shown, else in the file of the image that is chosen.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        As for the other docks.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        import napari
+
+        from helpers.view.napari_view import start_annotation
+
+        super().__init__()
+        self.viewer = napari.current_viewer() or napari_viewer
+        movie, run = drawn_movie(self.viewer)
+        for layer in self.viewer.layers:
+            layer.visible = False
+        self.dock = start_annotation(self.viewer, movie, run)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.dock)
+
+
+def drawn_movie(viewer: Any) -> tuple[Movie, Path]:
+    """Return the movie to draw in, and the run folder: the run's, or ``<file>_volltrack`` beside an image's file.
+
+    Raises
+    ------
+    InputError
+        No layer is of a run or a file, or nothing says the size of a voxel.
+    """
+    active = viewer.layers.selection.active
+    for layer in [active, *reversed(viewer.layers)]:
+        if layer is None:
+            continue
+        if KEY in layer.metadata:
+            folder, name = layer.metadata[KEY]
+            run = read_run(Path(folder), name)
+            if run.movie is not None:
+                return run.movie, Path(folder)
+        elif type(layer).__name__ == "Image" and layer.source.path:
+            path = Path(layer.source.path)
+            movie = Movie.open(path)
+            if movie.voxel_size is None and any(size != 1 for size in layer.scale):
+                movie = Movie.open(path, voxel_size=[float(size) for size in layer.scale[-3:]])
+            movie.require_voxel_size()
+            return movie, path.with_name(f"{movie.name}_volltrack")
+    raise InputError(
+        "layers", [layer.name for layer in viewer.layers], "drop a movie or a run folder on napari first"
+    )
 
 
 if __name__ == "__main__":  # as make install does

@@ -129,6 +129,74 @@ def start_curation(viewer: napari.Viewer, run: TrackedRun, author: str | None = 
     return dock
 
 
+def annotate(
+    movie: str | Path,
+    run_folder: str | Path,
+    *,
+    voxel_size: Any = None,
+    dataset: str | None = None,
+    show: bool = True,
+) -> napari.Viewer:
+    """Open a movie in napari to draw a few cells, train on them, and draw on where the networks are in doubt.
+
+    Parameters
+    ----------
+    movie : path-like
+        Anything that `helpers.data.movies.Movie.open` takes.
+    run_folder : path-like
+        Where drawings (``annotations``) and networks (``models``) are kept.
+    voxel_size : (z, y, x) in µm, optional
+        Where the file does not say it.
+    dataset : str, optional
+        Name in an HDF5 file.
+    show : bool
+        Open the window.
+
+    Returns
+    -------
+    napari.Viewer
+        The dock is ``viewer.window.dock_widgets["Annotate"]``.
+
+    Raises
+    ------
+    InputError
+        If the movie cannot be opened, or nothing says the size of a voxel.
+    """
+    import napari
+    from napari.qt import get_qapp
+
+    opened = Movie.open(movie, voxel_size=voxel_size, dataset=dataset)
+    opened.require_voxel_size()
+    viewer = napari.Viewer(title=f"{opened.name} – Volltrack", show=show)
+    try:
+        dock = start_annotation(viewer, opened, Path(run_folder), dataset=dataset)
+    except BaseException:
+        viewer.close()
+        raise
+    viewer.window.add_dock_widget(dock, name="Annotate", area="right")
+    get_qapp().processEvents()
+    viewer.reset_view()
+    return viewer
+
+
+def start_annotation(viewer: Any, movie: Movie, run: Path, *, dataset: str | None = None) -> Any:
+    """Add a movie's channels and the layers that are drawn in to a viewer; return the dock."""
+    from helpers.view.napari_annotation import AnnotationDock
+
+    flat = movie.shape[2] == 1
+    about = placed(movie.require_voxel_size(), flat)
+    for channel in reversed(range(movie.n_channels)):
+        viewer.add_image(
+            lazy(movie, flat, channel), name=f"channel {channel}", visible=channel == 0,
+            contrast_limits=gray_limits(movie.frame(0, channel)), **about,
+        )  # fmt: skip
+    dock = AnnotationDock(viewer, movie, run, about, dataset=dataset)
+    _finish(viewer, about["axis_labels"])
+    if not flat:
+        viewer.dims.set_current_step(1, movie.shape[2] // 2)
+    return dock
+
+
 def add_layers(viewer: Any, run: TrackedRun) -> None:
     """Add the layers of a run to a viewer, at their true scale in µm."""
     _add(viewer, layer_data(run))
@@ -212,13 +280,13 @@ def _colours(run: TrackedRun) -> pd.DataFrame:
     return chosen.fillna(chosen.min()).reset_index(drop=True)
 
 
-def lazy(source: Any, flat: bool) -> Any:
-    """An array of all frames that reads a frame only when it is looked at."""
+def lazy(source: Any, flat: bool, *channel: int) -> Any:
+    """An array of all frames (of a channel) that reads a frame only when it is looked at."""
     import dask.array as da
     from dask.delayed import delayed
 
-    kind = np.asarray(source.frame(0)).dtype
-    read = delayed(lambda t: np.asarray(source.frame(t)))
+    kind = np.asarray(source.frame(0, *channel)).dtype
+    read = delayed(lambda t: np.asarray(source.frame(t, *channel)))
     stack = da.stack([da.from_delayed(read(t), source.shape[-3:], kind) for t in range(source.shape[0])])
     return stack[:, 0] if flat else stack
 

@@ -328,7 +328,11 @@ def test_the_manifest_is_packaged_and_names_what_is_there() -> None:
     assert file in project["tool"]["setuptools"]["package-data"][package]
     manifest = PluginManifest.from_file(root / package / file)
     manifest.validate_imports()
-    assert {widget.display_name for widget in manifest.contributions.widgets or ()} == {"Tracks", "Curate"}
+    assert {widget.display_name for widget in manifest.contributions.widgets or ()} == {
+        "Tracks",
+        "Curate",
+        "Annotate",
+    }
 
 
 def test_one_person_edits_and_the_window_lets_go(tmp_path: Path, wait) -> None:
