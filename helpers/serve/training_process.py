@@ -59,7 +59,7 @@ class Plan:
 def settings_of(plan: Plan) -> Any:
     """Return the network's settings for a plan."""
     epochs = min(_EPOCHS, plan.batches)
-    chosen = {"learning_rate": plan.learning_rate} if plan.learning_rate else {}
+    chosen: dict[str, Any] = {"learning_rate": plan.learning_rate} if plan.learning_rate else {}
     return default_settings(
         plan.network, epochs=epochs, steps_per_epoch=math.ceil(plan.batches / epochs), batch_size=plan.batch_size,
         max_minutes=plan.minutes, **chosen,

@@ -369,7 +369,8 @@ def orthogonal_views(
     axes = figure.subplots(
         2, columns, squeeze=False, gridspec_kw={"height_ratios": [tall, deep]}, sharex="col"
     )
-    figure.suptitle(title or None, fontsize=10)
+    if title:
+        figure.suptitle(title, fontsize=10)
     limits = gray_limits(raw[z])
     cuts = (
         (plane(raw, z, "raw"), None if labels is None else labels[z], size_y, "y (µm)", y, "xy"),
