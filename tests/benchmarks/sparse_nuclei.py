@@ -91,6 +91,14 @@ def main() -> None:
             with args.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(row, flush=True)
+        wanted = {"network": network, "drawn": args.cells, "settings": args.settings}
+        scores = [
+            row["f1"]
+            for row in rows
+            if row["seed"] in args.seeds and all(row[k] == wanted[k] for k in wanted)
+        ]
+        sd = np.std(scores, ddof=1) if len(scores) > 1 else np.nan
+        print(f"{network}: F1 {np.mean(scores):.3f} ± {sd:.3f}, {len(scores)} seeds", flush=True)
 
 
 if __name__ == "__main__":
