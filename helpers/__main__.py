@@ -159,7 +159,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _status(given: argparse.Namespace) -> int:
     from helpers.runs.batch import state_of
-    from helpers.runs.inputs import look_at_inputs
+    from helpers.runs.inputs import look_before
     from helpers.runs.plan import open_experiment
     from helpers.runs.prepare import is_prepared
     from helpers.runs.report import gather_checks
@@ -171,7 +171,7 @@ def _status(given: argparse.Namespace) -> int:
         if check.level != "ok":
             print(f"{check.level}: {where}: {check.said} {check.remedy}".rstrip())
     if is_prepared(experiment):
-        found = look_at_inputs(experiment, jobs)
+        found = look_before(experiment, jobs)
         for remark in found.remarks:
             print(f"note: {remark}")
         found.all.tell()

@@ -23,7 +23,7 @@ from helpers.runs.execute import require_notebooks
 from helpers.runs.follow import Follower, progress_text
 from helpers.runs.gpus import gpus_to_use
 from helpers.runs.graph import Node, arguments, selected, to_run, write_graph
-from helpers.runs.inputs import Findings, look_at_inputs, not_made
+from helpers.runs.inputs import Findings, look_at_inputs, look_before, not_made
 from helpers.runs.lock import alone_in, is_at_work, read
 from helpers.runs.outputs import COMMAND
 from helpers.runs.plan import Job, plan
@@ -115,7 +115,7 @@ def _tell_plan(experiment: Experiment, jobs: list[Job], say: Callable[[str], Non
         say(f"[{number}/{len(jobs)}] {name}: {state}")
     if not is_prepared(experiment):
         return
-    found = look_at_inputs(experiment, jobs)
+    found = look_before(experiment, jobs)
     for remark in found.remarks:
         say(f"note: {remark}")
     found.all.tell()

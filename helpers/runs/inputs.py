@@ -97,7 +97,6 @@ def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
             _look_at_paths(experiment, job.parameters, found)
         if isinstance(job.parameters, CompareConditions):
             _look_at_conditions(experiment, job.parameters, jobs, found)
-    _look_for_results(jobs, found)
     return found
 
 
@@ -114,14 +113,20 @@ def not_made(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
                 yield job, path
 
 
-def _look_for_results(jobs: Sequence[Job], found: Findings) -> None:
-    """Note networks, labels and tables that steps read and no step makes."""
+def look_before(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
+    """Look as `look_at_inputs` does, and for networks, labels and tables that steps read and no step makes.
+
+    For a dry run and ``status``: a run does what can be done, and the job that lacks something says so.
+    """
+    jobs = list(jobs)
+    found = look_at_inputs(experiment, jobs)
     for job, path in not_made(jobs):
         mistakes = found.whole if job.movie_id is None else found.movies.setdefault(job.movie_id, Mistakes())
         makers = path.is_relative_to(job.parameters.run_dir)
         why = f"no step that is to run makes it{hint(path)}" if makers else "there is no such file or folder"
         expected = f"{job.step} reads it, and {why}"
         mistakes.add(str(path), "missing", expected)
+    return found
 
 
 def _look_for_pairs(experiment: Experiment, p: Parameters, found: Findings) -> None:

@@ -161,11 +161,17 @@ def _radius(points: np.ndarray, frames: np.ndarray, size: np.ndarray) -> float:
     return min(largest, float(np.median(apart[:, 1])) / 2) or largest
 
 
-def _viridis() -> np.ndarray:
-    """Return the part of viridis that is seen on a dark ground, (256, 3)."""
-    import matplotlib
+#: Viridis from a quarter of its range to its end.
+_VIRIDIS = "3b528b 2f6b8e 26828e 1f988b 28ae80 4ec36b 84d44b c2df23 fde725"
 
-    return matplotlib.colormaps["viridis"](np.linspace(0.25, 1, 256))[:, :3]
+
+def _viridis() -> np.ndarray:
+    """Return the part of viridis that is seen on a dark ground, (256, 3): between every few of its colours, for the process
+    that writes a report has no matplotlib, which would write into the home folder.
+    """
+    known = np.array([list(bytes.fromhex(color)) for color in _VIRIDIS.split()]) / 255
+    at, wanted = np.linspace(0, 1, len(known)), np.linspace(0, 1, 256)
+    return np.stack([np.interp(wanted, at, channel) for channel in known.T], axis=1)
 
 
 def _bytes(rgb: np.ndarray) -> np.ndarray:
