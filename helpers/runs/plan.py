@@ -178,7 +178,7 @@ def _check_run_dir(experiment: Experiment, mistakes: Mistakes) -> None:
     ]
     run_dir = experiment.run_dir.resolve()
     for where, path in named:
-        folder = Path(str(path)).resolve()
+        folder = Path(os.path.realpath(str(path)))  # which does not fail at a loop of links
         inside = folder == run_dir or folder in run_dir.parents
         if inside and folder.is_dir() and not is_zarr(folder):
             mistakes.add(
