@@ -35,7 +35,8 @@ def _end(path: Path, how: str) -> str:
     """End a run in one of the ways while a notebook is at work, check how it ended, and return what it said last."""
     run = EndedRun(path)
     try:
-        assert run.wait_until(lambda: run.find("kernel") is not None), "no notebook was at work"
+        at_work = run.wait_until(lambda: run.find("kernel") is not None)
+        assert at_work, f"{how}: no notebook was at work; {run.process.communicate()}"
         status, words = run.end(*WAYS[how])
     finally:
         run.kill_all()
