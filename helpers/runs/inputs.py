@@ -102,14 +102,20 @@ def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
 
 def not_made(jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
     """Yield what jobs read that is not there, and that none of them makes; what a parameter names by itself is left out."""
-    made = [path for job in jobs for path in job.parameters.outputs()]
+    made = {path for job in jobs for path in job.parameters.outputs()}
+    patterns: dict[Path, list[str]] = {}  # by their folder: a * stands in names only
+    for path in made:
+        if "*" in path.name:
+            patterns.setdefault(path.parent, []).append(path.name)
     for job in jobs:
         values = [value for _, value in job.parameters]
         named = [path for value in values for path in (value if isinstance(value, list) else [value])]
         for path in job.parameters.inputs():
             if path in named or "*" in str(path) or path.exists():
                 continue
-            if not any(path.match(str(one)) or one in path.parents for one in made):
+            if made.isdisjoint((path, *path.parents)) and not any(
+                map(path.match, patterns.get(path.parent, ()))
+            ):
                 yield job, path
 
 
