@@ -40,12 +40,10 @@ class Drawing:
     raw_path: Path
     path: Path
 
-    def save(self, *, raw: bool = True) -> Path:
-        """Write the frame (`raw`) and the labels, and return the labels' file; what is half drawn may be saved, too."""
-        for path, stack in ([(self.raw_path, self.raw)] if raw else []) + [(self.path, self.labels)]:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_movie(path, stack, voxel_size=self.voxel_size, axes="ZYX")
-        return self.path
+    def save(self) -> Path:
+        """Write the frame and the labels, and return the labels' file; what is half drawn may be saved, too."""
+        write_stack(self.raw_path, self.raw, self.voxel_size)
+        return write_stack(self.path, self.labels, self.voxel_size)
 
     @property
     def n_cells(self) -> int:
@@ -104,9 +102,12 @@ class Drawings:
         )
 
     def save(self, frame: int, channel: int, labels: np.ndarray, *, raw: bool = True) -> None:
-        """Write what is drawn in a frame; with nothing annotated its files go, since they would teach nothing."""
+        """Write what is drawn in a frame, (Z, Y, X), and the frame (`raw`); with nothing annotated, which teaches nothing, both go."""
         if (labels >= 0).any():
-            self.open(frame, channel, labels=labels).save(raw=raw)
+            size = self.movie.require_voxel_size()
+            if raw:
+                write_stack(self.path("raw", frame, channel), self.movie.frame(frame, channel), size)
+            write_stack(self.path("drawn", frame, channel), labels, size)
             return
         for kind in ("drawn", "raw"):
             self.path(kind, frame, channel).unlink(missing_ok=True)
@@ -114,6 +115,13 @@ class Drawings:
     def path(self, kind: str, frame: int, channel: int = 0) -> Path:
         """Return the file of a frame in the folder ``raw``, ``drawn`` or another."""
         return self.folder / kind / f"{self.movie.name}_t{frame:04d}_c{channel}.tif"
+
+
+def write_stack(path: Path, stack: np.ndarray, voxel_size: tuple[float, ...]) -> Path:
+    """Write a stack (Z, Y, X) as a file of drawings, and return it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_movie(path, stack, voxel_size=voxel_size, axes="ZYX")
+    return path
 
 
 def drawn_stacks(folder: Path) -> list[tuple[np.ndarray, np.ndarray, tuple[float, ...]]]:

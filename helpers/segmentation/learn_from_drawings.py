@@ -28,8 +28,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from helpers.data.drawings import Drawing, Drawings, drawn_stacks
-from helpers.data.movies import Movie, write_movie
+from helpers.data.drawings import Drawing, Drawings, drawn_stacks, write_stack
+from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.models.watch import Step, TrainingStopped
 from helpers.segmentation.where_to_draw import where_to_draw
@@ -143,9 +143,7 @@ def write(found: Found, drawings: Drawings, frame: int, channel: int) -> None:
     """Write what was found in a frame beside the drawings; the list of places last."""
     size = drawings.movie.require_voxel_size()
     for kind, stack in (("found", found.labels), ("doubt", np.rint(255 * found.doubt).astype(np.uint8))):
-        path = drawings.path(kind, frame, channel)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_movie(path, stack, voxel_size=size, axes="ZYX")
+        write_stack(drawings.path(kind, frame, channel), stack, size)
     found.places.to_csv(drawings.folder / "where_to_draw.csv", index=False)
 
 
