@@ -18,6 +18,7 @@ from helpers.curation.positions import Positions
 from helpers.curation.state import State
 from helpers.curation.suspects.signs import Cells
 from helpers.curation.trees import Founders, begins_branch
+from helpers.view.napari_frames import DrawnFrames
 from helpers.view.style import OKABE_ITO
 
 #: Frames before the one shown whose links are drawn.
@@ -28,8 +29,8 @@ _COLOUR = "colour"
 _FINE = 2
 
 
-class EditedLabels:
-    """The curated labels as an array (T, Z, Y, X), in 2D (T, Y, X), a frame in memory only while it is looked at.
+class EditedLabels(DrawnFrames):
+    """The curated labels, a frame in memory only while it is looked at.
 
     What napari's brush writes is kept aside until `strokes` takes it: the log decides what becomes of it.
 
@@ -38,44 +39,19 @@ class EditedLabels:
     state : State
     """
 
-    dtype = np.dtype(np.int32)
-
     def __init__(self, state: State) -> None:
+        super().__init__(state.shape)
         self._state = state
-        self._flat = state.shape[1] == 1
-        self.shape = (state.shape[0], *state.shape[2:]) if self._flat else state.shape
-        self.ndim = len(self.shape)
         self._drawn: dict[int, np.ndarray] = {}
 
-    def _frame(self, t: int) -> np.ndarray:
-        frame = self._drawn[t] if t in self._drawn else self._state.labels.frame(t)
-        return frame[0] if self._flat else frame
+    def frame(self, t: int) -> np.ndarray:
+        """Return a frame (Z, Y, X), with what is being drawn in it."""
+        return self._drawn[t] if t in self._drawn else self._state.labels.frame(t)
 
-    def _parts(self, key: Any) -> tuple[Any, tuple]:
-        key = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in key:
-            at = key.index(Ellipsis)
-            key = (*key[:at], *[slice(None)] * (self.ndim - len(key) + 1), *key[at + 1 :])
-        first, *rest = key or (slice(None),)
-        return first, tuple(rest)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        first, rest = self._parts(key)
-        if isinstance(first, slice):
-            return np.stack([self._frame(t)[rest] for t in range(*first.indices(self.shape[0]))])
-        return np.array(self._frame(int(first))[rest])
-
-    def __setitem__(self, key: Any, values: Any) -> None:
-        first, rest = self._parts(key)
-        if isinstance(first, slice):
-            frames = range(*first.indices(self.shape[0]))
-            for t, part in zip(frames, np.broadcast_to(values, self[key].shape), strict=True):
-                self[(t, *rest)] = part
-            return
-        t = int(first)
+    def _draw(self, t: int, where: tuple, values: Any) -> None:
         if t not in self._drawn:
             self._drawn[t] = self._state.labels.frame(t).copy()
-        self._frame(t)[rest] = values
+        self._shown(t)[where] = values
 
     def strokes(self) -> list[tuple[Stroke, int]]:
         """Return what was drawn since, with the label it was drawn in (0: erased), and take it off."""

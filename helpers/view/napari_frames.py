@@ -18,42 +18,24 @@ from helpers.data.drawings import Drawings
 from helpers.data.movies import Movie
 
 
-class FrameFiles:
-    """Files of frames as one array; 0 in frames that have none.
+class Frames:
+    """Frames (Z, Y, X) as one array; what a subclass's `frame` returns is not written in.
 
     Parameters
     ----------
     shape : (T, Z, Y, X)
-    path_of : callable
-        Frame → its file.
     dtype : data type
     """
 
-    def __init__(self, shape: tuple[int, ...], path_of: Callable[[int], Path], dtype: Any = np.int32) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: Any = np.int32) -> None:
         self._flat = shape[1] == 1
         self._stack = tuple(shape[1:])
         self.shape = (shape[0], *shape[2:]) if self._flat else tuple(shape)
-        self.ndim, self.dtype, self.path_of = len(self.shape), np.dtype(dtype), path_of
-        self._frames: dict[int, np.ndarray] = {}
+        self.ndim, self.dtype = len(self.shape), np.dtype(dtype)
 
     def frame(self, t: int) -> np.ndarray:
-        """Return a frame (Z, Y, X), not to be written in."""
-        if t not in self._frames:
-            self._forget_all_but(t)
-            read = self._read(t)
-            self._frames[t] = np.broadcast_to(self.dtype.type(0), self._stack) if read is None else read
-        return self._frames[t]
-
-    def forget(self) -> None:
-        """Read the files again."""
-        self._frames.clear()
-
-    def _read(self, t: int) -> np.ndarray | None:
-        path = self.path_of(t)
-        return np.asarray(Movie.open(path).frame(0), self.dtype) if path.is_file() else None
-
-    def _forget_all_but(self, t: int) -> None:
-        self._frames = {own: frame for own, frame in self._frames.items() if own == t}
+        """Return a frame (Z, Y, X)."""
+        raise NotImplementedError
 
     def _shown(self, t: int) -> np.ndarray:
         frame = self.frame(t)
@@ -80,7 +62,65 @@ class FrameFiles:
         return np.array(self._shown(int(first))[rest])
 
 
-class DrawnLabels(FrameFiles):
+class DrawnFrames(Frames):
+    """Frames that napari's tools draw in, each through `_draw`."""
+
+    def _draw(self, t: int, where: tuple, values: Any) -> None:
+        """Write in a frame as it is shown."""
+        raise NotImplementedError
+
+    def __setitem__(self, key: Any, values: Any) -> None:
+        first, rest = self._parts(key)
+        if isinstance(first, slice):
+            frames = range(*first.indices(self.shape[0]))
+            for t, part in zip(frames, np.broadcast_to(values, self[key].shape), strict=True):
+                self._draw(t, rest, part)
+        elif isinstance(first, np.ndarray) and first.ndim:
+            values = np.broadcast_to(values, first.shape)
+            for t in np.unique(first):
+                here = first == t
+                self._draw(int(t), tuple(k[here] for k in rest), values[here])
+        else:
+            self._draw(int(first), rest, values)
+
+
+class FrameFiles(Frames):
+    """Files of frames as one array; 0 in frames that have none.
+
+    Parameters
+    ----------
+    shape : (T, Z, Y, X)
+    path_of : callable
+        Frame → its file.
+    dtype : data type
+    """
+
+    def __init__(self, shape: tuple[int, ...], path_of: Callable[[int], Path], dtype: Any = np.int32) -> None:
+        super().__init__(shape, dtype)
+        self.path_of = path_of
+        self._frames: dict[int, np.ndarray] = {}
+
+    def frame(self, t: int) -> np.ndarray:
+        """Return a frame (Z, Y, X), not to be written in."""
+        if t not in self._frames:
+            self._forget_all_but(t)
+            read = self._read(t)
+            self._frames[t] = np.broadcast_to(self.dtype.type(0), self._stack) if read is None else read
+        return self._frames[t]
+
+    def forget(self) -> None:
+        """Read the files again."""
+        self._frames.clear()
+
+    def _read(self, t: int) -> np.ndarray | None:
+        path = self.path_of(t)
+        return np.asarray(Movie.open(path).frame(0), self.dtype) if path.is_file() else None
+
+    def _forget_all_but(self, t: int) -> None:
+        self._frames = {own: frame for own, frame in self._frames.items() if own == t}
+
+
+class DrawnLabels(FrameFiles, DrawnFrames):
     """What is drawn in a channel of a movie, moved by one as the head of this file says; napari's tools draw in it.
 
     Parameters
@@ -105,23 +145,10 @@ class DrawnLabels(FrameFiles):
     def _forget_all_but(self, t: int) -> None:
         self._frames = {own: frame for own, frame in self._frames.items() if own == t or own in self._unsaved}
 
-    def __setitem__(self, key: Any, values: Any) -> None:
-        first, rest = self._parts(key)
-        if isinstance(first, slice):
-            frames = range(*first.indices(self.shape[0]))
-            for t, part in zip(frames, np.broadcast_to(values, self[key].shape), strict=True):
-                self[(t, *rest)] = part
-            return
-        if isinstance(first, np.ndarray) and first.ndim:
-            values = np.broadcast_to(values, first.shape)
-            for t in np.unique(first):
-                here = first == t
-                self[(int(t), *(k[here] for k in rest))] = values[here]
-            return
-        t = int(first)
+    def _draw(self, t: int, where: tuple, values: Any) -> None:
         if not self.frame(t).flags.writeable:  # nothing was drawn in it yet
             self._frames[t] = np.zeros(self._stack, self.dtype)
-        self._shown(t)[rest] = values
+        self._shown(t)[where] = values
         self._unsaved.add(t)
         self._changed()
 

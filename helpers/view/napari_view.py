@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +55,15 @@ def open(run_folder: str | Path, movie: str | None = None, *, show: bool = True)
             "open napari before anything else",
             stacklevel=2,
         )
-    import napari
-    from napari.qt import get_qapp
-
     from helpers.view.napari_panel import TrackPanel
 
     run = read_run(run_folder, movie)
-    viewer = napari.Viewer(title=f"{run.name} – Volltrack", show=show)
-    add_layers(viewer, run)
-    viewer.window.add_dock_widget(TrackPanel(viewer, run), name="Tracks", area="right")
-    get_qapp().processEvents()  # the panel takes its place from the picture, which then fits into the rest
-    viewer.reset_view()
-    return viewer
+
+    def start(viewer: napari.Viewer) -> Any:
+        add_layers(viewer, run)
+        return TrackPanel(viewer, run)
+
+    return _window(run.name, "Tracks", start, show)
 
 
 def curate(
@@ -91,20 +89,8 @@ def curate(
     InputError
         As `open` and `helpers.curation.Curation`: someone else edits it, or a step ran anew since.
     """
-    import napari
-    from napari.qt import get_qapp
-
     run = read_run(run_folder, movie)
-    viewer = napari.Viewer(title=f"{run.name} – Volltrack", show=show)
-    try:
-        dock = start_curation(viewer, run, author)
-    except BaseException:
-        viewer.close()
-        raise
-    viewer.window.add_dock_widget(dock, name="Curate", area="right")
-    get_qapp().processEvents()
-    viewer.reset_view()
-    return viewer
+    return _window(run.name, "Curate", lambda viewer: start_curation(viewer, run, author), show)
 
 
 def start_curation(viewer: napari.Viewer, run: TrackedRun, author: str | None = None) -> Any:
@@ -162,19 +148,28 @@ def annotate(
     InputError
         If the movie cannot be opened, or nothing says the size of a voxel.
     """
+    opened = Movie.open(movie, voxel_size=voxel_size, dataset=dataset)
+    opened.require_voxel_size()
+
+    def start(viewer: napari.Viewer) -> Any:
+        return start_annotation(viewer, opened, Path(run_folder), dataset=dataset)
+
+    return _window(opened.name, "Annotate", start, show)
+
+
+def _window(title: str, name: str, start: Callable[[napari.Viewer], Any], show: bool) -> napari.Viewer:
+    """Return a new window with the dock that `start` makes; where it cannot, the window closes again."""
     import napari
     from napari.qt import get_qapp
 
-    opened = Movie.open(movie, voxel_size=voxel_size, dataset=dataset)
-    opened.require_voxel_size()
-    viewer = napari.Viewer(title=f"{opened.name} – Volltrack", show=show)
+    viewer = napari.Viewer(title=f"{title} – Volltrack", show=show)
     try:
-        dock = start_annotation(viewer, opened, Path(run_folder), dataset=dataset)
+        dock = start(viewer)
     except BaseException:
         viewer.close()
         raise
-    viewer.window.add_dock_widget(dock, name="Annotate", area="right")
-    get_qapp().processEvents()
+    viewer.window.add_dock_widget(dock, name=name, area="right")
+    get_qapp().processEvents()  # the dock takes its place from the picture, which then fits into the rest
     viewer.reset_view()
     return viewer
 
