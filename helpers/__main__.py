@@ -253,9 +253,10 @@ def _columns(_: argparse.Namespace) -> int:
 
 
 def _help(given: argparse.Namespace) -> int:
-    from helpers.runs.parameters import NOTEBOOKS
+    from helpers.runs.parameters import NOTEBOOKS, step_of
 
-    chosen = [cls for name, cls in NOTEBOOKS.items() if name.startswith(given.step or "")]
+    asked = step_of(given.step or "") or given.step or ""
+    chosen = [cls for name, cls in NOTEBOOKS.items() if name.startswith(asked)]
     if not chosen:
         raise InputError("step", given.step, f"known are {', '.join(NOTEBOOKS)}")
     print("\n\n".join(cls.help() for cls in chosen))

@@ -21,6 +21,7 @@ import csv
 import dataclasses
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,8 @@ class Experiment:
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     scale: dict[str, Any] = field(default_factory=dict)
     _marks: Marks | None = field(repr=False, compare=False, default=None)
+    #: Name of a step → how the file calls it, where that differs.
+    _aliases: dict[str, str] = field(repr=False, compare=False, default_factory=dict)
     #: Name of the CSV file, its columns, and the line of each row of `movies`.
     _table: tuple[str, tuple[str, ...], tuple[int, ...]] = field(
         repr=False, compare=False, default=("", (), ())
@@ -117,6 +120,7 @@ class Experiment:
 
     def where(self, *keys: object) -> str:
         """Return ``"file.yaml, line 7, column 3, key"`` for a key of the file, for error messages."""
+        keys = self._as_written(keys)
         return self._marks.where(*keys) if self._marks else f"{self.path.name}, {'.'.join(map(str, keys))}"
 
     def where_pairs(self, key: str) -> str:
@@ -127,7 +131,35 @@ class Experiment:
 
     def written(self, *keys: object) -> Any:
         """Return what the file says at a key, its numbers, dates and words such as ``no`` as text."""
-        return self._marks.written(*keys) if self._marks else None
+        return self._marks.written(*self._as_written(keys)) if self._marks else None
+
+    def _as_written(self, keys: tuple[object, ...]) -> tuple[object, ...]:
+        if len(keys) < 2 or keys[0] != "steps":
+            return keys
+        return keys[0], self._aliases.get(str(keys[1]), keys[1]), *keys[2:]
+
+    def name_steps(self, known: Callable[[str], str | None], mistakes: Mistakes) -> None:
+        """Call the steps as they are called here, whatever number they have in the file.
+
+        Parameters
+        ----------
+        known : callable
+            Returns the name of the step that a text means, or None.
+        mistakes : Mistakes
+            Takes steps that are named twice.
+        """
+        for written in list(self.steps):
+            name = known(written)
+            if name is None or name == written:
+                continue
+            if name in self.steps:
+                mistakes.add(
+                    self.where("steps", written), written, f"is {name}, which is there too; keep one of them"
+                )
+            else:
+                self._aliases[name] = written
+                self.steps[name] = self.steps[written]
+            del self.steps[written]
 
     def where_movie(self, row: int, column: str) -> str:
         """Return ``"file.csv, line 3, column name"`` for a cell of the table of movies."""

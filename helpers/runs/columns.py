@@ -84,14 +84,17 @@ def measured_columns(planar: bool, intensity: bool) -> list[str]:
 def _cells(p: Track, steps: Mapping[str, Any], planar: bool | None) -> pd.DataFrame | None:
     """Return a table with the columns of the one that is tracked; None where they are not known."""
     if p.objects is None:
-        makers = [one for name, one in steps.items() if name[:2] in ("05", "06", "15")]
+        makers = [one for one in steps.values() if one.segments]
         own = next((one for one in makers if not getattr(one, "beside_05", False)), None)
         if own is not None:
             if planar is None:
                 return None
             columns = measured_columns(planar, intensity=own.movie is not None)
-            known = {"06": ["cell_probability_mean"], "15": ["quality"] + ["watertight"] * (not planar)}
-            return _two_cells([*columns, *known.get(own.step[:2], [])])
+            known = {
+                "segment_cellpose": ["cell_probability_mean"],
+                "segment_remote": ["quality"] + ["watertight"] * (not planar),
+            }
+            return _two_cells([*columns, *known.get(own.name, [])])
     try:
         return check_objects(read_table(p.objects_path(), "objects"), "objects")
     except InputError:

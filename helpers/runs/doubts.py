@@ -56,17 +56,17 @@ class Check:
         return asdict(self)
 
 
-def checks_of(step: str, results: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[Check]:
+def checks_of(name: str, results: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[Check]:
     """Return what there is to say of a step's results, the worst first.
 
     Parameters
     ----------
-    step : str
-        Name of the step, such as ``"08_track"``.
+    name : str
+        Of the notebook, without its number, such as ``"track"``.
     results, parameters : mapping
         As in ``done.json``; what an older version did not keep is not checked.
     """
-    check = _CHECKS.get(step)
+    check = _CHECKS.get(name)
     found = list(check(results, parameters)) if check else []
     return sorted(found, key=lambda one: LEVELS.index(one.level))
 
@@ -340,18 +340,18 @@ def _compared(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Chec
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Iterator[Check]]] = {
-    "01_create_dataset": _dataset,
-    "02_train_denoiser": _denoiser,
-    "03_train_segmentation": _training,
-    "04_optimize_thresholds": _thresholds,
-    "05_segment": _segmented,
-    "06_segment_cellpose": _segmented,
-    "15_segment_remote": _segmented,
-    "07_evaluate_segmentation": _labels_scored,
-    "08_track": _tracked,
-    "09_evaluate_tracking": _tracks_scored,
-    "10_analyze_boundary_distance": _boundary,
-    "11_analyze_intensity_spectrum": _rhythms,
-    "12_analyze_migration": _migration,
-    "13_compare_conditions": _compared,
+    "create_dataset": _dataset,
+    "train_denoiser": _denoiser,
+    "train_segmentation": _training,
+    "optimize_thresholds": _thresholds,
+    "segment": _segmented,
+    "segment_cellpose": _segmented,
+    "segment_remote": _segmented,
+    "evaluate_segmentation": _labels_scored,
+    "track": _tracked,
+    "evaluate_tracking": _tracks_scored,
+    "analyze_boundary_distance": _boundary,
+    "analyze_intensity_spectrum": _rhythms,
+    "analyze_migration": _migration,
+    "compare_conditions": _compared,
 }

@@ -17,20 +17,15 @@ import psutil
 
 from helpers.errors import InputError
 from helpers.runs.job import specification
-from helpers.runs.parameters import STEPS
+from helpers.runs.parameters import STEPS, step_of
 from helpers.runs.plan import Job
 from helpers.runs.run import why_not_done, write_json
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 #: Profiles that come with the package, by name.
 PROFILES = Path(__file__).with_name("profiles")
-#: Steps that run networks: they ask for a GPU, and for more memory (MB) than the others.
-_NETWORKS = ("02", "03", "04", "05", "06")
+#: Megabytes for steps that run networks, and for the others.
 _MEMORY, _LITTLE_MEMORY = 6000, 2000
-#: Steps that hardly use a second core, and do not wait for each other.
-_MEASUREMENTS = ("07", "08", "09", "10", "11", "12", "13", "14", "15")
-#: Sums over a batch depend on how threads share it: with any --cores trainings start as many, and give the same network.
-_TRAININGS = ("02", "03")
 #: What Snakemake may keep where all machines of a run see it.
 _SHARED = ("persistence", "input-output", "software-deployment", "sources", "storage-local-copies")
 
@@ -137,7 +132,7 @@ def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None, gpus: Se
     for key, node in nodes.items():
         (batch / "failed" / f"{key}.json").unlink(missing_ok=True)
         threads = _threads(node, nodes, cores, len(gpus))
-        limit = node.job.step[:2] not in _TRAININGS and (cores is None or threads < (os.cpu_count() or 1))
+        limit = not node.job.parameters.trains and (cores is None or threads < (os.cpu_count() or 1))
         needed = _MEMORY if _runs_networks(node.job) else _LITTLE_MEMORY
         own = gpus if _wants_gpu(node.job) else ()
         write_json(
@@ -155,12 +150,12 @@ def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None, gpus: Se
 
 def _rule(job: Job) -> str:
     """Return the step's name for Snakemake: without its number, for a name cannot begin with one."""
-    return job.step[3:]
+    return job.parameters.name
 
 
 def _runs_networks(job: Job) -> bool:
     """Whether a job runs networks; labels from elsewhere are only measured."""
-    return job.step[:2] in _NETWORKS and getattr(job.parameters, "labels", None) is None
+    return job.parameters.runs_networks and getattr(job.parameters, "labels", None) is None
 
 
 def _wants_gpu(job: Job) -> bool:
@@ -169,8 +164,8 @@ def _wants_gpu(job: Job) -> bool:
 
 def _threads(node: Node, nodes: dict[str, Node], cores: int | None, n_gpus: int) -> int:
     """Share the cores out: movies and what is measured side by side, all cores for what serves all movies."""
-    if node.job.step[:2] in _MEASUREMENTS:
-        return 1
+    if node.job.movie_id is not None and not node.job.parameters.runs_networks:
+        return 1  # it hardly uses a second core
     if cores is None:
         return 4 if _runs_networks(node.job) else 1
     beside = sum(other.job.step == node.job.step for other in nodes.values())
@@ -205,6 +200,15 @@ def _profile(name: str) -> Path:
     raise InputError("profile", name, f"name a folder that holds a config.yaml, or one of ours: {ours}")
 
 
+def _meant(option: str, given: str) -> list[str]:
+    """Return the steps that an option names: one, or all that begin so."""
+    step = step_of(given)
+    meant = [step] if step else [step for step in STEPS if step.startswith(given)]
+    if not meant:
+        raise InputError(option, given, f"known steps are {', '.join(STEPS)}")
+    return meant
+
+
 def selected(jobs: list[Job], only: str | None, start: str | None) -> list[Job]:
     """Return the jobs of one step, or of a step and those after it.
 
@@ -213,13 +217,11 @@ def selected(jobs: list[Job], only: str | None, start: str | None) -> list[Job]:
     InputError
         If there is no such step, or none of its jobs here.
     """
-    for option, given in (("only", only), ("from", start)):
-        if given and not any(step.startswith(given) for step in STEPS):
-            raise InputError(option, given, f"known steps are {', '.join(STEPS)}")
     if only:
-        jobs = [job for job in jobs if job.step.startswith(only)]
+        meant = _meant("only", only)
+        jobs = [job for job in jobs if job.step in meant]
     if start:
-        first = next(step for step in STEPS if step.startswith(start))
+        first = _meant("from", start)[0]
         jobs = [job for job in jobs if job.step >= first]
     if not jobs:
         raise InputError("only" if only else "from", only or start, "the experiment has no such step")

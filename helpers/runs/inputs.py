@@ -85,8 +85,8 @@ def look_at_inputs(experiment: Experiment, jobs: Iterable[Job]) -> Findings:
     for row, movie in enumerate(experiment.movies):
         steps = {job.step: job.parameters for job in jobs if job.movie_id == movie["movie_id"]}
         inputs = MovieInputs(experiment, row, steps).look()
-        if stacks and "05_segment" in steps:
-            _compare(movie["movie_id"], inputs, steps["05_segment"], stacks[0], experiment, found)  # type: ignore[arg-type]
+        if stacks and Segment.step in steps:
+            _compare(movie["movie_id"], inputs, steps[Segment.step], stacks[0], experiment, found)  # type: ignore[arg-type]
         if inputs.mistakes.found:
             found.movies[movie["movie_id"]] = inputs.mistakes
         looked.append(inputs)
@@ -178,7 +178,7 @@ def _look_at_conditions(
         if missing:
             where = experiment.where("steps", p.step, "cohort")
             found.whole.add(where, str(p.cohort), f"a table with the columns {', '.join(missing)} too")
-    analysed = {job.movie_id for job in jobs if job.step[:2] in ("10", "11", "12")}
+    analysed = {job.movie_id for job in jobs if job.parameters.name in CompareConditions.reads}
     for movie in () if p.cohort else sorted({*p.conditions} - analysed):
         if not any(p.path("movies", movie, "analysis").glob("*_tracklets.csv")):
             expected = "is not analysed: turn on 10, 11 or 12, or leave the movie out"

@@ -15,14 +15,14 @@ from helpers.data.movies import Movie
 from helpers.data.tables import read_table
 from helpers.errors import InputError, Mistakes
 from helpers.runs.columns import given, wrong_columns
-from helpers.runs.parameters import Parameters, SegmentCellpose
+from helpers.runs.parameters import Parameters, SegmentCellpose, Track
 from helpers.tracking.tracks import check_objects
 
 _T = TypeVar("_T")
 #: Masks that must cover the movie, with whether one plane serves all.
 _MASKS = {"tissue_mask": False, "roi_mask": True, "region_labels": False}
 #: Steps that measure in seconds.
-_TIMED = ("11_analyze_intensity_spectrum", "12_analyze_migration")
+_TIMED = ("analyze_intensity_spectrum", "analyze_migration")
 
 
 class MovieInputs:
@@ -176,14 +176,12 @@ class MovieInputs:
     def _check_scale(self) -> None:
         """Note a voxel size or an interval that nothing says, once, with where it may be written."""
         sized = [
-            s
-            for s, p in self._steps.items()
-            if s[:2] in ("05", "06", "15") or (s[:2] == "08" and p.labels_path())
+            s for s, p in self._steps.items() if p.segments or (isinstance(p, Track) and p.labels_path())
         ]
         source = self.raw or self._labels
         if sized and source is not None and not self._known("voxel_size_um", "voxel_size"):
             self._missing(sized[0], "voxel_size_um", "[z, y, x] in µm", source.path)
-        timed = [s for s, p in self._steps.items() if s in _TIMED and p.tracks is None]
+        timed = [s for s, p in self._steps.items() if p.name in _TIMED and p.tracks is None]
         if timed and source is not None and not self._known("frame_interval_s", "frame_interval"):
             self._missing(timed[0], "frame_interval_s", "the seconds between two frames", source.path)
         for step, p in self._steps.items():

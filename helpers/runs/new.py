@@ -18,6 +18,8 @@ from helpers.data.stacks import open_stacks
 from helpers.errors import InputError
 from helpers.runs.parameters import STEPS, Parameters
 
+#: What is on where there are training pairs, before tracking.
+_FROM_PAIRS = ("create_dataset", "train_segmentation", "optimize_thresholds", "segment")
 #: Where a folder's training pairs may lie (raw, labels); the last are the paper's names.
 _PAIRS = [("train/raw", "train/label"), ("train/raw", "train/labels"), ("raw", "label"), ("Raw", "RealMask")]
 #: Where its movies and their true labels may lie, beside the folder itself.
@@ -187,8 +189,8 @@ def _yaml(
     values: dict[str, Any],
     reasons: dict[str, str],
 ) -> str:
-    on = ["01", "03", "04", "05"] if pairs else ["06"]
-    on += (["07"] if truth else []) + ["08", "12"]
+    on = _FROM_PAIRS if pairs else ("segment_cellpose",)
+    on += (("evaluate_segmentation",) if truth else ()) + ("track", "analyze_migration")
     folders = pairs or ("train/raw", "train/label")
     off = "" if pairs else "# "
     lines = [
@@ -205,8 +207,8 @@ def _yaml(
         f"movies: {table}    # one row a movie; a column named like a parameter overrides it for that movie",
         "steps:",
     ]
-    for step, cls in STEPS.items():
-        lines += _step(cls, step[:2] in on, values, reasons)
+    for cls in STEPS.values():
+        lines += _step(cls, cls.name in on, values, reasons)
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from helpers.data.experiment import COLUMNS, PATH_COLUMNS, Experiment, read_experiment, value_of
 from helpers.data.source import is_zarr
 from helpers.errors import InputError, Mistakes, nearest
-from helpers.runs.parameters import STEPS, Parameters, Segment
+from helpers.runs.parameters import STEPS, CreateDataset, OptimizeThresholds, Parameters, Segment, step_of
 from helpers.runs.parameters.base import options, takes_text
 from helpers.runs.run import step_folder
 
@@ -25,23 +25,6 @@ from helpers.runs.run import step_folder
 _OWN = {
     "run_dir": "is set once for all steps: write it at the top of the file, beside name",
     "movie_id": "names one movie: write it into the table of movies",
-}
-#: Step → the steps whose results it reads, where the experiment has them.
-_READS = {
-    "01": ("02",),
-    "03": ("01", "02"),
-    "04": ("01", "02", "03"),
-    "05": ("02", "03", "04"),
-    "06": ("03", "05"),
-    "07": ("05", "06", "15"),
-    "08": ("05", "06", "15"),
-    "09": ("05", "06", "15", "08"),
-    "10": ("05", "06", "15", "08"),
-    "11": ("05", "06", "15", "08"),
-    "12": ("05", "06", "15", "08", "10"),
-    "13": ("10", "11", "12"),
-    "14": ("05", "06", "15", "08"),
-    "15": ("05",),
 }
 
 
@@ -87,9 +70,9 @@ class Job:
 
     def reads(self, other: Job) -> bool:
         """Whether this job reads what `other` writes, and so must wait for it."""
-        if other.step[:2] not in _READS.get(self.step[:2], ()):
+        if other.parameters.name not in self.parameters.reads:
             return False
-        if self.step[:2] == "01" and not getattr(self.parameters, "augment_denoised", False):
+        if isinstance(self.parameters, CreateDataset) and not self.parameters.augment_denoised:
             return False
         return None in (self.movie_id, other.movie_id) or self.movie_id == other.movie_id
 
@@ -127,6 +110,7 @@ def plan(experiment: Experiment, *, mistakes: Mistakes | None = None) -> list[Jo
         Naming the file, line, column and parameter of each mistake.
     """
     found = mistakes or Mistakes()
+    experiment.name_steps(step_of, found)
     for step in experiment.steps:
         if step not in STEPS:
             found.add(experiment.where("steps", step), step, f"no such step; {nearest(step, STEPS)}")
@@ -256,7 +240,7 @@ def _job(
 
 def _run_values(cls: type[Parameters], experiment: Experiment) -> dict[str, Any]:
     values: dict[str, Any] = {k: v for k, v in experiment.pairs.items() if k in cls.model_fields}
-    if cls.step == "04_optimize_thresholds":  # its pairs are the validation stacks of 01
+    if cls is OptimizeThresholds:  # its pairs are the validation stacks of the training set
         values = {}
     if "raw_paths" in cls.model_fields:
         values["raw_paths"] = [row["movie"] for row in experiment.movies if row["movie"]]

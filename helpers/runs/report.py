@@ -11,6 +11,7 @@ import pandas as pd
 
 from helpers.data.experiment import Experiment
 from helpers.runs.doubts import LEVELS, Check, in_words, read_checks
+from helpers.runs.parameters import EvaluateSegmentation, EvaluateTracking
 from helpers.runs.plan import Job, plan
 from helpers.runs.report_page import write_page
 from helpers.runs.run import read_done, write_json
@@ -100,10 +101,10 @@ def summarize(jobs: list[Job]) -> dict[str, Any]:
         if done is None:
             continue
         seconds[job.step] += done["duration_s"]
-        if job.step == "07_evaluate_segmentation":
+        if isinstance(job.parameters, EvaluateSegmentation):
             for result in read_scores(job.parameters.movie_path("scores")):  # type: ignore[attr-defined]
                 scores[result.method].append(result)
-        if job.step == "09_evaluate_tracking":
+        if isinstance(job.parameters, EvaluateTracking):
             for name, values in done["results"].items():
                 tracking[name].append(values)
         for name in _ANALYSIS_NAMES:

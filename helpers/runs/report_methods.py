@@ -37,7 +37,7 @@ def methods(jobs: Iterable[Job]) -> tuple[str, list[str]]:
     by_step: dict[str, _Done] = defaultdict(list)
     for job in jobs:
         if done := read_done(job.folder):
-            by_step[job.step].append(done)
+            by_step[job.parameters.name].append(done)
     sentences, cited = [], []
     for step, write in _SENTENCES.items():
         if step in by_step:
@@ -55,7 +55,7 @@ def _versions(by_step: dict[str, _Done]) -> str:
     for of_step in by_step.values():
         for done in of_step:
             found |= done["packages"]
-    own = {"n2v": "02_train_denoiser", "cellpose": "06_segment_cellpose"}
+    own = {"n2v": "train_denoiser", "cellpose": "segment_cellpose"}
     named = ("tensorflow", "stardist", "csbdeep", "n2v", "cellpose", "numpy", "scipy", "scikit-image")
     named = tuple(name for name in named if name not in own or own[name] in by_step)
     return ", ".join(f"{name} {found[name]}" for name in named if name in found) or "versions not recorded"
@@ -195,15 +195,15 @@ def _migration(done: _Done) -> tuple[str, list[str]]:
 
 
 _SENTENCES: dict[str, Callable[[_Done], tuple[str, list[str]]]] = {
-    "01_create_dataset": _dataset,
-    "02_train_denoiser": _denoiser,
-    "03_train_segmentation": _networks,
-    "04_optimize_thresholds": _thresholds,
-    "05_segment": _segment,
-    "06_segment_cellpose": _cellpose,
-    "08_track": _track,
-    "09_evaluate_tracking": _scored,
-    "10_analyze_boundary_distance": _boundary,
-    "11_analyze_intensity_spectrum": _spectrum,
-    "12_analyze_migration": _migration,
+    "create_dataset": _dataset,
+    "train_denoiser": _denoiser,
+    "train_segmentation": _networks,
+    "optimize_thresholds": _thresholds,
+    "segment": _segment,
+    "segment_cellpose": _cellpose,
+    "track": _track,
+    "evaluate_tracking": _scored,
+    "analyze_boundary_distance": _boundary,
+    "analyze_intensity_spectrum": _spectrum,
+    "analyze_migration": _migration,
 }

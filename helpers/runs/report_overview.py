@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from helpers.runs.parameters import STEPS
+from helpers.runs.parameters import STEPS, AnalyzeMigration, Track
 from helpers.runs.parameters.base import options
 from helpers.runs.plan import Job
 from helpers.runs.run import read_done
@@ -37,13 +37,13 @@ def overview(jobs: Iterable[Job]) -> pd.DataFrame:
         if done is None or job.movie_id is None:
             continue
         found, row = done["results"], rows.setdefault(job.movie_id, {"movie": job.movie_id})
-        if job.step[:2] in ("05", "06"):
+        if job.parameters.segments:
             row |= {"frames": found.get("frames"), "cells × frames": found.get("cells")}
-        if job.step == "08_track":
+        if isinstance(job.parameters, Track):
             row |= {"cells × frames": found.get("objects", row.get("cells × frames"))}
             row |= {name: found.get(name) for name in ("tracks", "divisions")}
             row |= _scale(job.parameters.movie_path("tracks.csv.json"))  # type: ignore[attr-defined]
-        if job.step == "12_analyze_migration":
+        if isinstance(job.parameters, AnalyzeMigration):
             row["plausible divisions"] = found.get("plausible_divisions")
     return pd.DataFrame(list(rows.values())).dropna(axis=1, how="all")
 

@@ -35,8 +35,6 @@ _SAMPLES = 64
 
 #: Packages whose version may change a result, by the step that uses them.
 _PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "numba", "zarr", "tifffile")
-_NETWORKS = ("tensorflow", "keras", "csbdeep", "stardist", "n2v")
-_TRACKING = ("traccuracy", "py-ctcmetrics", "geff")
 
 #: What `Run.finish` writes that others read, and what stands for it where an older version wrote nothing.
 _WRITTEN: dict[str, Any] = {
@@ -109,7 +107,7 @@ class Run:
             What the step found, as plain numbers, texts, lists and mappings.
         """
         kept = _plain(results or {})
-        checks = doubts.checks_of(self.parameters.step, kept, self.parameters.plain())
+        checks = doubts.checks_of(self.parameters.name, kept, self.parameters.plain())
         done = {
             "step": self.parameters.step,
             "results": kept,
@@ -117,7 +115,7 @@ class Run:
             "parameters": self.parameters.plain(),
             "inputs": hashes(self.parameters),
             "provenance": self.parameters.provenance(),
-            "packages": versions(self.parameters.step),
+            "packages": versions(type(self.parameters)),
             "git_commit": _git_commit(),
             "seed": getattr(self.parameters, "seed", None),
             "device": device(),
@@ -187,7 +185,7 @@ def why_not_done(parameters: Parameters, *, verify: bool = False) -> str | None:
     ]
     changed += [
         f"{name} changed from {done['packages'].get(name)} to {version}"
-        for name, version in versions(parameters.step).items()
+        for name, version in versions(type(parameters)).items()
         if done["packages"].get(name) != version
     ]
     differences = outputs.differences(parameters.run_dir, done["outputs"], verify=verify)
@@ -251,17 +249,9 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def versions(step: str) -> dict[str, str]:
+def versions(step: type[Parameters]) -> dict[str, str]:
     """Return the versions of the packages whose change may change a step's result."""
-    names = _PACKAGES
-    if step[:2] in {"02", "03", "04", "05"}:
-        names += _NETWORKS
-    if step[:2] in {"03", "06"}:
-        names += ("torch", "cellpose")
-    if step[:2] == "15":
-        names += ("biopb", "grpcio")
-    if step[:2] in {"08", "09"}:
-        names += _TRACKING
+    names = _PACKAGES + step.packages
     found = {"volltrack": importlib.import_module("helpers").__version__}
     for name in names:
         try:

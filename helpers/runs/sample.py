@@ -29,9 +29,9 @@ _LABELS = _DATA / "movie" / "labels.ome.tif"
 _MOVIE = {"movie_id": "movie", "raw": _RAW}
 _TRUTH = {"truth_tracks": _DATA / "movie"}
 
-#: Step → what stands for the defaults.
+#: Name of a notebook → what stands for its defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "01_create_dataset": {
+    "create_dataset": {
         "raw_dir": _DATA / "train" / "raw",
         "label_dir": _DATA / "train" / "label",
         "patch_size": (16, 48, 48),
@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "boundary_width_um": 1.5,
         "validation_stacks": ["stack_04"],
     },
-    "02_train_denoiser": {
+    "train_denoiser": {
         "raw_paths": [_RAW],
         "clean_paths": [_DATA / "movie" / "clean.ome.tif"],
         "patch_size": (16, 48, 48),
@@ -52,7 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "start_filters": 8,
         "masked_percent": 1.0,
     },
-    "03_train_segmentation": {
+    "train_segmentation": {
         "n_epochs": 12,
         "steps_per_epoch": 40,
         "batch_size": 2,
@@ -63,23 +63,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "rays": 32,
         "grid": [1, 4, 4],
     },
-    "04_optimize_thresholds": {},
-    "05_segment": {"movie_id": "movie", "movie": _RAW, "compare_methods": True, "min_size_um3": 20.0},
-    "06_segment_cellpose": {"movie_id": "movie", "movie": _RAW, "beside_05": True, "min_size_um3": 20.0},
-    "07_evaluate_segmentation": {**_MOVIE, "truth": _LABELS},
-    "08_track": {**_MOVIE, "tracker": "overlap", "min_iou": 0.2},
-    "09_evaluate_tracking": {"movie_id": "movie", "truth": _LABELS, **_TRUTH},
-    "10_analyze_boundary_distance": {
+    "optimize_thresholds": {},
+    "segment": {"movie_id": "movie", "movie": _RAW, "compare_methods": True, "min_size_um3": 20.0},
+    "segment_cellpose": {"movie_id": "movie", "movie": _RAW, "beside_05": True, "min_size_um3": 20.0},
+    "evaluate_segmentation": {**_MOVIE, "truth": _LABELS},
+    "track": {**_MOVIE, "tracker": "overlap", "min_iou": 0.2},
+    "evaluate_tracking": {"movie_id": "movie", "truth": _LABELS, **_TRUTH},
+    "analyze_boundary_distance": {
         **_MOVIE,
         **_TRUTH,
         "tissue_mask": _DATA / "movie" / "tissue.ome.tif",
         "inner_from_um": 6.0,
     },
-    "11_analyze_intensity_spectrum": {**_MOVIE, **_TRUTH, "n_permutations": 199},
-    "12_analyze_migration": _MOVIE,
-    "13_compare_conditions": {"cohort": _DATA / "cohort" / "movies.csv"},
-    "14_curate": _MOVIE,
-    "16_annotate": {"movie": _RAW},
+    "analyze_intensity_spectrum": {**_MOVIE, **_TRUTH, "n_permutations": 199},
+    "analyze_migration": _MOVIE,
+    "compare_conditions": {"cohort": _DATA / "cohort" / "movies.csv"},
+    "curate": _MOVIE,
+    "annotate": {"movie": _RAW},
 }
 
 
@@ -100,26 +100,26 @@ def instead_of(p: _P, namespace: Mapping[str, Any]) -> _P:
         the cell stays.
     """
     interactive = "get_ipython" in namespace and IN_EXPERIMENT not in os.environ
-    if not (interactive and p.step in SETTINGS and _names_nothing(p)):
+    if not (interactive and p.name in SETTINGS and _names_nothing(p)):
         return p
     from helpers.runs import sample_steps
 
-    settings = _settings(p.step)
+    settings = _settings(p.name)
     kept = {name: getattr(p, name) for name in settings if getattr(p, name) != _default(p, name)}
     found = type(p).checked({**p.model_dump(), **settings, **kept, "run_dir": RUN})
     print(_words(found, settings.keys() - kept.keys()))
-    sample_steps.before(found.step)
+    sample_steps.before(found.name)
     return found
 
 
 def settings_of(cls: type[_P]) -> _P:
     """Return the parameters with which a step works on the sample data."""
-    return cls.checked({**_settings(cls.step), "run_dir": RUN})
+    return cls.checked({**_settings(cls.name), "run_dir": RUN})
 
 
-def _settings(step: str) -> dict[str, Any]:
-    settings = SETTINGS[step]
-    if step == "06_segment_cellpose" and cellpose_can_learn():
+def _settings(name: str) -> dict[str, Any]:
+    settings = SETTINGS[name]
+    if name == "segment_cellpose" and cellpose_can_learn():
         settings = {**settings, "model": None}
     return settings
 
@@ -154,7 +154,7 @@ def _default(p: Parameters, name: str) -> Any:
 def _words(p: Parameters, changed: typing.AbstractSet[str]) -> str:
     lines = [
         f"SAMPLE DATA: nothing is named in the first cell, so this notebook works on a synthetic movie, in {RUN}.",
-        *([advice] if (advice := _ADVICE.get(p.step, "")) else []),
+        *([advice] if (advice := _ADVICE.get(p.name, "")) else []),
     ]
     values = [f"{name} = {p.plain()[name]!r}" for name in type(p).model_fields if name in changed]
     return "\n".join(
@@ -164,19 +164,19 @@ def _words(p: Parameters, changed: typing.AbstractSet[str]) -> str:
 
 _OF_RUN = "For your own data set run_dir to the run folder in which you ran the notebooks before this one"
 _ADVICE = {
-    "01_create_dataset": "For your own data set raw_dir and label_dir (and a run_dir).",
-    "02_train_denoiser": "For your own data set raw_paths (and a run_dir).",
-    "03_train_segmentation": f"{_OF_RUN}.",
-    "04_optimize_thresholds": f"{_OF_RUN}.",
-    "05_segment": f"{_OF_RUN}, and movie.",
-    "06_segment_cellpose": "For your own data set movie (and a run_dir).",
-    "07_evaluate_segmentation": f"{_OF_RUN}, and truth.",
-    "08_track": f"{_OF_RUN}; or objects and labels.",
-    "09_evaluate_tracking": f"{_OF_RUN}, and truth.",
-    "10_analyze_boundary_distance": f"{_OF_RUN}; or tracks.",
-    "11_analyze_intensity_spectrum": f"{_OF_RUN}; or tracks.",
-    "12_analyze_migration": f"{_OF_RUN}; or tracks.",
-    "13_compare_conditions": "For your own data set cohort, or run_dir and conditions.",
-    "14_curate": f"{_OF_RUN}.",
-    "16_annotate": "For your own data set movie (and a run_dir).",
+    "create_dataset": "For your own data set raw_dir and label_dir (and a run_dir).",
+    "train_denoiser": "For your own data set raw_paths (and a run_dir).",
+    "train_segmentation": f"{_OF_RUN}.",
+    "optimize_thresholds": f"{_OF_RUN}.",
+    "segment": f"{_OF_RUN}, and movie.",
+    "segment_cellpose": "For your own data set movie (and a run_dir).",
+    "evaluate_segmentation": f"{_OF_RUN}, and truth.",
+    "track": f"{_OF_RUN}; or objects and labels.",
+    "evaluate_tracking": f"{_OF_RUN}, and truth.",
+    "analyze_boundary_distance": f"{_OF_RUN}; or tracks.",
+    "analyze_intensity_spectrum": f"{_OF_RUN}; or tracks.",
+    "analyze_migration": f"{_OF_RUN}; or tracks.",
+    "compare_conditions": "For your own data set cohort, or run_dir and conditions.",
+    "curate": f"{_OF_RUN}.",
+    "annotate": "For your own data set movie (and a run_dir).",
 }

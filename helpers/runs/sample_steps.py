@@ -35,16 +35,16 @@ SPEEDS = {"calm": 0.05, "restless": 0.12}
 _MOVIES_EACH = 3
 
 
-def before(step: str) -> None:
+def before(name: str) -> None:
     """Make the sample data, and what a step reads of earlier ones; what is there already stays.
 
     Parameters
     ----------
-    step : str
-        The notebook's name.
+    name : str
+        Of the notebook, without its number.
     """
     make_data()
-    _BEFORE.get(step, lambda: None)()
+    _BEFORE.get(name, lambda: None)()
 
 
 def make_data(folder: Path = RUN / "data") -> Path:
@@ -204,21 +204,21 @@ def _make_cohort(folder: Path) -> None:
 
 
 _BEFORE: dict[str, Callable[[], None]] = {
-    "03_train_segmentation": _training_set,
-    "04_optimize_thresholds": _networks,
-    "05_segment": _thresholds,
-    "06_segment_cellpose": _cellpose,
-    "07_evaluate_segmentation": _segmented,
-    "08_track": _labels,
+    "train_segmentation": _training_set,
+    "optimize_thresholds": _networks,
+    "segment": _thresholds,
+    "segment_cellpose": _cellpose,
+    "evaluate_segmentation": _segmented,
+    "track": _labels,
     **dict.fromkeys(
         (
-            "09_evaluate_tracking",
-            "10_analyze_boundary_distance",
-            "11_analyze_intensity_spectrum",
-            "12_analyze_migration",
-            "14_curate",
+            "evaluate_tracking",
+            "analyze_boundary_distance",
+            "analyze_intensity_spectrum",
+            "analyze_migration",
+            "curate",
         ),
         _tracks,
     ),
-    "13_compare_conditions": _cohort,
+    "compare_conditions": _cohort,
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from helpers.curation.session import LOG
 from helpers.errors import InputError
+from helpers.runs.parameters import Track
 from helpers.runs.plan import Job
 from helpers.runs.report_overview import LISTED
 from helpers.view.track_page import write_track_page
@@ -39,7 +40,7 @@ def pages(jobs: Iterable[Job]) -> list[str]:
 
     Only of the first `LISTED` movies: a run may have a thousand. A movie whose tracks cannot be read has none.
     """
-    run_dirs = {job.movie_id: job.parameters.run_dir for job in jobs if job.step == "08_track"}
+    run_dirs = {job.movie_id: job.parameters.run_dir for job in jobs if isinstance(job.parameters, Track)}
     found = []
     for movie, run_dir in list(run_dirs.items())[:LISTED]:
         page = run_dir / "movies" / str(movie) / PAGE

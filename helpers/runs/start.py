@@ -11,49 +11,49 @@ import pandas as pd
 
 from helpers.errors import InputError
 from helpers.runs import colab
-from helpers.runs.parameters import STEPS
+from helpers.runs.parameters import STEPS, step_of
 from helpers.runs.parameters.start import StartHere
 from helpers.runs.sample import RUN
 from helpers.runs.sample_steps import make_data
 
 _TRAIN = {
-    "01_create_dataset": "set raw_dir and label_dir to your stacks and their outlines",
-    "02_train_denoiser": "only where noise hides the cells: set raw_paths",
-    "03_train_segmentation": "",
-    "04_optimize_thresholds": "",
-    "05_segment": "set movie",
+    "create_dataset": "set raw_dir and label_dir to your stacks and their outlines",
+    "train_denoiser": "only where noise hides the cells: set raw_paths",
+    "train_segmentation": "",
+    "optimize_thresholds": "",
+    "segment": "set movie",
 }
 _TRACK = {
-    "08_track": "set max_distance_um to somewhat more than a cell moves between two frames",
-    "14_curate": "look at the most doubtful places, and correct them",
+    "track": "set max_distance_um to somewhat more than a cell moves between two frames",
+    "curate": "look at the most doubtful places, and correct them",
 }
 _ANALYSE = {
-    "10_analyze_boundary_distance": "",
-    "11_analyze_intensity_spectrum": "",
-    "12_analyze_migration": "",
-    "13_compare_conditions": "once there are several movies: set conditions",
+    "analyze_boundary_distance": "",
+    "analyze_intensity_spectrum": "",
+    "analyze_migration": "",
+    "compare_conditions": "once there are several movies: set conditions",
 }
 _WAYS: dict[str, dict[str, str]] = {
     "a movie only": {
-        "06_segment_cellpose": "set movie; a model that others have trained finds the cells",
+        "segment_cellpose": "set movie; a model that others have trained finds the cells",
         **_TRACK,
         **_ANALYSE,
     },
     "a movie and a few outlines": {
-        "16_annotate": "set movie, and draw a few cells and some background; or annotation to what was drawn elsewhere",
+        "annotate": "set movie, and draw a few cells and some background; or annotation to what was drawn elsewhere",
         **_TRAIN,
-        "01_create_dataset": "set raw_dir and annotation_dir to annotations/raw and annotations/drawn of that run",
+        "create_dataset": "set raw_dir and annotation_dir to annotations/raw and annotations/drawn of that run",
         **_TRACK,
         **_ANALYSE,
     },
     "training stacks": {
         **_TRAIN,
-        "07_evaluate_segmentation": "where a movie has true labels: set truth",
+        "evaluate_segmentation": "where a movie has true labels: set truth",
         **_TRACK,
         **_ANALYSE,
     },
     "labels from another program": {
-        "05_segment": "set labels to your label movie: it is measured as it is, and no network runs",
+        "segment": "set labels to your label movie: it is measured as it is, and no network runs",
         **_TRACK,
         **_ANALYSE,
     },
@@ -65,26 +65,24 @@ _WAYS: dict[str, dict[str, str]] = {
 #: Minutes that a notebook took on the demo (12 frames of 24 × 128 × 128 voxels), with two cores of the pace below.
 #: Those of 06, 13, 14 and 16 are of the sample data of the notebooks themselves.
 MINUTES = {
-    "01_create_dataset": 0.3,
-    "02_train_denoiser": 2.1,
-    "03_train_segmentation": 9.2,
-    "04_optimize_thresholds": 1.6,
-    "05_segment": 0.6,
-    "06_segment_cellpose": 8.0,
-    "07_evaluate_segmentation": 0.4,
-    "08_track": 0.5,
-    "09_evaluate_tracking": 0.4,
-    "10_analyze_boundary_distance": 0.4,
-    "11_analyze_intensity_spectrum": 0.3,
-    "12_analyze_migration": 0.4,
-    "13_compare_conditions": 0.2,
-    "14_curate": 0.2,
-    "16_annotate": 0.2,
+    "create_dataset": 0.3,
+    "train_denoiser": 2.1,
+    "train_segmentation": 9.2,
+    "optimize_thresholds": 1.6,
+    "segment": 0.6,
+    "segment_cellpose": 8.0,
+    "evaluate_segmentation": 0.4,
+    "track": 0.5,
+    "evaluate_tracking": 0.4,
+    "analyze_boundary_distance": 0.4,
+    "analyze_intensity_spectrum": 0.3,
+    "analyze_migration": 0.4,
+    "compare_conditions": 0.2,
+    "curate": 0.2,
+    "annotate": 0.2,
 }
 #: What `pace` gave there, in seconds, and how many cores there were.
 _PACE, _CORES = 0.18, 2
-#: Those that compute on all cores, or on a GPU.
-_NETWORKS = ("02", "03", "04", "05", "06")
 
 
 def way(p: StartHere) -> pd.DataFrame:
@@ -104,9 +102,10 @@ def way(p: StartHere) -> pd.DataFrame:
     slower = pace() / _PACE
     cores = min(os.cpu_count() or 1, 8) / _CORES
     rows = []
-    for step, remark in _WAYS[p.i_have].items():
-        minutes = MINUTES[step] * slower / (cores if step[:2] in _NETWORKS else 1)
-        rows.append((f"{step}.ipynb", STEPS[step].about(), remark, max(0.1, round(minutes, 1))))
+    for name, remark in _WAYS[p.i_have].items():
+        cls = STEPS[str(step_of(name))]
+        minutes = MINUTES[name] * slower / (cores if cls.runs_networks else 1)
+        rows.append((f"{cls.step}.ipynb", cls.about(), remark, max(0.1, round(minutes, 1))))
     return pd.DataFrame(rows, columns=["notebook", "what it does", "what to set", "minutes"])
 
 

@@ -205,7 +205,7 @@ def _named_files(run: Path, name: str) -> dict[str, Path | None]:
         with path.open(encoding="utf-8") as stream:
             given = json.load(stream)["parameters"]
         kinds = [("raw", "raw"), ("movie", "raw")]
-        if path.parent.name.startswith("10_"):
+        if "analyze_boundary_distance" in path.parent.name:
             kinds += [("tissue_mask", "tissue_mask"), ("roi", "roi")]
         for parameter, kind in kinds:
             if given.get(parameter) and found.get(kind) is None:

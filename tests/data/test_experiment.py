@@ -8,6 +8,7 @@ import pytest
 
 from helpers.data.experiment import read_experiment
 from helpers.errors import InputError, InputErrors
+from helpers.runs.parameters import Segment
 from helpers.runs.plan import open_experiment, plan
 
 GOOD = """\
@@ -65,6 +66,24 @@ def test_mistakes_in_the_file_are_named_by_line(tmp_path: Path, old: str, new: s
         plan(read_experiment(_write(tmp_path, GOOD.replace(old, new))))
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["segment", "99_segment"])
+def test_a_step_is_known_by_its_name_whatever_its_number(tmp_path: Path, name: str) -> None:
+    path = _write(tmp_path, GOOD.replace("05_segment", name).replace("prob_thresh: 0.4", "prob_tresh: 0.4"))
+    with pytest.raises(InputError, match=r"line 8, column 5.*did you mean 'prob_thresh'"):
+        plan(read_experiment(path))
+    path.write_text(path.read_text().replace("prob_tresh", "prob_thresh"))
+    experiment = read_experiment(path)
+    first = [job.step for job in plan(experiment)]
+    assert first.count(Segment.step) == 2
+    assert [job.step for job in plan(experiment)] == first, "planning again changes nothing"
+
+
+def test_a_step_named_twice_is_told(tmp_path: Path) -> None:
+    path = _write(tmp_path, GOOD + "  segment: {{}}\n")
+    with pytest.raises(InputError, match=f"segment.*is {Segment.step}, which is there too"):
+        plan(read_experiment(path))
 
 
 def test_all_mistakes_are_told_at_once_each_with_its_place(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ TINY: dict[str, Any] = {
             "start_filters": 8,
             "masked_percent": 1.0,
         },
-        "03_train_segmentation": sample.SETTINGS["03_train_segmentation"],
+        "03_train_segmentation": sample.SETTINGS["train_segmentation"],
         "04_optimize_thresholds": {},
         "05_segment": {"compare_methods": True, "min_size_um3": 20, "save_tiff": True},
         "07_evaluate_segmentation": {},

@@ -208,7 +208,7 @@ def test_13_compares_what_the_others_wrote(run_dir: Path, tmp_path: Path) -> Non
     results = conditions.write_comparisons(p, found)
     assert "one condition only" in results["directness"]
     assert results["units"] == {"wild type": 1}, "movies, although cells were compared"
-    assert checks_of("13_compare_conditions", results, {})[0].level == "look"
+    assert checks_of("compare_conditions", results, {})[0].level == "look"
     assert (run_dir / "cohort" / "comparison.txt").read_text().startswith("directness (wild type: 1 movie")
     movies = pd.DataFrame({"run_dir": [str(run_dir)], "movie_id": "m", "condition": "x"})
     movies.to_csv(tmp_path / "cohort.csv", index=False)

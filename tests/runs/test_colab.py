@@ -17,7 +17,7 @@ import yaml
 
 import helpers
 from helpers.runs import colab
-from helpers.runs.parameters import STEPS
+from helpers.runs.parameters import STEPS, TrainSegmentation
 from helpers.runs.parameters.cells import badge, colab_address, repository, setup_cell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +33,8 @@ def _sources(step: str) -> list[str]:
 def test_badges_and_setup_cells_are_made_from_the_one_address(step: str) -> None:
     sources = _sources(step)
     assert badge(step) in sources[0]
-    assert setup_cell(step) in sources
-    assert f"@v{helpers.__version__}" in setup_cell(step)
+    assert setup_cell(STEPS[step]) in sources
+    assert f"@v{helpers.__version__}" in setup_cell(STEPS[step])
     assert colab_address(step) in (ROOT / "README.md").read_text()
 
 
@@ -52,7 +52,7 @@ def test_the_address_stands_nowhere_else() -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_setup_cells_install_what_the_project_offers(step: str) -> None:
-    cell = setup_cell(step)
+    cell = setup_cell(STEPS[step])
     extras = (
         re.findall(r"volltrack\[([\w,]+)\]", cell)
         or re.findall(r'extras = "(.+)" if \w+ else "(.+)"', cell)[0]
@@ -65,11 +65,7 @@ def test_setup_cells_install_what_the_project_offers(step: str) -> None:
 
 
 def test_cellpose_is_installed_where_it_is_to_be_trained() -> None:
-    cell = (
-        setup_cell("03_train_segmentation")
-        .replace("%pip install --quiet", "installed = f")
-        .replace('f "', 'f"')
-    )
+    cell = setup_cell(TrainSegmentation).replace("%pip install --quiet", "installed = f").replace('f "', 'f"')
     missing = types.SimpleNamespace(util=types.SimpleNamespace(find_spec=lambda name: None))
     for wanted, extras in ((True, "tensorflow,cellpose"), (False, "tensorflow")):
         names = {"train_cellpose": wanted, "importlib": missing, "os": os}

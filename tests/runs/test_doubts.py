@@ -95,7 +95,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("step", "results", "parameters", "level", "said"), CASES)
 def test_what_is_said_of_results(step, results, parameters, level, said) -> None:
-    name = next(name for name in STEPS if name.startswith(step))
+    name = next(cls.name for name, cls in STEPS.items() if name.startswith(step))
     found = checks_of(name, results, parameters)
     assert found[0].level == level, found
     assert any(said in check.said for check in found if check.level == level), found
@@ -104,7 +104,7 @@ def test_what_is_said_of_results(step, results, parameters, level, said) -> None
 
 @pytest.mark.parametrize("step", STEPS)
 def test_results_of_an_older_version_say_nothing_and_break_nothing(step) -> None:
-    assert all(isinstance(check, Check) for check in checks_of(step, {}, {}))
+    assert all(isinstance(check, Check) for check in checks_of(STEPS[step].name, {}, {}))
 
 
 def test_remedies_name_parameters_that_there_are() -> None:

@@ -53,10 +53,10 @@ def notebook(cls, **changed) -> dict:
 @pytest.mark.parametrize("step", [step for step in STEPS if step not in WITHOUT])
 def test_a_notebook_left_as_it_is_takes_the_sample_data(step: str, prepared: list[str], capsys) -> None:
     p = STEPS[step].from_notebook(notebook(STEPS[step]))
-    assert p.run_dir == sample.RUN and prepared == [step]
+    assert p.run_dir == sample.RUN and prepared == [STEPS[step].name]
     said = capsys.readouterr().out
     assert said.startswith("SAMPLE DATA: nothing is named") and "or your own data" in said
-    for name, value in sample.SETTINGS[step].items():
+    for name, value in sample.SETTINGS[STEPS[step].name].items():
         assert f"{name} = " in said and getattr(p, name) == value
 
 

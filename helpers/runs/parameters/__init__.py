@@ -27,31 +27,54 @@ from helpers.runs.parameters.training import (
 
 #: What segments a movie, each writing the same.
 SegmentsMovie = Segment | SegmentCellpose | SegmentRemote
-#: Notebook name → parameter class, in the order a person works.
-STEPS: dict[str, type[Parameters]] = {
-    cls.step: cls
-    for cls in (
-        Annotate,
-        CreateDataset,
-        TrainDenoiser,
-        TrainSegmentation,
-        OptimizeThresholds,
-        Segment,
-        SegmentCellpose,
-        SegmentRemote,
-        EvaluateSegmentation,
-        Track,
-        EvaluateTracking,
-        AnalyzeBoundaryDistance,
-        AnalyzeIntensitySpectrum,
-        AnalyzeMigration,
-        CompareConditions,
-        Curate,
-    )
+#: The notebooks in the order a person works, with their numbers: nothing else knows these.
+_NUMBERS: dict[type[Parameters], int] = {
+    StartHere: 0,
+    Annotate: 16,
+    CreateDataset: 1,
+    TrainDenoiser: 2,
+    TrainSegmentation: 3,
+    OptimizeThresholds: 4,
+    Segment: 5,
+    SegmentCellpose: 6,
+    SegmentRemote: 15,
+    EvaluateSegmentation: 7,
+    Track: 8,
+    EvaluateTracking: 9,
+    AnalyzeBoundaryDistance: 10,
+    AnalyzeIntensitySpectrum: 11,
+    AnalyzeMigration: 12,
+    CompareConditions: 13,
+    Curate: 14,
 }
+for _cls, _number in _NUMBERS.items():
+    _cls.step = f"{_number:02d}_{_cls.name}"
 
-#: The same with the notebook that says where to begin, which is no step of an experiment.
-NOTEBOOKS: dict[str, type[Parameters]] = {StartHere.step: StartHere, **STEPS}
+#: The file of a notebook without its ending, such as ``"05_segment"`` → its parameter class.
+NOTEBOOKS: dict[str, type[Parameters]] = {cls.step: cls for cls in _NUMBERS}
+#: The same without the notebook that says where to begin, which is no step of an experiment.
+STEPS: dict[str, type[Parameters]] = {name: cls for name, cls in NOTEBOOKS.items() if cls is not StartHere}
+
+
+def step_of(given: str) -> str | None:
+    """Return the step that is meant: by its name with or without a number, for numbers change with versions.
+
+    Parameters
+    ----------
+    given : str
+        Such as ``"05_segment"``, ``"segment"`` or ``"05"``; a number alone is today's.
+
+    Returns
+    -------
+    str or None
+        A name in `STEPS`; None if there is no such step.
+    """
+    if given in STEPS:
+        return given
+    number, _, name = given.partition("_") if given[:2].isdigit() else ("", "", given)
+    meant = [step for step, cls in STEPS.items() if cls.name == name or (not name and step[:2] == number)]
+    return meant[0] if meant else None
+
 
 __all__ = [
     "NOTEBOOKS",
@@ -75,4 +98,5 @@ __all__ = [
     "Track",
     "TrainDenoiser",
     "TrainSegmentation",
+    "step_of",
 ]

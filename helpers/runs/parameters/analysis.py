@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from helpers.data.label_movies import labels_of_tracks
-from helpers.runs.parameters.base import OptionalPath, Parameters, VoxelSize
+from helpers.runs.parameters.base import SEGMENTED, OptionalPath, Parameters, VoxelSize
 from helpers.runs.parameters.segmentation import OneMovie
 
 Length = Annotated[float, Field(gt=0)]
@@ -65,7 +65,8 @@ class TrackedMovie(OneMovie):
 class AnalyzeBoundaryDistance(TrackedMovie):
     """How deep in the tissue cells live, and where they come from and go to."""
 
-    step: ClassVar[str] = "10_analyze_boundary_distance"
+    name: ClassVar[str] = "analyze_boundary_distance"
+    reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track")
 
     tissue_mask: OptionalPath = Field(
         None,
@@ -111,7 +112,8 @@ class AnalyzeBoundaryDistance(TrackedMovie):
 class AnalyzeIntensitySpectrum(TrackedMovie):
     """Which cells brighten and dim in a rhythm, and how fast."""
 
-    step: ClassVar[str] = "11_analyze_intensity_spectrum"
+    name: ClassVar[str] = "analyze_intensity_spectrum"
+    reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track")
 
     intensity_column: str = Field(
         "intensity_mean",
@@ -167,7 +169,8 @@ class AnalyzeIntensitySpectrum(TrackedMovie):
 class AnalyzeMigration(TrackedMovie):
     """How cells move, grow and divide."""
 
-    step: ClassVar[str] = "12_analyze_migration"
+    name: ClassVar[str] = "analyze_migration"
+    reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track", "analyze_boundary_distance")
 
     remove_drift: bool = Field(
         False, description="Subtract the mean motion of all cells, such as of the stage"
@@ -204,7 +207,12 @@ class AnalyzeMigration(TrackedMovie):
 class CompareConditions(Parameters):
     """Movies of different conditions side by side."""
 
-    step: ClassVar[str] = "13_compare_conditions"
+    name: ClassVar[str] = "compare_conditions"
+    reads: ClassVar[tuple[str, ...]] = (
+        "analyze_boundary_distance",
+        "analyze_intensity_spectrum",
+        "analyze_migration",
+    )
 
     conditions: dict[str, str] = Field(
         {}, description="Condition of each movie of this run, by its name, such as {'movie_1': 'wild type'}"

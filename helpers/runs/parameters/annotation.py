@@ -13,7 +13,8 @@ from helpers.runs.parameters.base import OptionalPath, OptionalText, Parameters,
 class Annotate(Parameters):
     """A few cells and some background of a frame are drawn, or read from another program."""
 
-    step: ClassVar[str] = "16_annotate"
+    name: ClassVar[str] = "annotate"
+    extra: ClassVar[str] = "tensorflow"
 
     movie: OptionalPath = Field(
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"

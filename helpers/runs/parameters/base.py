@@ -56,6 +56,11 @@ PatchSize = Annotated[tuple[int, ...], Field(min_length=2, max_length=3), AfterV
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)]
 #: A number between 0 and 1, or None for the value that notebook 04 found.
 OptionalFraction = Annotated[float, Field(ge=0, le=1)] | None
+#: Names of the notebooks that make a movie's labels.
+SEGMENTED = ("segment", "segment_cellpose", "segment_remote")
+#: Packages that networks of TensorFlow, and that trackers and their files and scores, depend on.
+TENSORFLOW = ("tensorflow", "keras", "csbdeep", "stardist", "n2v")
+TRACKING = ("traccuracy", "py-ctcmetrics", "geff")
 
 
 class Parameters(BaseModel):
@@ -63,8 +68,22 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
-    #: The notebook's name without its ending, such as ``"01_create_dataset"``.
+    #: The notebook's name without its number, such as ``"create_dataset"``.
+    name: ClassVar[str]
+    #: With it, as its file and the experiment's step are called, such as ``"01_create_dataset"``; `NOTEBOOKS` gives it.
     step: ClassVar[str]
+    #: Names of the notebooks whose results this one reads, where the experiment has them.
+    reads: ClassVar[tuple[str, ...]] = ()
+    #: Whether it makes a movie's labels.
+    segments: ClassVar[bool] = False
+    #: Whether it runs networks: then it takes all cores, or a GPU, and more memory than the others.
+    runs_networks: ClassVar[bool] = False
+    #: Whether it trains them. Sums over a batch depend on how threads share it: trainings start as many with any --cores.
+    trains: ClassVar[bool] = False
+    #: Packages whose change may change the result, beside those of every step.
+    packages: ClassVar[tuple[str, ...]] = ()
+    #: What it installs on Colab beside the package itself.
+    extra: ClassVar[str] = "tracking"
     #: Whether a movie of an experiment without truth is left out of this step.
     needs_truth: ClassVar[bool] = False
     #: Parameters that the notebook's cell leaves out; a line added to it sets them.

@@ -29,7 +29,12 @@ TUNABLE = (
 class SegmentCellpose(OneMovie):
     """A movie becomes labels and a table of cells with Cellpose, frame by frame."""
 
-    step: ClassVar[str] = "06_segment_cellpose"
+    name: ClassVar[str] = "segment_cellpose"
+    reads: ClassVar[tuple[str, ...]] = ("train_segmentation", "segment")
+    segments: ClassVar[bool] = True
+    runs_networks: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch", "cellpose")
+    extra: ClassVar[str] = "cellpose"
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "cellpose"
     rarely_set: ClassVar[tuple[str, ...]] = ("mesh_iterations", "save_ome_zarr_05")

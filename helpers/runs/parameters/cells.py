@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from helpers import __version__
-from helpers.runs.parameters import NOTEBOOKS
+from helpers.runs.parameters import NOTEBOOKS, TrainDenoiser
 from helpers.runs.parameters.base import Parameters, choices, limits, options
 from helpers.runs.sample import SETTINGS
 
@@ -30,12 +30,8 @@ DOWNLOAD = (
     "On Colab, `colab.download(run_dir)` in a new cell packs the run folder into one zip and downloads it."
 )
 _ROOT = Path(__file__).resolve().parents[3]
-#: What the notebooks install beside the package itself, by number.
-_EXTRAS = {"tensorflow": ("01", "02", "03", "04", "05", "07", "16"), "cellpose": ("06",), "remote": ("15",)}
 #: What a notebook installs too where one of its parameters is on.
-_ON_DEMAND = {"03": ("cellpose", "train_cellpose")}
-#: Those that can use the denoiser. Its metadata forbids the csbdeep that works, so it comes alone.
-_N2V = ("01", "02", "04", "05")
+_ON_DEMAND = {"train_segmentation": ("cellpose", "train_cellpose")}
 
 
 def repository() -> str:
@@ -56,12 +52,12 @@ def badge(step: str) -> str:
     )
 
 
-def setup_cell(step: str) -> str:
+def setup_cell(cls: type[Parameters]) -> str:
     """Return the source of the cell that installs what a notebook needs; a no-op where the package is there."""
-    extra = next((name for name, steps in _EXTRAS.items() if step[:2] in steps), "tracking")
+    extra = cls.extra
     choice = []
-    if step[:2] in _ON_DEMAND:
-        other, parameter = _ON_DEMAND[step[:2]]
+    if cls.name in _ON_DEMAND:
+        other, parameter = _ON_DEMAND[cls.name]
         choice = [f'    extras = "{extra},{other}" if {parameter} else "{extra}"']
         extra = "{extras}"
     lines = [
@@ -73,7 +69,9 @@ def setup_cell(step: str) -> str:
         *choice,
         f'    %pip install --quiet "volltrack[{extra}] @ {{source}}"',
     ]
-    if step[:2] in _N2V:
+    if (
+        cls is TrainDenoiser or TrainDenoiser.name in cls.reads
+    ):  # n2v's metadata forbids the csbdeep that works
         pins = (_ROOT / "constraints.txt").read_text().splitlines()
         lines.append(
             f"    %pip install --quiet --no-deps {next(pin for pin in pins if pin.startswith('n2v=='))}"
@@ -104,7 +102,7 @@ def parameters_table(cls: type[Parameters]) -> str:
         f"| `{name}` | {meaning}{_hint(cls, name)} | {allowed} |" for name, _, allowed, meaning in cls.table()
     ]
     lead = "Change what you need in the cell below, then run all cells."
-    if cls.step in SETTINGS:
+    if cls.name in SETTINGS:
         lead += " Left as it is, the notebook runs on sample data and says so."
     return "\n".join([TABLE_TITLE, "", lead, "", "| parameter | meaning | allowed |", "|---|---|---|", *rows])
 
@@ -124,7 +122,7 @@ def refresh(notebook: Path, cls: type[Parameters]) -> None:
     if last and DOWNLOAD not in (text := "".join(last["source"])):
         last["source"] = f"{text.rstrip()}\n\n{DOWNLOAD}".splitlines(keepends=True)
     setup = next(c for c in cells if 'find_spec("helpers")' in "".join(c["source"]))
-    setup["source"] = setup_cell(cls.step).splitlines(keepends=True)
+    setup["source"] = setup_cell(cls).splitlines(keepends=True)
     table = next(c for c in cells if "".join(c["source"]).startswith(TABLE_TITLE))
     table["source"] = parameters_table(cls).splitlines(keepends=True)
     cell = next(c for c in cells if c["cell_type"] == "code")

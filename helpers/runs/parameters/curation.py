@@ -8,14 +8,15 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from helpers.data.label_movies import labels_of_tracks
-from helpers.runs.parameters.base import OptionalPath, OptionalText
+from helpers.runs.parameters.base import SEGMENTED, OptionalPath, OptionalText
 from helpers.runs.parameters.segmentation import OneMovie
 
 
 class Curate(OneMovie):
     """Cells, tracks and divisions are corrected, and the result is scored against what was curated."""
 
-    step: ClassVar[str] = "14_curate"
+    name: ClassVar[str] = "curate"
+    reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track")
 
     author: OptionalText = Field(
         None, description="Your name, as it stands beside each edit; empty takes that of the login"

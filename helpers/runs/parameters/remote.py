@@ -23,7 +23,11 @@ from helpers.runs.parameters.segmentation import (
 class SegmentRemote(OneMovie):
     """A movie becomes labels and a table of cells, frame by frame, by a server over the network."""
 
-    step: ClassVar[str] = "15_segment_remote"
+    name: ClassVar[str] = "segment_remote"
+    reads: ClassVar[tuple[str, ...]] = ("segment",)
+    segments: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("biopb", "grpcio")
+    extra: ClassVar[str] = "remote"
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "remote"
     rarely_set: ClassVar[tuple[str, ...]] = ("save_ome_zarr_05",)

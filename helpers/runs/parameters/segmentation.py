@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from helpers.data.label_movies import CHOSEN
 from helpers.runs.parameters.base import (
     PRECISION,
+    SEGMENTED,
+    TENSORFLOW,
     Counts,
     OptionalFraction,
     OptionalPath,
@@ -46,7 +48,12 @@ class OneMovie(Parameters):
 class Segment(OneMovie):
     """A movie becomes labels and a table of cells, frame by frame."""
 
-    step: ClassVar[str] = "05_segment"
+    name: ClassVar[str] = "segment"
+    reads: ClassVar[tuple[str, ...]] = ("train_denoiser", "train_segmentation", "optimize_thresholds")
+    segments: ClassVar[bool] = True
+    runs_networks: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = TENSORFLOW
+    extra: ClassVar[str] = "tensorflow"
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
@@ -154,7 +161,9 @@ class Segment(OneMovie):
 class EvaluateSegmentation(OneMovie):
     """Labels are compared with the truth."""
 
-    step: ClassVar[str] = "07_evaluate_segmentation"
+    name: ClassVar[str] = "evaluate_segmentation"
+    reads: ClassVar[tuple[str, ...]] = SEGMENTED
+    extra: ClassVar[str] = "tensorflow"
     needs_truth: ClassVar[bool] = True
 
     truth: OptionalPath = Field(None, description="True labels of the movie")

@@ -12,7 +12,7 @@ from helpers.runs.parameters.base import Parameters
 class StartHere(Parameters):
     """What do you have? Which notebooks, in which order, and is this machine ready."""
 
-    step: ClassVar[str] = "00_start_here"
+    name: ClassVar[str] = "start_here"
 
     i_have: Literal[
         "a movie only",

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field, model_validator
 
 from helpers.data.label_movies import CHOSEN, labels_of_tracks
-from helpers.runs.parameters.base import OptionalPath, OptionalText, VoxelSize
+from helpers.runs.parameters.base import SEGMENTED, TRACKING, OptionalPath, OptionalText, VoxelSize
 from helpers.runs.parameters.segmentation import OneMovie
 
 Distance = Annotated[float, Field(gt=0)]
@@ -45,7 +45,9 @@ TrackFilter = Literal["min_displacement_um", "latest_start_frame", "earliest_end
 class Track(OneMovie):
     """Measured cells become tracks: who is who from frame to frame, and who divides."""
 
-    step: ClassVar[str] = "08_track"
+    name: ClassVar[str] = "track"
+    reads: ClassVar[tuple[str, ...]] = SEGMENTED
+    packages: ClassVar[tuple[str, ...]] = TRACKING
 
     objects: OptionalPath = Field(
         None,
@@ -189,7 +191,9 @@ class Track(OneMovie):
 class EvaluateTracking(OneMovie):
     """Tracks are compared with the truth."""
 
-    step: ClassVar[str] = "09_evaluate_tracking"
+    name: ClassVar[str] = "evaluate_tracking"
+    reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track")
+    packages: ClassVar[tuple[str, ...]] = TRACKING
     needs_truth: ClassVar[bool] = True
 
     truth: OptionalPath = Field(None, description="True labels of the movie")

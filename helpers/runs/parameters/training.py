@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from helpers.errors import InputError
 from helpers.runs.parameters.base import (
     PRECISION,
+    TENSORFLOW,
     Counts,
     OptionalPath,
     OptionalText,
@@ -100,7 +101,9 @@ def edits(run: Path) -> list[Path]:
 class CreateDataset(Pairs):
     """Pairs of raw and label stacks become the NPZ training set."""
 
-    step: ClassVar[str] = "01_create_dataset"
+    name: ClassVar[str] = "create_dataset"
+    reads: ClassVar[tuple[str, ...]] = ("train_denoiser",)
+    extra: ClassVar[str] = "tensorflow"
     rarely_set: ClassVar[tuple[str, ...]] = ("curated_cells",)
 
     curated_runs: list[Path] = Field(
@@ -209,7 +212,11 @@ class _Training(Parameters):
 class TrainDenoiser(_Training):
     """Noise2Void learns to denoise the raw movies from themselves."""
 
-    step: ClassVar[str] = "02_train_denoiser"
+    name: ClassVar[str] = "train_denoiser"
+    runs_networks: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = TENSORFLOW
+    extra: ClassVar[str] = "tensorflow"
 
     raw_paths: list[Path] = Field(
         [], description="Raw stacks or movies to learn from: files, folders or patterns with *"
@@ -253,7 +260,12 @@ class TrainDenoiser(_Training):
 class TrainSegmentation(_Training):
     """U-Net and StarDist learn from the training set."""
 
-    step: ClassVar[str] = "03_train_segmentation"
+    name: ClassVar[str] = "train_segmentation"
+    reads: ClassVar[tuple[str, ...]] = ("create_dataset", "train_denoiser")
+    runs_networks: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = (*TENSORFLOW, "torch", "cellpose")
+    extra: ClassVar[str] = "tensorflow"
     rarely_set: ClassVar[tuple[str, ...]] = ("kernel", "start_from", "use_gpu_opencl")
 
     train_unet: bool = Field(True, description="Train the U-Net")
@@ -368,7 +380,11 @@ class TrainSegmentation(_Training):
 class OptimizeThresholds(Pairs):
     """Find the thresholds that make the labels finally written best."""
 
-    step: ClassVar[str] = "04_optimize_thresholds"
+    name: ClassVar[str] = "optimize_thresholds"
+    reads: ClassVar[tuple[str, ...]] = ("create_dataset", "train_denoiser", "train_segmentation")
+    runs_networks: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = TENSORFLOW
+    extra: ClassVar[str] = "tensorflow"
 
     method: Literal["vollseg", "stardist", "unet"] = Field(
         "vollseg", description="Whose labels to optimise: 'vollseg', 'stardist' or 'unet'"
