@@ -69,9 +69,8 @@ def setup_cell(cls: type[Parameters]) -> str:
         *choice,
         f'    %pip install --quiet "volltrack[{extra}] @ {{source}}"',
     ]
-    if (
-        cls is TrainDenoiser or TrainDenoiser.name in cls.reads
-    ):  # n2v's metadata forbids the csbdeep that works
+    if cls is TrainDenoiser or {"use_denoiser", "augment_denoised"} & cls.model_fields.keys():
+        # Its metadata forbids the csbdeep that works, so it comes alone.
         pins = (_ROOT / "constraints.txt").read_text().splitlines()
         lines.append(
             f"    %pip install --quiet --no-deps {next(pin for pin in pins if pin.startswith('n2v=='))}"
