@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,14 @@ import pytest
 
 from helpers.errors import InputError
 from helpers.runs.parameters import NOTEBOOKS as CLASSES
-from helpers.runs.parameters import STEPS, CreateDataset, Segment, TrainSegmentation
+from helpers.runs.parameters import (
+    STEPS,
+    AnalyzeIntensitySpectrum,
+    CreateDataset,
+    Segment,
+    TrainDenoiser,
+    TrainSegmentation,
+)
 from helpers.runs.parameters.cells import TABLE_TITLE, parameters_cell, parameters_table, refresh
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -32,9 +40,32 @@ def test_the_first_code_cell_is_the_class(step: str) -> None:
 
 
 @pytest.mark.parametrize("step", CLASSES)
-def test_the_table_above_the_cell_tells_every_meaning(step: str) -> None:
+def test_the_form_tells_what_is_often_set_and_the_folded_table_the_rest(step: str) -> None:
+    cls = CLASSES[step]
     table = next(cell for cell in _cells(step) if "".join(cell["source"]).startswith(TABLE_TITLE))
-    assert "".join(table["source"]) == parameters_table(CLASSES[step])
+    assert "".join(table["source"]) == parameters_table(cls)
+    open_, _, folded = parameters_table(cls).partition("<details>")
+    for name, field in cls.model_fields.items():
+        rare = name in cls.rarely_set()
+        assert f"| `{name}` |" in (folded if rare else open_)
+        assert field.description and field.description in (folded if rare else parameters_cell(cls))
+
+
+@pytest.mark.parametrize("step", CLASSES)
+def test_the_first_cell_has_a_dozen_at_most_that_are_known(step: str) -> None:
+    cls = CLASSES[step]
+    names = (*cls.must_set, *cls.often_set)
+    assert len(set(names)) == len(names) <= 12 and set(names) <= cls.model_fields.keys()
+    assert "run_dir" in cls.must_set, "the first cell is known by it"
+
+
+@pytest.mark.parametrize("step", CLASSES)
+def test_no_cell_counts_on_what_the_first_one_leaves_out(step: str) -> None:
+    code = [cell for cell in _cells(step) if cell["cell_type"] == "code"][1:]
+    plain = re.sub(r"^ *%.*$", "", "\n".join("".join(cell["source"]) for cell in code), flags=re.MULTILINE)
+    names = [node for node in ast.walk(ast.parse(plain)) if isinstance(node, ast.Name)]
+    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    assert not (set(CLASSES[step].rarely_set()) & {node.id for node in names}) - made
 
 
 @pytest.mark.parametrize("step", CLASSES)
@@ -49,22 +80,69 @@ def test_papermill_reads_every_parameter(step: str) -> None:
     from papermill.inspection import inspect_notebook
 
     found = inspect_notebook(str(NOTEBOOKS / f"{step}.ipynb"))
-    assert list(found) == [n for n in CLASSES[step].model_fields if n not in CLASSES[step].rarely_set]
+    assert list(found) == [*CLASSES[step].must_set, *CLASSES[step].often_set]
 
 
-def test_a_line_added_to_the_cell_sets_what_it_leaves_out() -> None:
-    namespace: dict = {}
-    exec(parameters_cell(TrainSegmentation) + "\nuse_gpu_opencl = True", namespace)
-    assert TrainSegmentation.from_notebook(namespace).use_gpu_opencl
-    namespace["use_gpu_opencl"] = "perhaps"
-    with pytest.raises(InputError, match="use_gpu_opencl"):
-        TrainSegmentation.from_notebook(namespace)
+SETUP = (
+    "from helpers.runs.parameters import TrainSegmentation\np = TrainSegmentation.from_notebook(globals())"
+)
+
+
+def run_cells(*cells: str) -> TrainSegmentation:
+    """Run cells as a notebook does, and return the parameters that its setup found."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    shell.run_line_magic("config", "HistoryManager.enabled = False")
+    for cell in cells:
+        done = shell.run_cell(cell, store_history=True)
+        if done.error_in_exec:
+            raise done.error_in_exec
+    return shell.user_ns["p"]
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the first cell of 03, with a run that is there: no sample data are made."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs/my_experiment/dataset").mkdir(parents=True)
+    return parameters_cell(TrainSegmentation)
+
+
+def test_a_line_added_to_the_cell_sets_what_it_leaves_out(started: str) -> None:
+    assert run_cells(started, SETUP) == TrainSegmentation()
+    assert run_cells(f"{started}\nkernel = 5", SETUP).kernel == 5
+    assert run_cells(started, "kernel = 5", SETUP).kernel == 5
+    with pytest.raises(InputError, match="kernel = 'large'"):
+        run_cells(f"{started}\nkernel = 'large'", SETUP)
+
+
+def test_papermill_sets_every_parameter(started: str) -> None:
+    from papermill.translators import papermill_translators
+
+    values = TrainSegmentation.checked({"rays": 64, "kernel": 5, "grid": [1, 2, 2], "patience": 7}).plain()
+    python = papermill_translators.find_translator("python3", "python")
+    assert run_cells(started, python.codify(values), SETUP).plain() == values
+    with pytest.raises(InputError, match=r"kernal = 5: 03_train_segmentation has no .*did you mean 'kernel'"):
+        run_cells(started, python.codify({"kernal": 5}), SETUP)
+
+
+def test_a_misspelt_line_is_answered_with_the_right_name(started: str) -> None:
+    with pytest.raises(InputError, match=r"n_epoch = 5: 03_train_segmentation has no .*'n_epochs'"):
+        run_cells(f"{started}\nn_epoch = 5", SETUP)
+    assert run_cells(f"few = 5\n{started}\nn_epochs = few", SETUP).n_epochs == 5, "read by the cell itself"
+
+
+def test_only_what_the_first_cell_says_now_counts(started: str) -> None:
+    assert run_cells(f"{started}\nkernel = 5", SETUP, started, SETUP).kernel == 3, "the line was taken out"
+    later = "schedule = seed = tissue_dir = 'of a cell further down'"
+    assert run_cells(started, SETUP, later, SETUP) == TrainSegmentation()
 
 
 @pytest.mark.parametrize("step", CLASSES)
 def test_forms_offer_what_the_class_allows(step: str) -> None:
     cls = CLASSES[step]
-    for line in parameters_cell(cls).splitlines():
+    for line in [line for line in parameters_cell(cls).splitlines() if "# @param " in line]:
         name, form = line.partition(":")[0], line.partition("# @param ")[2]
         bounds = {key: float(at) for key, at in re.findall(r"(min|max|step):([-\d.e]+)", form)}
         for key, beyond in (("min", -1), ("max", 1)):
@@ -90,10 +168,42 @@ def test_ranges_and_choices_stand_in_the_table_and_the_form() -> None:
     assert allowed["frame_interval_s"] == "above 0"
     assert next(what for name, _, what, _ in Segment.table() if name == "method") == "vollseg, stardist, unet"
     assert allowed["run_dir"] == ""
-    forms = dict(line.split(":", 1) for line in parameters_cell(CreateDataset).splitlines())
+    cells = parameters_cell(CreateDataset) + "\n" + parameters_cell(AnalyzeIntensitySpectrum)
+    forms = dict(line.split(":", 1) for line in cells.splitlines() if "# @param " in line)
     assert forms["network_depth"] == ' int = 3  # @param {type:"slider", min:1, max:6, step:1}'
-    assert forms["percentile_high"] == ' float = 99.8  # @param {type:"slider", min:0, max:100, step:0.1}'
-    assert forms["seed"] == ' int = 42  # @param {type:"integer", min:0, max:4294967295}'
+    assert forms["significance_level"] == ' float = 0.01  # @param {type:"slider", min:0, max:1, step:0.001}'
+    assert forms["min_periods"] == ' float = 2.0  # @param {type:"number", min:1}'
+    hint = 'placeholder:"numbers, such as 2, 0.5, 0.5; or empty"'
+    assert forms["patch_size"] == f' str = "16, 128, 128"  # @param {{type:"string", {hint}}}'
+    assert (
+        forms["max_frequency_hz"] == ' str = ""  # @param {type:"string", placeholder:"a number, or empty"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("cls", "written", "meant"),
+    [
+        (
+            CreateDataset,
+            {"patch_size": "16, 64, 64", "voxel_size_um": "2 0.5 0.5"},
+            ((16, 64, 64), (2, 0.5, 0.5)),
+        ),
+        (CreateDataset, {"validation_stacks": "a, b c", "boundary_width_um": "1.5"}, (["a", "b c"], 1.5)),
+        (CreateDataset, {"validation_stacks": "", "boundary_width_um": " "}, ([], None)),
+        (TrainDenoiser, {"raw_paths": "[ab]*.tif, c.tif"}, ([Path("[ab]*.tif"), Path("c.tif")],)),
+        (TrainDenoiser, {"raw_paths": "['a, b.tif']", "steps_per_epoch": ""}, ([Path("a, b.tif")], None)),
+        (Segment, {"movie": "a, b.tif", "n_tiles": "(1, 2, 2)"}, (Path("a, b.tif"), [1, 2, 2])),
+    ],
+)
+def test_what_forms_hold_is_read_as_it_is_meant(cls, written: dict, meant: tuple) -> None:
+    p = cls.checked(written)
+    assert tuple(getattr(p, name) for name in written) == meant
+
+
+@pytest.mark.parametrize("written", ["2, a, 0.5", "2, true, 1", "[2, 1", "2; 1; 1; 1"])
+def test_a_list_that_cannot_be_read_is_refused(written: str) -> None:
+    with pytest.raises(InputError, match="voxel_size_um"):
+        Segment.checked({"voxel_size_um": written})
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -24,10 +24,10 @@ class TrackedMovie(OneMovie):
     )
     raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; None reads it from the tracks"
+        None, description="Voxel size [z, y, x] in µm; empty reads it from the tracks"
     )
     frame_interval_s: Length | None = Field(
-        None, description="Seconds between two frames; None reads it from the tracks"
+        None, description="Seconds between two frames; empty reads it from the tracks"
     )
 
     def is_curated(self) -> bool:
@@ -67,6 +67,11 @@ class AnalyzeBoundaryDistance(TrackedMovie):
 
     name: ClassVar[str] = "analyze_boundary_distance"
     reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track")
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie_id")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("tissue_mask", "roi", "border_is_boundary", "inner_from_um", "nearest_voxel"),
+        *("tracks", "raw", "frame_interval_s", "animation"),
+    )
 
     tissue_mask: OptionalPath = Field(
         None,
@@ -89,7 +94,7 @@ class AnalyzeBoundaryDistance(TrackedMovie):
         False, description="Measure the distance of each cell's nearest voxel too, not only of its centre"
     )
     inner_from_um: Length | None = Field(
-        None, description="Depth in µm from which a cell is inner; None takes one cell diameter"
+        None, description="Depth in µm from which a cell is inner; empty takes one cell diameter"
     )
     show_tracks: int = Field(40, ge=1, description="Most tracks drawn in a plot, the longest first")
     animation: Literal["gif", "mp4", "none"] = Field(
@@ -114,6 +119,11 @@ class AnalyzeIntensitySpectrum(TrackedMovie):
 
     name: ClassVar[str] = "analyze_intensity_spectrum"
     reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track")
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie_id")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("intensity_column", "intensity_movie", "channel", "detrend", "min_periods"),
+        *("max_frequency_hz", "significance_level", "n_permutations", "tracks", "frame_interval_s"),
+    )
 
     intensity_column: str = Field(
         "intensity_mean",
@@ -141,7 +151,7 @@ class AnalyzeIntensitySpectrum(TrackedMovie):
         2.0, ge=1, description="Do not look for rhythms of which a tracklet holds fewer periods"
     )
     max_frequency_hz: Length | None = Field(
-        None, description="Highest frequency in Hz; None takes half a frame rate"
+        None, description="Highest frequency in Hz; empty takes half a frame rate"
     )
     significance: Literal["permutation", "false_alarm"] = Field(
         "permutation", description="Shuffled values, or the false-alarm probability in closed form (faster)"
@@ -171,17 +181,22 @@ class AnalyzeMigration(TrackedMovie):
 
     name: ClassVar[str] = "analyze_migration"
     reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track", "analyze_boundary_distance")
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie_id")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("remove_drift", "neighbour_radius_um", "min_displacement_um", "min_track_frames", "region_labels"),
+        *("scatter_x", "scatter_y", "tracks", "raw", "frame_interval_s"),
+    )
 
     remove_drift: bool = Field(
         False, description="Subtract the mean motion of all cells, such as of the stage"
     )
     neighbour_radius_um: Length | None = Field(
-        None, description="Count the neighbours within this distance in µm; None does not"
+        None, description="Count the neighbours within this distance in µm; empty does not"
     )
     max_lag_frames: int | None = Field(
         None,
         ge=1,
-        description="Longest lag of displacement and correlation; None takes a third of the longest tracklet",
+        description="Longest lag of displacement and correlation; empty takes a third of the longest tracklet",
     )
     min_displacement_um: float = Field(
         0.0, ge=0, description="Tracklets that never get this far from their start fail, in µm"
@@ -213,6 +228,8 @@ class CompareConditions(Parameters):
         "analyze_intensity_spectrum",
         "analyze_migration",
     )
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "conditions")
+    often_set: ClassVar[tuple[str, ...]] = ("animals", "cohort", "metrics", "unit", "test")
 
     conditions: dict[str, str] = Field(
         {}, description="Condition of each movie of this run, by its name, such as {'movie_1': 'wild type'}"

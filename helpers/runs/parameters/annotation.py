@@ -15,6 +15,16 @@ class Annotate(Parameters):
 
     name: ClassVar[str] = "annotate"
     extra: ClassVar[str] = "tensorflow"
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie")
+    often_set: ClassVar[tuple[str, ...]] = (
+        "frame",
+        "channel",
+        "voxel_size_um",
+        "annotation",
+        "unannotated",
+        "background_label",
+        "places",
+    )
 
     movie: OptionalPath = Field(
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
@@ -22,7 +32,7 @@ class Annotate(Parameters):
     frame: int = Field(0, ge=0, description="Frame to draw in, counted from 0")
     channel: int = Field(0, ge=0, description="Channel to draw in, counted from 0")
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; None reads it from the file"
+        None, description="Voxel size [z, y, x] in µm; empty reads it from the file"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
     annotation: OptionalPath = Field(

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from helpers.errors import InputError, InputErrors, nearest
+from helpers.runs.parameters.first_cell import names_set
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -86,8 +87,10 @@ class Parameters(BaseModel):
     extra: ClassVar[str] = "tracking"
     #: Whether a movie of an experiment without truth is left out of this step.
     needs_truth: ClassVar[bool] = False
-    #: Parameters that the notebook's cell leaves out; a line added to it sets them.
-    rarely_set: ClassVar[tuple[str, ...]] = ()
+    #: Parameters that every user sets: they stand first in the notebook's first cell.
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir",)
+    #: Parameters that are often set: they follow there. All others are listed above it; a line added to the cell sets them.
+    often_set: ClassVar[tuple[str, ...]] = ()
     #: Parameters that are a file or a known name, such as the model of Cellpose.
     file_or_name: ClassVar[tuple[str, ...]] = ()
     #: What an experiment may say of this step beside the parameters, with its meaning.
@@ -119,17 +122,23 @@ class Parameters(BaseModel):
         Raises
         ------
         InputError
-            If a variable is missing or its value is not allowed; the message names it.
+            If a variable is missing, its value is not allowed or it is no parameter; the message names it.
         """
-        given = [name for name in cls.model_fields if name in namespace]
-        missing = [name for name in cls.model_fields if name not in (*given, *cls.rarely_set)]
+        given = names_set(namespace, cls.model_fields, cls.step)
+        missing = [name for name in (*cls.must_set, *cls.often_set) if name not in given]
         if missing:
             raise InputError(
                 ", ".join(missing), "not set", "run the parameters cell first, and keep every line of it"
             )
         from helpers.runs import sample
 
-        return sample.instead_of(cls.checked({name: namespace[name] for name in given}), namespace)
+        values = {name: namespace[name] for name in cls.model_fields if name in given}
+        return sample.instead_of(cls.checked(values), namespace)
+
+    @classmethod
+    def rarely_set(cls) -> list[str]:
+        """Return the parameters that the notebook's first cell leaves out."""
+        return [name for name in cls.model_fields if name not in (*cls.must_set, *cls.often_set)]
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], *, source: str | Callable[[str], str] = "") -> Self:
@@ -176,10 +185,12 @@ class Parameters(BaseModel):
 
     @classmethod
     def table(cls) -> list[tuple[str, str, str, str]]:
-        """Return (name, default, what is allowed, meaning) of every parameter."""
+        """Return (name, default, what is allowed, meaning) of every parameter, the rarely set ones last."""
+        names = (*cls.must_set, *cls.often_set, *cls.rarely_set())
+        fields = {name: cls.model_fields[name] for name in names}
         return [
             (name, _shown(field.default), _allowed(field), field.description or "")
-            for name, field in cls.model_fields.items()
+            for name, field in fields.items()
         ]
 
     def inputs(self) -> list[Path]:
@@ -230,22 +241,53 @@ def options(annotation: Any) -> list[Any]:
 
 
 def _unquoted(cls: type[Parameters], name: str, value: Any) -> Any:
-    """Read a list, mapping or ``None`` that came as text, as papermill's ``-p`` gives it; let no ``true`` be a number."""
+    """Read a number, list or mapping that came as text, as forms and papermill's ``-p`` give it; let no ``true`` be a number."""
     field = cls.model_fields.get(name)
-    if field is None or takes_text(field):
+    if field is None:
+        return value
+    if isinstance(value, str) and list_of(field) is not None:
+        return _listed(field, value)
+    if takes_text(field):
         return value
     if isinstance(value, bool) and bool not in options(field.annotation):
         return str(value)  # which is refused: pydantic would take it for 1 or 0
     if not isinstance(value, str):
         return value
-    if value.strip() in ("None", "null"):
+    if value.strip() in ("None", "null") or (may_be_empty(field) and not value.strip()):
         return None
-    if not value.strip().startswith(("[", "{", "(")):
-        return value
+    return _literal(value) if value.strip().startswith("{") else value
+
+
+def _listed(field: FieldInfo, text: str) -> Any:
+    """Read a list: empty, in brackets, or its parts with commas between, numbers also with spaces."""
+    text = text.strip()
+    if text in ("", "None", "null"):
+        return None if may_be_empty(field) else []
+    if text[0] in "[(" and (found := _literal(text)) != text:
+        return found
+    if list_of(field) in (str, Path):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return re.split(r"[\s,;]+", text.strip(" ,;"))
+
+
+def _literal(text: str) -> Any:
     try:
-        return ast.literal_eval(value.strip())
+        return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return value
+        return text
+
+
+def may_be_empty(field: FieldInfo) -> bool:
+    """Whether a parameter may be left empty, which is None."""
+    return type(None) in options(field.annotation)
+
+
+def list_of(field: FieldInfo) -> Any:
+    """Return what a parameter is a list of; None where it is no list."""
+    for kind in options(field.annotation):
+        if typing.get_origin(kind) in (list, tuple):
+            return options(typing.get_args(kind)[0])[0]
+    return None
 
 
 def takes_text(field: FieldInfo) -> bool:
@@ -286,6 +328,8 @@ def _allowed(field: FieldInfo) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "empty"
     return "empty" if value is None else str(value)
 
 
@@ -305,8 +349,8 @@ def _readable(
     meaning = f" ({field.description})" if field and field.description else ""
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ").strip()
     if error["type"] in ("tuple_type", "list_type"):
-        message = "should be a list in brackets, such as [2.0, 0.5, 0.5]"
-    if isinstance(error["input"], str) and error["type"] in ("tuple_type", "list_type", "dict_type"):
+        message = "should be a list, such as [2.0, 0.5, 0.5]"
+    if isinstance(error["input"], str) and error["type"] == "dict_type":
         message += f"; papermill takes it by -y '{name}: …', not by -p" if in_notebook else ""
     if error["type"] in ("too_long", "too_short"):
         message = re.sub(r"^\w+ should have", "should have", message).replace(" after validation", "")

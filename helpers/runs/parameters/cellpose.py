@@ -35,9 +35,13 @@ class SegmentCellpose(OneMovie):
     runs_networks: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("torch", "cellpose")
     extra: ClassVar[str] = "cellpose"
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("voxel_size_um", "frame_interval_s", "channel", "second_channel", "model"),
+        *("diameter_um", "cellprob_threshold", "flow_threshold", "stitch_planes", "beside_05"),
+    )
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "cellpose"
-    rarely_set: ClassVar[tuple[str, ...]] = ("mesh_iterations", "save_ome_zarr_05")
     file_or_name: ClassVar[tuple[str, ...]] = ("model",)
     compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
@@ -50,16 +54,16 @@ class SegmentCellpose(OneMovie):
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
     )
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; None reads it from the file"
+        None, description="Voxel size [z, y, x] in µm; empty reads it from the file"
     )
     frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames; None reads it from the file"
+        None, description="Seconds between two frames; empty reads it from the file"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
     missing_frames: MissingFrames = Field("refuse", description=MISSING_FRAMES)
     channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
     second_channel: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Channel of the nuclei, where channel shows the cells' bodies; None: none"
+        None, description="Channel of the nuclei, where channel shows the cells' bodies; empty: none"
     )
     model: OptionalText = Field(
         "cyto3",
@@ -89,25 +93,26 @@ class SegmentCellpose(OneMovie):
     )
     use_gpu: bool = Field(True, description="Compute on a GPU where there is one")
     n_tiles: Counts | None = Field(
-        None, description="3D mode: tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
+        None, description="3D mode: tiles [z, y, x] a frame is cut into to fit the memory; empty chooses them"
     )
     smooth_labels: float = Field(
         0.0, ge=0, description="Smooth the cells' outlines by so many voxels; 0: leave them"
     )
     min_quality: float | None = Field(
-        None, description="Remove cells whose mean cell probability is below this; None keeps all"
+        None, description="Remove cells whose mean cell probability is below this; empty keeps all"
     )
     min_size_um3: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Remove cells smaller than this: µm³, in 2D µm²; None keeps all"
+        None, description="Remove cells smaller than this: µm³, in 2D µm²; empty keeps all"
     )
     tissue_mask: OptionalPath = Field(
         None, description="Mask of the tissue or region of interest: cells outside are removed"
     )
     preview_frames: list[Annotated[int, Field(ge=0)]] = Field(
-        [0], description="Tune: frames shown in the preview, counted from 0; [] shows none"
+        [0], description="Tune: frames shown in the preview, counted from 0; empty shows none"
     )
     preview_crop: Annotated[list[Range], Field(min_length=3, max_length=3)] | None = Field(
-        None, description="Tune: crop [[z, z], [y, y], [x, x]], first and last + 1 in voxels; None: the frame"
+        None,
+        description="Tune: crop [[z, z], [y, y], [x, x]], first and last + 1 in voxels; empty: the frame",
     )
     preview_values: dict[str, list[float]] = Field(
         {}, description="Tune: values of one parameter to compare, such as {'diameter_um': [8, 10, 12]}"

@@ -3,8 +3,9 @@
 The parameters cell comes from the class. The badge and the cell that installs what a notebook needs on Colab come from the
 repository's address, which stands in ``pyproject.toml`` alone.
 
-One line a parameter, as papermill reads it (name, type, default) and Colab shows it as a form; the meaning of each
-stands in the table above the cell.
+What must and what is often set stands in the cell: a line a parameter, as papermill reads it (name, type, default) and
+Colab shows it as a form, below a line that says what it means. The table above it has their defaults, and, folded, all
+that is rarely set.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from helpers import __version__
 from helpers.runs.parameters import NOTEBOOKS, TrainDenoiser
-from helpers.runs.parameters.base import Parameters, choices, limits, options
+from helpers.runs.parameters.base import Parameters, choices, limits, list_of, may_be_empty, options
 from helpers.runs.sample import SETTINGS
 
 #: The first words of the markdown cell that holds the table.
@@ -87,27 +88,55 @@ def parameters_cell(cls: type[Parameters]) -> str:
         The notebook's parameter class.
     """
     lines = []
-    for name, field in cls.model_fields.items():
-        if name in cls.rarely_set:
-            continue
-        value, kind, form = _line(field)
-        lines.append(f"{name}: {kind} = {value}  # @param {form}")
+    for title, names in (("You must set", cls.must_set), ("Often set", cls.often_set)):
+        lines.append(f"# @markdown ### {title}")
+        for name in names:
+            field = cls.model_fields[name]
+            value, kind, form = _line(field)
+            lines += [f"# @markdown {field.description}", f"{name}: {kind} = {value}  # @param {form}"]
     return "\n".join(lines)
 
 
 def parameters_table(cls: type[Parameters]) -> str:
-    """Return the markdown table that says what each parameter means."""
-    rows = [
-        f"| `{name}` | {meaning}{_hint(cls, name)} | {allowed} |" for name, _, allowed, meaning in cls.table()
-    ]
+    """Return the markdown above the cell: defaults of its parameters and, folded, those that are rarely set."""
+    rare = cls.rarely_set()
+    rows = {
+        name: (f"| `{name}` | {_code(default)} |", f" {meaning} |", f" {allowed} |")
+        for name, default, allowed, meaning in cls.table()
+    }
+    first = [default + allowed for name, (default, _, allowed) in rows.items() if name not in rare]
+    others = ["".join(rows[name]) for name in rare]
     lead = "Change what you need in the cell below, then run all cells."
     if cls.name in SETTINGS:
         lead += " Left as it is, the notebook runs on sample data and says so."
-    return "\n".join([TABLE_TITLE, "", lead, "", "| parameter | meaning | allowed |", "|---|---|---|", *rows])
+    lines = [TABLE_TITLE, "", lead, "", "| parameter | default | allowed |", "|---|---|---|", *first]
+    if others:
+        lines += [
+            *("", "<details>"),
+            f"<summary>{len(others)} more, rarely set: add a line such as <code>{_example(cls)}</code> to the cell</summary>",
+            *(
+                "",
+                "| parameter | default | meaning | allowed |",
+                "|---|---|---|---|",
+                *others,
+                "",
+                "</details>",
+            ),
+        ]
+    return "\n".join(lines)
 
 
-def _hint(cls: type[Parameters], name: str) -> str:
-    return f"; add a line `{name} = …` to the cell" if name in cls.rarely_set else ""
+def _code(default: str) -> str:
+    return "empty" if default in ("", "empty") else f"`{default}`"
+
+
+def _example(cls: type[Parameters]) -> str:
+    """Return a line that sets a rarely set parameter: the first that has a default."""
+    fields = {name: cls.model_fields[name] for name in cls.rarely_set()}
+    name = next(
+        (name for name, field in fields.items() if field.default not in (None, [], {})), next(iter(fields))
+    )
+    return f"{name} = {_line(fields[name])[0]}"
 
 
 def refresh(notebook: Path, cls: type[Parameters]) -> None:
@@ -135,19 +164,23 @@ def _line(field: FieldInfo) -> tuple[str, str, str]:
     default = field.default
     if words := choices(field):
         return json.dumps(default), "str", json.dumps(words)
-    known = options(field.annotation)
-    kind = next(option for option in known if option is not type(None))
-    if kind is bool:
-        return str(default), "bool", '{type:"boolean"}'
-    if kind in (Path, str):
-        return json.dumps("" if default is None else str(default)), "str", '{type:"string"}'
-    if kind in (int, float):
-        # papermill cannot read "float | None"
-        return str(default), kind.__name__, '{type:"raw"}' if type(None) in known else _number(kind, field)
+    kind = next(option for option in options(field.annotation) if option is not type(None))
     if typing.get_origin(kind) is dict:
         return str(default), "dict", '{type:"raw"}'
-    value = str(list(default)) if isinstance(default, (list, tuple)) else str(default)
-    return value, "list", '{type:"raw"}'
+    if (inside := list_of(field)) is not None:
+        what = "numbers, such as 2, 0.5, 0.5" if inside in (int, float) else "names, with commas between"
+        return json.dumps(", ".join(map(str, default or ()))), "str", _text(f"{what}; or empty")
+    if kind is bool:
+        return str(default), "bool", '{type:"boolean"}'
+    if kind in (int, float) and not may_be_empty(field):
+        return str(default), kind.__name__, _number(kind, field)
+    text = json.dumps("" if default is None else str(default), ensure_ascii=False)
+    return text, "str", _text("a number, or empty") if kind in (int, float) else '{type:"string"}'
+
+
+def _text(hint: str) -> str:
+    """Return the form of what may be empty or a list: text, with a hint where nothing is written."""
+    return f'{{type:"string", placeholder:"{hint}"}}'
 
 
 def _number(kind: type, field: FieldInfo) -> str:

@@ -17,6 +17,11 @@ class Curate(OneMovie):
 
     name: ClassVar[str] = "curate"
     reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track")
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie_id")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("author", "raw", "show_suspects", "curated_frames"),
+        *("other_labels", "other_tracks", "merge_log", "edited_tracks"),
+    )
 
     author: OptionalText = Field(
         None, description="Your name, as it stands beside each edit; empty takes that of the login"

@@ -28,9 +28,13 @@ class SegmentRemote(OneMovie):
     segments: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("biopb", "grpcio")
     extra: ClassVar[str] = "remote"
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie", "server")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("voxel_size_um", "frame_interval_s", "channel", "token_file", "min_cell_area"),
+        *("min_score", "scaling_hint", "tissue_mask", "beside_05"),
+    )
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "remote"
-    rarely_set: ClassVar[tuple[str, ...]] = ("save_ome_zarr_05",)
     compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
@@ -43,10 +47,10 @@ class SegmentRemote(OneMovie):
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
     )
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; None reads it from the file"
+        None, description="Voxel size [z, y, x] in µm; empty reads it from the file"
     )
     frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames; None reads it from the file"
+        None, description="Seconds between two frames; empty reads it from the file"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
     missing_frames: MissingFrames = Field("refuse", description=MISSING_FRAMES)
@@ -77,14 +81,14 @@ class SegmentRemote(OneMovie):
         0.0, ge=0, description="Remove cells smaller than this: pixels, in 3D voxels"
     )
     min_score: OptionalFraction = Field(
-        None, description="Least score of a cell; None leaves it to the server"
+        None, description="Least score of a cell; empty leaves it to the server"
     )
     nms_iou: OptionalFraction = Field(
         None,
-        description="Of two cells that overlap more than this (IoU) keep one; 0: off; None leaves it to the server",
+        description="Of two cells that overlap more than this (IoU) keep one; 0: off; empty leaves it to the server",
     )
     segmentation_threshold: OptionalFraction = Field(
-        None, description="Least value of a cell's pixels; None leaves it to the server"
+        None, description="Least value of a cell's pixels; empty leaves it to the server"
     )
     scaling_hint: float = Field(
         1.0, gt=0, description="Resize by this before looking for cells, where yours are of another size"

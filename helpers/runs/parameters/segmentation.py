@@ -37,12 +37,17 @@ class OneMovie(Parameters):
     """The movie a notebook works on."""
 
     movie_id: OptionalText = Field(
-        None, description="Name of the movie's folder in the run; empty takes the file's name"
+        None,
+        description="Name of the movie's folder in the run; empty takes the file's name, or the run's only movie",
     )
 
     def movie_path(self, *parts: str) -> Path:
-        """Return a path below the folder of this movie."""
-        return self.path("movies", self.movie_id or "movie", *parts)
+        """Return a path below the folder of this movie, or of the only one in the run."""
+        return self.path("movies", self.movie_id or self._only_movie(), *parts)
+
+    def _only_movie(self) -> str:
+        folders = [folder.name for folder in self.path("movies").glob("*") if folder.is_dir()]
+        return folders[0] if len(folders) == 1 else "movie"
 
 
 class Segment(OneMovie):
@@ -54,12 +59,16 @@ class Segment(OneMovie):
     runs_networks: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = TENSORFLOW
     extra: ClassVar[str] = "tensorflow"
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("labels", "voxel_size_um", "frame_interval_s", "channel", "method"),
+        *("compare_methods", "use_denoiser", "min_size_um3", "tissue_mask", "resample_to_training"),
+    )
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
         *("movie_id", "save_tiff", "save_ome_zarr_05", "n_tiles", "frame_interval_s"),
     )
-    rarely_set: ClassVar[tuple[str, ...]] = ("save_ome_zarr_05",)
 
     movie: OptionalPath = Field(
         None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
@@ -69,10 +78,10 @@ class Segment(OneMovie):
         description="Labels from elsewhere (Cellpose's GUI, ilastik, by hand), which are measured: then no network runs, and movie may be empty",
     )
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; None reads it from the file"
+        None, description="Voxel size [z, y, x] in µm; empty reads it from the file"
     )
     frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames; None reads it from the file"
+        None, description="Seconds between two frames; empty reads it from the file"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
     labels_key: OptionalText = Field(
@@ -91,19 +100,19 @@ class Segment(OneMovie):
         True, description="Flood StarDist's probability map; False floods its distance map"
     )
     prob_thresh: OptionalFraction = Field(
-        None, description="StarDist: least probability of a cell; None takes what notebook 04 found"
+        None, description="StarDist: least probability of a cell; empty takes what notebook 04 found"
     )
     nms_thresh: OptionalFraction = Field(
-        None, description="StarDist: largest overlap of two cells; None takes what notebook 04 found"
+        None, description="StarDist: largest overlap of two cells; empty takes what notebook 04 found"
     )
     foreground_thresh: OptionalFraction = Field(
-        None, description="U-Net: least value of the foreground; None takes what notebook 04 found"
+        None, description="U-Net: least value of the foreground; empty takes what notebook 04 found"
     )
     min_size_um3: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Remove cells smaller than this: µm³, in 2D µm²; None keeps all"
+        None, description="Remove cells smaller than this: µm³, in 2D µm²; empty keeps all"
     )
     max_size_um3: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Remove cells larger than this: µm³, in 2D µm²; None keeps all"
+        None, description="Remove cells larger than this: µm³, in 2D µm²; empty keeps all"
     )
     tissue_mask: OptionalPath = Field(
         None, description="Mask of the tissue or region of interest: cells outside are removed"
@@ -119,7 +128,7 @@ class Segment(OneMovie):
         description="Show the networks each frame at the voxel size they were trained on, where the movie's is another; labels come out at the movie's",
     )
     n_tiles: Counts | None = Field(
-        None, description="Tiles [z, y, x] a frame is cut into to fit the memory; None chooses them"
+        None, description="Tiles [z, y, x] a frame is cut into to fit the memory; empty chooses them"
     )
     precision: Precision = Field("auto", description=PRECISION)
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
@@ -164,6 +173,8 @@ class EvaluateSegmentation(OneMovie):
     name: ClassVar[str] = "evaluate_segmentation"
     reads: ClassVar[tuple[str, ...]] = SEGMENTED
     extra: ClassVar[str] = "tensorflow"
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie_id", "truth")
+    often_set: ClassVar[tuple[str, ...]] = ("raw", "channel", "iou_thresholds", "show_frame")
     needs_truth: ClassVar[bool] = True
 
     truth: OptionalPath = Field(None, description="True labels of the movie")
@@ -179,7 +190,7 @@ class EvaluateSegmentation(OneMovie):
     show_frame: int | None = Field(
         None,
         ge=0,
-        description="Frame shown in the overlay, counted from 0; None takes the one with the most errors",
+        description="Frame shown in the overlay, counted from 0; empty takes the one with the most errors",
     )
 
     def inputs(self) -> list[Path]:

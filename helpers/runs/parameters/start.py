@@ -13,6 +13,8 @@ class StartHere(Parameters):
     """What do you have? Which notebooks, in which order, and is this machine ready."""
 
     name: ClassVar[str] = "start_here"
+    must_set: ClassVar[tuple[str, ...]] = ("i_have", "make_sample", "run_dir")
+    often_set: ClassVar[tuple[str, ...]] = ("real_sample",)
 
     i_have: Literal[
         "a movie only",

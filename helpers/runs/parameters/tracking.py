@@ -48,6 +48,17 @@ class Track(OneMovie):
     name: ClassVar[str] = "track"
     reads: ClassVar[tuple[str, ...]] = SEGMENTED
     packages: ClassVar[tuple[str, ...]] = TRACKING
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie_id")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *(
+            "tracker",
+            "max_distance_um",
+            "splitting_max_distance_um",
+            "gap_closing_max_distance_um",
+            "max_frame_gap",
+        ),
+        *("min_track_frames", "objects", "labels", "raw", "frame_interval_s"),
+    )
 
     objects: OptionalPath = Field(
         None,
@@ -60,10 +71,10 @@ class Track(OneMovie):
     raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
     voxel_size_um: VoxelSize = Field(
         None,
-        description="Voxel size [z, y, x] in µm; None reads it from the labels, or from the raw movie; a table alone needs none",
+        description="Voxel size [z, y, x] in µm; empty reads it from the labels, or from the raw movie; a table alone needs none",
     )
     frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames; None reads it from the labels, or from the raw movie"
+        None, description="Seconds between two frames; empty reads it from the labels, or from the raw movie"
     )
     tracker: Literal["lap", "overlap", "global", "kalman", "advanced_kalman", "nearest"] = Field(
         "lap",
@@ -79,14 +90,14 @@ class Track(OneMovie):
     )
     gap_closing_max_distance_um: Distance | None = Field(
         15.0,
-        description="LAP: farthest a cell moves while it is missed, in µm; None ends its track instead",
+        description="LAP: farthest a cell moves while it is missed, in µm; empty ends its track instead",
     )
     max_frame_gap: int = Field(2, ge=1, description="Longest gap in frames: 2 means one missing frame")
     splitting_max_distance_um: Distance | None = Field(
-        None, description="LAP: farthest a daughter lies from her mother, in µm; None lets no cell divide"
+        None, description="LAP: farthest a daughter lies from her mother, in µm; empty lets no cell divide"
     )
     merging_max_distance_um: Distance | None = Field(
-        None, description="LAP: farthest apart two cells that fuse, in µm; None lets no cells fuse"
+        None, description="LAP: farthest apart two cells that fuse, in µm; empty lets no cells fuse"
     )
     tracker_options: dict[LapOption | GlobalOption, float | str | list[str] | dict[str, float]] = Field(
         {},
@@ -194,6 +205,14 @@ class EvaluateTracking(OneMovie):
     name: ClassVar[str] = "evaluate_tracking"
     reads: ClassVar[tuple[str, ...]] = (*SEGMENTED, "track")
     packages: ClassVar[tuple[str, ...]] = TRACKING
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie_id", "truth")
+    often_set: ClassVar[tuple[str, ...]] = (
+        "truth_tracks",
+        "voxel_size_um",
+        "frame_interval_s",
+        "track_true_labels",
+        "frame_buffer",
+    )
     needs_truth: ClassVar[bool] = True
 
     truth: OptionalPath = Field(None, description="True labels of the movie")
@@ -202,10 +221,10 @@ class EvaluateTracking(OneMovie):
         description="True tracks: a folder with objects.csv and links.csv, a TrackMate XML, a GEFF or a folder of the Cell Tracking Challenge",
     )
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm of the truth; None reads it from the true labels"
+        None, description="Voxel size [z, y, x] in µm of the truth; empty reads it from the true labels"
     )
     frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames of the truth; None reads it from the true labels"
+        None, description="Seconds between two frames of the truth; empty reads it from the true labels"
     )
     track_true_labels: bool = Field(
         True,

@@ -57,12 +57,12 @@ class Pairs(Parameters):
     )
     pattern: str = Field("*", description="Which file names to take from the folders, such as '*.tif'")
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; None reads it from the files"
+        None, description="Voxel size [z, y, x] in µm; empty reads it from the files"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in HDF5 files, such as 'raw'")
     unannotated: int | None = Field(
         None,
-        description="Value in label files where nothing is annotated, beside -1, which always says so; None where every voxel is",
+        description="Value in label files where nothing is annotated, beside -1, which always says so; empty where every voxel is",
     )
     background_label: int = Field(
         0,
@@ -104,7 +104,11 @@ class CreateDataset(Pairs):
     name: ClassVar[str] = "create_dataset"
     reads: ClassVar[tuple[str, ...]] = ("train_denoiser",)
     extra: ClassVar[str] = "tensorflow"
-    rarely_set: ClassVar[tuple[str, ...]] = ("curated_cells",)
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "raw_dir", "label_dir")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("annotation_dir", "curated_runs", "voxel_size_um", "patch_size", "patches_per_image"),
+        *("copies_per_image", "network_depth", "boundary_width_um", "overwrite"),
+    )
 
     curated_runs: list[Path] = Field(
         [],
@@ -135,7 +139,7 @@ class CreateDataset(Pairs):
     )
     boundary_width_um: Annotated[float, Field(ge=0)] | None = Field(
         None,
-        description="Touching cells are carved apart by this much on each side (µm) in the U-Net's mask; 0 leaves them joined, None chooses by how much they touch",
+        description="Touching cells are carved apart by this much on each side (µm) in the U-Net's mask; 0 leaves them joined, empty chooses by how much they touch",
     )
     validation_fraction: float = Field(
         0.15, ge=0, lt=1, description="Fraction of the stacks (never of patches) kept for validation"
@@ -196,7 +200,7 @@ class _Training(Parameters):
     )
     start_filters: int = Field(48, ge=4, description="Filters of the first level; doubled at each level")
     max_minutes: Minutes = Field(
-        None, description="Stop cleanly after this many minutes for each network; None trains all epochs"
+        None, description="Stop cleanly after this many minutes for each network; empty trains all epochs"
     )
     seed: Seed = Field(42, description="Seed of the weights and of all random choices")
     overwrite: bool = Field(
@@ -217,6 +221,11 @@ class TrainDenoiser(_Training):
     trains: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = TENSORFLOW
     extra: ClassVar[str] = "tensorflow"
+    must_set: ClassVar[tuple[str, ...]] = ("run_dir", "raw_paths")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("clean_paths", "channel", "n_epochs", "steps_per_epoch", "patch_size"),
+        *("patches_per_image", "batch_size", "learning_rate", "max_minutes", "overwrite"),
+    )
 
     raw_paths: list[Path] = Field(
         [], description="Raw stacks or movies to learn from: files, folders or patterns with *"
@@ -225,12 +234,12 @@ class TrainDenoiser(_Training):
         [], description="Noise-free versions of the raw files, where known: only to measure the PSNR"
     )
     voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; None reads it from the files"
+        None, description="Voxel size [z, y, x] in µm; empty reads it from the files"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in HDF5 files, such as 'raw'")
     channel: int = Field(0, ge=0, description="Channel to denoise, counted from 0")
     n_epochs: int = Field(200, ge=1, description="Passes over the patches")
-    steps_per_epoch: int | None = Field(400, ge=1, description="Steps per epoch; None uses every patch once")
+    steps_per_epoch: int | None = Field(400, ge=1, description="Steps per epoch; empty uses every patch once")
     batch_size: int = Field(1, ge=1, description="Patches per step")
     learning_rate: float = Field(4e-4, gt=0, le=0.01, description="Step size of the optimiser")
     patch_size: PatchSize = Field(
@@ -266,7 +275,10 @@ class TrainSegmentation(_Training):
     trains: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = (*TENSORFLOW, "torch", "cellpose")
     extra: ClassVar[str] = "tensorflow"
-    rarely_set: ClassVar[tuple[str, ...]] = ("kernel", "start_from", "use_gpu_opencl")
+    often_set: ClassVar[tuple[str, ...]] = (
+        *("train_unet", "train_stardist", "train_cellpose", "n_epochs", "learning_rate", "batch_size"),
+        *("network_depth", "max_minutes", "start_from", "continue_training", "overwrite"),
+    )
 
     train_unet: bool = Field(True, description="Train the U-Net")
     train_stardist: bool = Field(True, description="Train StarDist")
@@ -291,14 +303,16 @@ class TrainSegmentation(_Training):
     patches_per_image: int = Field(
         16, ge=1, description="With create_npz or train_tissue: patches cut from each stack"
     )
-    steps_per_epoch: int | None = Field(None, ge=1, description="Steps per epoch; None uses every patch once")
+    steps_per_epoch: int | None = Field(
+        None, ge=1, description="Steps per epoch; empty uses every patch once"
+    )
     rays: int = Field(192, ge=8, le=512, description="Rays of StarDist: more resolve the shape better")
     grid: Counts | None = Field(
-        None, description="StarDist predicts on every n-th voxel [z, y, x]; None chooses by cell size"
+        None, description="StarDist predicts on every n-th voxel [z, y, x]; empty chooses by cell size"
     )
     anisotropy: Annotated[list[Length], Field(min_length=2, max_length=3)] | None = Field(
         None,
-        description="Relative cell extents [z, y, x] for StarDist's rays; None measures them on the labels",
+        description="Relative cell extents [z, y, x] for StarDist's rays; empty measures them on the labels",
     )
     batch_norm: bool = Field(
         True,
@@ -308,7 +322,7 @@ class TrainSegmentation(_Training):
     patience: int | None = Field(
         None,
         ge=1,
-        description="Stop when the validation loss has not improved for so many epochs; None never",
+        description="Stop when the validation loss has not improved for so many epochs; empty never",
     )
     continue_training: bool = Field(
         False,
@@ -385,6 +399,15 @@ class OptimizeThresholds(Pairs):
     runs_networks: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = TENSORFLOW
     extra: ClassVar[str] = "tensorflow"
+    often_set: ClassVar[tuple[str, ...]] = (
+        "raw_dir",
+        "label_dir",
+        "method",
+        "measure",
+        "iou_thresholds",
+        "max_stacks",
+        "use_denoiser",
+    )
 
     method: Literal["vollseg", "stardist", "unet"] = Field(
         "vollseg", description="Whose labels to optimise: 'vollseg', 'stardist' or 'unet'"
@@ -401,7 +424,7 @@ class OptimizeThresholds(Pairs):
         True, description="Flood StarDist's probability map; False floods its distance map"
     )
     n_tiles: Counts | None = Field(
-        None, description="Tiles [z, y, x] for prediction; None chooses them to fit"
+        None, description="Tiles [z, y, x] for prediction; empty chooses them to fit"
     )
     precision: Precision = Field("auto", description=PRECISION)
 
