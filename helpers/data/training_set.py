@@ -129,11 +129,14 @@ class TrainingSet:
             settings=settings,
         )
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         held_out = int(np.count_nonzero(self.validation_mask))
         size = " × ".join(map(str, self.patch_size))
         parts = f"{len(self) - held_out} to train, {held_out} to validate"
-        return f"TrainingSet({len(self)} patches of {size} voxels: {parts}; {self.path})"
+        return f"{len(self)} patches of {size} voxels: {parts}"
+
+    def __repr__(self) -> str:
+        return f"TrainingSet({self}; {self.path})"
 
     def __len__(self) -> int:
         return self.members["X"].shape[0]

@@ -8,6 +8,8 @@ links) it keeps the one with the largest IoU.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -157,7 +159,7 @@ def score(
     theirs, ignored_true = _without_merges(truth)
     from traccuracy.metrics import CHOTAMetric, CompleteTracks, CTCMetrics, DivisionMetrics
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_bars():
         # Complete tracks annotate nodes and edges twice, and say so.
         warnings.filterwarnings("ignore", message=".* errors already calculated", category=UserWarning)
         ctc, chota = (
@@ -240,7 +242,8 @@ def wrong_links(
     ours, _ = _without_merges(predicted)
     theirs, _ = _without_merges(truth)
     matched = _matched(ours, theirs, pairs)
-    DivisionMetrics(max_frame_buffer=frame_buffer).compute(matched)
+    with _without_bars():
+        DivisionMetrics(max_frame_buffer=frame_buffer).compute(matched)
     for tracks, graph, flag, kind in (
         (truth, matched.gt_graph, NodeFlag.FN_DIV, "missed division"),
         (predicted, matched.pred_graph, NodeFlag.FP_DIV, "false division"),
@@ -256,6 +259,11 @@ def wrong_links(
         parts.append(_link_rows(tracks, np.column_stack([rows, np.full(len(rows), -1)]), kind))
     table = pd.concat(parts, ignore_index=True)
     return table.sort_values(["frame", "kind", "source"], ignore_index=True)
+
+
+def _without_bars() -> contextlib.redirect_stderr[io.StringIO]:
+    """Hide traccuracy's progress bars, which take a second and fill a notebook with red lines."""
+    return contextlib.redirect_stderr(io.StringIO())
 
 
 def _among(links: np.ndarray, known: np.ndarray, n: int) -> np.ndarray:

@@ -71,11 +71,14 @@ class Tracks:
         object.__setattr__(self, "voxel_size", _check_voxel_size(self.voxel_size))
         object.__setattr__(self, "frame_interval", _check_interval(self.frame_interval))
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return (
-            f"Tracks({len(self.objects)} objects in {self.objects['frame'].nunique()} frames, "
-            f"{len(self.links)} links, {self.n_tracks} tracks, {len(self.divisions)} divisions)"
+            f"{len(self.objects)} objects in {self.objects['frame'].nunique()} frames, "
+            f"{len(self.links)} links, {self.n_tracks} tracks, {len(self.divisions)} divisions"
         )
+
+    def __repr__(self) -> str:
+        return f"Tracks({self})"
 
     # ---- the graph as arrays -------------------------------------------------------------------------
 

@@ -1,0 +1,99 @@
+"""What a step found, as a small table instead of a dict: names with their units, four digits, and the same as plain text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from helpers.view.analysis_style import with_unit
+
+#: Names that are abbreviations, in words.
+_NAMES = {
+    "tra": "TRA", "det": "DET", "lnk": "LNK", "seg": "SEG", "tra_ctc": "TRA (py-ctcmetrics)", "chota": "CHOTA",
+    "f1_50": "F1 (IoU 0.5)", "f1_70": "F1 (IoU 0.7)", "precision_50": "precision (IoU 0.5)",
+    "recall_50": "recall (IoU 0.5)", "mse": "MSE", "ssim": "SSIM", "division_f1": "F1 of divisions",
+    "prob": "probability", "nms": "overlap (NMS)", "divide": "stars divide",
+}  # fmt: skip
+
+#: Characters of a line of text.
+_WIDTH = 110
+
+
+class ResultTable:
+    """A table that Jupyter shows as HTML and a terminal as text.
+
+    Attributes
+    ----------
+    frame : DataFrame of str
+        One column of values, or one for each of the groups, such as methods, that the results are of.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+
+    def __repr__(self) -> str:
+        if self._has_header():
+            return self.frame.to_string()
+        wide = max(map(len, self.frame.index), default=0) + 2
+        rows = zip(self.frame.index, self.frame[""], strict=True)
+        return "\n".join(name.ljust(wide) + _wrapped(value, " " * wide) for name, value in rows)
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            table = self.frame.to_html(header=self._has_header(), border=0, justify="left")
+        left = 'style="text-align: left; vertical-align: top; white-space: pre-line; max-width: 60em"'
+        return table.replace("<td>", f"<td {left}>").replace("<th>", f"<th {left}>")
+
+    def _has_header(self) -> bool:
+        return list(self.frame.columns) != [""]
+
+
+def result_table(results: Mapping[str, Any]) -> ResultTable:
+    """Return the results of a step, as `helpers.runs.run.Run.finish` keeps them, as a table.
+
+    Parameters
+    ----------
+    results : mapping
+        Plain numbers, texts, lists and mappings. Where every value is a mapping, each is a column.
+    """
+    groups = list(results.values())
+    if len(groups) > 1 and all(isinstance(group, Mapping) for group in groups):
+        columns: dict[str, Mapping[str, Any]] = {name.replace("_", " "): group for name, group in results.items()}
+    else:
+        columns = {"": results}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    said = {
+        title: [in_words(column[name]) if name in column else "–" for name in names]
+        for title, column in columns.items()
+    }
+    return ResultTable(pd.DataFrame(said, index=[_name(name) for name in names], dtype=str))
+
+
+def _wrapped(text: str, indent: str) -> str:
+    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, max(40, _WIDTH - len(indent)))]
+    return f"\n{indent}".join(lines)
+
+
+def _name(name: str) -> str:
+    return _NAMES.get(name) or with_unit(name)
+
+
+def in_words(value: Any) -> str:
+    """Return a value as people write it: four significant digits, lists and mappings without brackets."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+    if isinstance(value, Mapping):
+        names = {key: str(key) if "." in str(key) else str(key).replace("_", " ") for key in value}
+        return "; ".join(f"{names[key]}: {in_words(one)}" for key, one in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        parts = [in_words(one) for one in value]
+        sentences = any(len(part) > 40 for part in parts)
+        return ("\n" if sentences else ", ").join(parts) or "none"
+    return str(value)
