@@ -13,6 +13,7 @@ from helpers.view.style import gray_limits, label_colors, pixel_size, scale_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.path import Path as MplPath
 
 # More short lines than this make a vector file that no viewer opens quickly.
 _MAX_VECTOR_SEGMENTS = 20_000
@@ -113,13 +114,14 @@ def draw_outlines(
     gid : str
         Name of the lines within the figure.
     """
-    from matplotlib.collections import LineCollection
+    from matplotlib.collections import PathCollection
 
     segments = outline_segments(labels)
     axes.add_collection(
-        LineCollection(
-            list(segments),
-            colors=[color],
+        PathCollection(
+            [as_path(segments)],
+            facecolors="none",
+            edgecolors=[color],
             linewidths=width,
             capstyle="projecting",
             gid=gid,
@@ -127,6 +129,14 @@ def draw_outlines(
         ),
         autolim=False,
     )
+
+
+def as_path(segments: np.ndarray) -> MplPath:
+    """Return lines (n, 2, 2) that look alike as one path: drawn many times faster than one by one."""
+    from matplotlib.path import Path as MplPath
+
+    codes = np.tile(np.array([MplPath.MOVETO, MplPath.LINETO], MplPath.code_type), len(segments))
+    return MplPath(segments.reshape(-1, 2), codes)
 
 
 def draw_labels(axes: Axes, labels: np.ndarray, alpha: float, palette: Palette | None = None) -> None:

@@ -61,7 +61,9 @@ def result_table(results: Mapping[str, Any]) -> ResultTable:
     """
     groups = list(results.values())
     if len(groups) > 1 and all(isinstance(group, Mapping) for group in groups):
-        columns: dict[str, Mapping[str, Any]] = {name.replace("_", " "): group for name, group in results.items()}
+        columns: dict[str, Mapping[str, Any]] = {
+            name.replace("_", " "): group for name, group in results.items()
+        }
     else:
         columns = {"": results}
     names = dict.fromkeys(name for column in columns.values() for name in column)

@@ -7,7 +7,7 @@ and where nobody looks (an executed notebook).
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,11 @@ import pandas as pd
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.errors import InputError
-from helpers.tracking.tracks import Tracks, numeric_columns
-from helpers.view.analysis_style import with_unit
+from helpers.tracking.tracks import Tracks
 from helpers.view.panels import Panel, column_panel, distance_panel, spectrum_panel, track_names
-from helpers.view.planes import draw_labels, draw_outlines, draw_raw
+from helpers.view.planes import as_path, draw_labels, draw_outlines, draw_raw
 from helpers.view.style import OKABE_ITO, gray_limits, label_colors, new_figure, save_figure, styled
+from helpers.view.tracklet_selector import TrackletSelector, select_tracklets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +38,12 @@ __all__ = [
 ]
 
 _TAIL = 10
+#: Of the picture.
+_DPI = 100
+#: Tracks that the list shows at once; *find* narrows it.
+_LISTED = 200
+#: A turn of the wheel, and how near to a cell's centre a click must be where there are no labels, as a share of the view.
+_ZOOM, _NEAR = 1.25, 0.04
 
 
 def explore(
@@ -85,6 +91,8 @@ class MovieViewer:
     ----------
     frame, z, projection, overlay, kind, search, track : ipywidgets
         The controls; setting their ``value`` is what a click does.
+    image : ipywidgets.Image
+        The picture. A click on a cell chooses its track (`choose`), the wheel of the mouse zooms (`zoom`).
     widget : ipywidgets.VBox
         All of it.
     """
@@ -99,6 +107,7 @@ class MovieViewer:
         folder: Path,
     ) -> None:
         import ipywidgets
+        from ipyevents import Event
 
         if tracks.voxel_size is None:
             tracks = _placed(tracks, movie if movie is not None else labels)
@@ -110,6 +119,13 @@ class MovieViewer:
         self._shape = tuple(source.shape[-3:]) if source is not None else _extent(tracks)
         self._limits: dict[str, tuple[float, float]] = {}
         self._kept: dict[str, tuple[int, np.ndarray]] = {}
+        self._points = (
+            tracks.objects[["y", "x"]].to_numpy(float)[:, ::-1] / np.array(self.tracks.voxel_size)[[2, 1]]
+        )
+        arrivals = frames[tracks.link_rows[:, 1]]
+        order = np.argsort(arrivals, kind="stable")
+        self._links, self._arrivals = tracks.link_rows[order], arrivals[order]
+        self._view: tuple[float, float, float, float] | None = None
         wide = ipywidgets.Layout(width="22rem")
         self.frame = ipywidgets.IntSlider(
             0, 0, n_frames - 1, description="frame", layout=wide, continuous_update=False
@@ -123,9 +139,10 @@ class MovieViewer:
         self.paths = ipywidgets.Checkbox(True, description="tracks")
         self.kind = ipywidgets.Dropdown(options=["all", "dividing", "non-dividing"], description="list")
         self.search = ipywidgets.Text(placeholder="number of a track", description="find", continuous_update=False)  # fmt: skip
-        self.track = ipywidgets.Dropdown(options=track_names(tracks), description="track", layout=wide)
+        self.track = ipywidgets.Dropdown(description="track", layout=wide)
         self.save = ipywidgets.Button(description="Export", icon="download")
         self.animate = ipywidgets.Checkbox(False, description="with animation")
+        self.whole = ipywidgets.Button(description="Whole picture", icon="expand", disabled=True)
         self.message = ipywidgets.Label()
         self.image = ipywidgets.Image(format="png")
         box = ipywidgets.VBox
@@ -135,7 +152,7 @@ class MovieViewer:
                 row([self.frame, play, self.z]),
                 row([self.projection, self.overlay, self.paths]),
                 row([self.kind, self.search, self.track]),
-                row([self.save, self.animate]),
+                row([self.save, self.animate, self.whole]),
                 self.message,
                 self.image,
             ]
@@ -145,10 +162,16 @@ class MovieViewer:
         for control in (self.kind, self.search):
             control.observe(self._list, names="value")
         self.save.on_click(lambda _: self._export_clicked())
+        self.whole.on_click(lambda _: self._look_at(None))
+        self._mouse = Event(
+            source=self.image, watched_events=["click", "wheel"], prevent_default_action=True, wait=100
+        )
+        self._mouse.on_dom_event(self._moused)
         if selector is not None:
             selector.on_select.append(self._list)
         self._list()
-        self._changed()
+        if not self.image.value:  # no track is chosen
+            self._changed()
 
     @styled
     def figure(self) -> Figure:
@@ -162,6 +185,7 @@ class MovieViewer:
         else:
             axes, plots = figure.subplots(), []
         self._draw_picture(axes)
+        self._axes = axes
         if self.track.value is not None:
             for panel, plot in zip(self.panels, plots, strict=True):
                 panel.draw(plot, self.tracks, self.track.value, self.frame.value)
@@ -223,8 +247,61 @@ class MovieViewer:
         ):
             return  # the plane has changed, and with it the picture
         buffer = io.BytesIO()
-        self.figure().savefig(buffer, format="png", dpi=100)
+        self.figure().savefig(buffer, format="png", dpi=_DPI)
         self.image.value = buffer.getvalue()
+
+    def choose(self, x: float, y: float) -> None:
+        """Choose the track of the cell at a place, in pixels of the movie; say so where there is none."""
+        rows = np.flatnonzero(self.tracks.objects["frame"].to_numpy() == self.frame.value)
+        labels = self._read("labels")
+        if labels is not None and "label" in self.tracks.objects:
+            plane = self._plane(labels, label=True)
+            row, column = np.clip(np.round((y, x)).astype(int), 0, np.array(plane.shape) - 1)
+            hit = rows[self.tracks.objects["label"].to_numpy()[rows] == (plane[row, column] or -1)]
+        else:
+            away = np.hypot(*(self._points[rows] - (x, y)).T)
+            x0, x1, *_ = self._shown()
+            hit = rows[[away.argmin()]] if away.min(initial=np.inf) <= _NEAR * (x1 - x0) else rows[:0]
+        track = int(self.tracks.track_ids[hit[0]]) if len(hit) else -1
+        if track < 0:
+            self.message.value = "this cell is in no track" if len(hit) else "there is no cell"
+            return
+        self.message.value = ""
+        if track not in [i for _, i in self.track.options]:
+            self.track.options = [*self.track.options, (f"track {track}", track)]
+        self.track.value = track
+
+    def zoom(self, x: float, y: float, factor: float) -> None:
+        """Zoom in (factor above 1) or out, so that a place, in pixels of the movie, stays where it is."""
+        x0, x1, y0, y1 = self._shown()
+        view = (x - (x - x0) / factor, x + (x1 - x) / factor, y - (y - y0) / factor, y + (y1 - y) / factor)
+        wide = view[1] - view[0]
+        if wide >= self._shape[2]:
+            self._look_at(None)
+        elif wide >= 4:
+            self._look_at(view)
+
+    def _shown(self) -> tuple[float, float, float, float]:
+        return self._view or (-0.5, self._shape[2] - 0.5, -0.5, self._shape[1] - 0.5)
+
+    def _look_at(self, view: tuple[float, float, float, float] | None) -> None:
+        if view != self._view:
+            self._view = view
+            self.whole.disabled = view is None
+            self._changed()
+
+    def _moused(self, event: dict[str, Any]) -> None:
+        """Do what a click or a turn of the wheel on the picture asks for; positions are pixels of the PNG from its top left."""
+        figure: Any = self._axes.get_figure(root=True)
+        scale, height = figure.dpi / _DPI, figure.bbox.height
+        place = (event["dataX"] * scale, height - event["dataY"] * scale)
+        if not self._axes.bbox.contains(*place):
+            return
+        x, y = self._axes.transData.inverted().transform(place)
+        if event["type"] == "wheel":
+            self.zoom(x, y, _ZOOM if event["deltaY"] < 0 else 1 / _ZOOM)
+        else:
+            self.choose(x, y)
 
     def _list(self, _: Any = None) -> None:
         only = self.selector.tracklets if self.selector is not None else None
@@ -234,10 +311,20 @@ class MovieViewer:
         if sought:  # an exact number first
             options = [one for one in options if sought in one[0]]
             options.sort(key=lambda one: str(one[1]) != sought)
-        self.track.options = options
         self.message.value = "" if options else "no track is like this: change list or find, or the selection"
-        if before in [i for _, i in options]:
-            self.track.value = before
+        if len(options) > _LISTED:
+            self.message.value = (
+                f"the {_LISTED} longest of {len(options)} tracks; find, or click on, the others"
+            )
+        options = options[:_LISTED]
+        ids = [i for _, i in options]
+        # Set together, so that the picture is drawn once.
+        self.track.unobserve(self._changed, names="value")
+        self.track.options = options
+        self.track.value = before if before in ids else next(iter(ids), None)
+        self.track.observe(self._changed, names="value")
+        if self.track.value != before:
+            self._changed()
 
     def _read(self, name: str) -> np.ndarray | None:
         source = getattr(self, name)
@@ -264,7 +351,6 @@ class MovieViewer:
         shown = self._plane(stack)
         # The brightest voxels along z are brighter than a plane: each way of looking has its own black and white.
         limits = self._limits.setdefault(str(self.projection.value), gray_limits(shown))
-        size = np.array(self.tracks.voxel_size)
         draw_raw(axes, shown, voxel_size=self.tracks.voxel_size, limits=limits, title=f"frame {self.frame.value}")  # fmt: skip
         if labels is not None and self.overlay.value != "none":
             cells = self._plane(labels, label=True)
@@ -272,21 +358,26 @@ class MovieViewer:
                 draw_labels(axes, cells, alpha=0.35)
             draw_outlines(axes, cells, OKABE_ITO["sky"], 0.6)
         if self.paths.value:
-            self._draw_tracks(axes, self.tracks.objects[["y", "x"]].to_numpy(float)[:, ::-1] / size[[2, 1]])
-        axes.set_xlim(-0.5, self._shape[2] - 0.5)
-        axes.set_ylim(self._shape[1] - 0.5, -0.5)
+            self._draw_tracks(axes)
+        x0, x1, y0, y1 = self._shown()
+        axes.set_xlim(x0, x1)
+        axes.set_ylim(y1, y0)
 
-    def _draw_tracks(self, axes: Axes, points: np.ndarray) -> None:
-        from matplotlib.collections import LineCollection
+    def _draw_tracks(self, axes: Axes) -> None:
+        from matplotlib.collections import LineCollection, PathCollection
 
-        t = self.frame.value
+        t, points, links = self.frame.value, self._points, self.tracks.link_rows
         frames = self.tracks.objects["frame"].to_numpy()
-        links = self.tracks.link_rows
-        ends = frames[links]
-        recent = links[(ends[:, 1] <= t) & (ends[:, 1] > t - _TAIL)]
-        colors = label_colors(self.tracks.track_ids[recent[:, 1]] + 1)
+        recent = self._links[slice(*np.searchsorted(self._arrivals, (t - _TAIL, t), side="right"))]
+        owners = self.tracks.track_ids[recent[:, 1]]
+        recent = recent[np.argsort(owners, kind="stable")]
+        shown, counts = np.unique(owners, return_counts=True)
+        tails = (
+            [as_path(points[own]) for own in np.split(recent, np.cumsum(counts)[:-1])] if len(shown) else []
+        )
         axes.add_collection(
-            LineCollection(list(points[recent]), colors=colors, linewidths=1.0), autolim=False
+            PathCollection(tails, facecolors="none", edgecolors=label_colors(shown + 1), linewidths=1.0),
+            autolim=False,
         )
         chosen = self.tracks.track_ids == self.track.value
         own = links[chosen[links[:, 0]]]
@@ -298,164 +389,6 @@ class MovieViewer:
         )
         now = chosen & (frames == t)
         axes.plot(*points[now].T, "o", markerfacecolor="none", markeredgecolor=OKABE_ITO["yellow"], markersize=11, markeredgewidth=1.8)  # fmt: skip
-
-
-def select_tracklets(tracklets: pd.DataFrame, x: str, y: str) -> TrackletSelector:
-    """Open a scatter plot of two measures, in which tracklets are selected by a lasso or by limits.
-
-    Parameters
-    ----------
-    tracklets : DataFrame
-        With ``tracklet_id`` and measures.
-    x, y : str
-        The first two to show.
-
-    Returns
-    -------
-    TrackletSelector
-        Show its ``widget``; ``tracklets`` are those selected. The lasso needs the package ipympl and
-        ``%matplotlib widget`` in Jupyter; the limits work everywhere.
-    """
-    return TrackletSelector(tracklets, x, y)
-
-
-class TrackletSelector:
-    """A scatter plot in which tracklets are selected; see `select_tracklets`.
-
-    Attributes
-    ----------
-    x, y, limits_x, limits_y : ipywidgets
-        The controls.
-    on_select : list of callable
-        Called after each change.
-    widget : ipywidgets.VBox
-        All of it.
-    """
-
-    def __init__(self, tracklets: pd.DataFrame, x: str, y: str) -> None:
-        import ipywidgets
-        import matplotlib
-
-        numeric = numeric_columns(tracklets)
-        for name in (x, y):
-            if name not in numeric:
-                raise InputError("metric", name, f"one of {', '.join(numeric)}")
-        self.table = tracklets.reset_index(drop=True)
-        self.on_select: list[Callable[[], None]] = []
-        self._lasso: np.ndarray | None = None
-        options = [(with_unit(name), name) for name in numeric]
-        self.x = ipywidgets.Dropdown(options=options, value=x, description="x")
-        self.y = ipywidgets.Dropdown(options=options, value=y, description="y")
-        wide = ipywidgets.Layout(width="26rem")
-        self.limits_x = ipywidgets.FloatRangeSlider(description="x from, to", layout=wide, readout_format=".3g", continuous_update=False)  # fmt: skip
-        self.limits_y = ipywidgets.FloatRangeSlider(description="y from, to", layout=wide, readout_format=".3g", continuous_update=False)  # fmt: skip
-        self.message = ipywidgets.Label()
-        self.clear = ipywidgets.Button(description="Select all")
-        self.image = ipywidgets.Image(format="png")
-        self._axes: Axes | None = None
-        shown: Any = self.image
-        if "ipympl" in matplotlib.get_backend():
-            shown = self._canvas()
-        box = ipywidgets.VBox
-        self.widget = box([self.x, self.y, self.limits_x, self.limits_y, self.clear, self.message, shown])
-        self._set_limits()
-        for control in (self.x, self.y):
-            control.observe(self._new_axes, names="value")
-        for control in (self.limits_x, self.limits_y):
-            control.observe(self._changed, names="value")
-        self.clear.on_click(lambda _: self._new_axes())
-        self._changed()
-
-    @property
-    def selected(self) -> np.ndarray:
-        """(n_tracklets,) bool."""
-        points = self.table[[self.x.value, self.y.value]].to_numpy(float)
-        low = np.array([self.limits_x.value[0], self.limits_y.value[0]])
-        high = np.array([self.limits_x.value[1], self.limits_y.value[1]])
-        every = np.array(
-            [control.value == (control.min, control.max) for control in (self.limits_x, self.limits_y)]
-        )
-        inside = (every | ((points >= low) & (points <= high))).all(axis=1)
-        if self._lasso is not None:
-            from matplotlib.path import Path as Outline
-
-            inside &= Outline(self._lasso).contains_points(points)
-        return inside
-
-    @property
-    def tracklets(self) -> np.ndarray:
-        """Ids of the selected tracklets."""
-        return self.table.loc[self.selected, "tracklet_id"].to_numpy()
-
-    def select_inside(self, vertices: Sequence[Sequence[float]]) -> None:
-        """Select the tracklets within a polygon of (x, y); what the lasso calls."""
-        self._lasso = np.asarray(vertices, float) if len(vertices) > 2 else None
-        self._changed()
-
-    def attach_lasso(self, axes: Axes) -> Any:
-        """Let a lasso in `axes`, on any interactive canvas, select; keep what is returned."""
-        from matplotlib.widgets import LassoSelector
-
-        return LassoSelector(axes, onselect=self.select_inside)
-
-    @styled
-    def figure(self) -> Figure:
-        """Return the scatter plot, selected tracklets in blue."""
-        figure = new_figure(4.8, 3.6)
-        self._draw(figure.subplots())
-        return figure
-
-    def _draw(self, axes: Axes) -> None:
-        from helpers.view.migration_plots import draw_scatter
-
-        draw_scatter(
-            axes,
-            self.table,
-            str(self.x.value),
-            str(self.y.value),
-            self.selected,
-            names=("not selected", "selected"),
-        )
-
-    def _canvas(self) -> Any:
-        import matplotlib.pyplot as plt
-
-        with plt.ioff():
-            figure = plt.figure(figsize=(4.8, 3.6), layout="constrained")
-        self._axes = figure.subplots()
-        self._lasso_tool = self.attach_lasso(self._axes)
-        return figure.canvas
-
-    def _set_limits(self) -> None:
-        for slider, column in ((self.limits_x, self.x.value), (self.limits_y, self.y.value)):
-            values = self.table[column].to_numpy(float)
-            values = values[np.isfinite(values)]
-            low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-            high = high if high > low else low + 1
-            # The lower end must never be above the upper one, not even in between.
-            slider.min = min(slider.min, low)
-            slider.max = high
-            slider.min = low
-            slider.step = (high - low) / 200
-            slider.value = (low, high)
-
-    def _new_axes(self, _: Any = None) -> None:
-        self._lasso = None
-        self._set_limits()
-        self._changed()
-
-    def _changed(self, _: Any = None) -> None:
-        self.message.value = f"{int(self.selected.sum())} of {len(self.table)} tracklets are selected"
-        if self._axes is not None:
-            self._axes.clear()
-            self._draw(self._axes)
-            self._axes.figure.canvas.draw_idle()
-        else:
-            buffer = io.BytesIO()
-            self.figure().savefig(buffer, format="png", dpi=90)
-            self.image.value = buffer.getvalue()
-        for call in self.on_select:
-            call()
 
 
 def _placed(tracks: Tracks, source: Any) -> Tracks:

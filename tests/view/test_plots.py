@@ -49,9 +49,9 @@ def texts(figure) -> str:
 
 
 def lines(axes, gid: str) -> np.ndarray:
-    """Segments (n, 2, 2) of the line collection of that name."""
+    """Segments (n, 2, 2) of the collection of that name."""
     (found,) = [c for c in axes.collections if c.get_gid() == gid]
-    return np.array(found.get_segments()).reshape(-1, 2, 2)
+    return np.concatenate([path.vertices for path in found.get_paths()]).reshape(-1, 2, 2)
 
 
 def edges(segments: np.ndarray) -> set[tuple]:
@@ -168,7 +168,7 @@ def test_errors_are_outlined_each_in_its_colour(stack):
     for kind, labels in expected.items():
         assert edges(lines(right, kind)) == edges(outline_segments(labels[4])), kind
         (collection,) = [c for c in right.collections if c.get_gid() == kind]
-        assert to_hex(collection.get_color()[0]) == to_hex(ERROR_COLORS[kind])
+        assert to_hex(collection.get_edgecolor()[0]) == to_hex(ERROR_COLORS[kind])
     fill = right.images[1].get_array()
     assert ((fill[..., 3] > 0) == (expected["FN"][4] > 0)).all()
     assert to_hex(fill[5, 12, :3]) == to_hex(ERROR_COLORS["FN"])

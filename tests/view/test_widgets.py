@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,58 @@ def test_the_slice_follows_the_chosen_cell(tracks: Tracks) -> None:
     assert viewer.z.value == 3
 
 
+def _at(viewer, x: float, y: float) -> dict[str, float]:
+    """Where in the PNG a place of the movie lies, as a browser says it."""
+    axes = viewer._axes
+    figure = axes.get_figure(root=True)
+    right, up = axes.transData.transform((x, y)) * 100 / figure.dpi
+    return {"dataX": right, "dataY": figure.bbox.height * 100 / figure.dpi - up}
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_a_click_on_a_cell_chooses_its_track(tracks: Tracks, with_labels: bool) -> None:
+    moves = tracks.objects["x"] == 16.5  # the one that stands still has the second label
+    tracks.objects["label"] = np.where(moves, 2, 1)
+    labels = _Movie(labels=True) if with_labels else None
+    viewer = explore(tracks, movie=_Movie(), labels=labels, panels=[column_panel(tracks, "intensity_mean")])
+    viewer.frame.value = 2
+    click = {"type": "click"}
+    viewer._mouse._handle_mouse_msg(None, click | _at(viewer, 33.4, 22.6), None)
+    assert viewer.track.value == tracks.track_ids[8]
+    viewer._mouse._handle_mouse_msg(None, click | _at(viewer, 9.2, 7.3), None)
+    assert viewer.track.value == 0 and viewer.message.value == ""
+    viewer._mouse._handle_mouse_msg(None, click | _at(viewer, 20, 27), None)
+    assert viewer.track.value == 0 and viewer.message.value == "there is no cell"
+    viewer.search.value = "track 2"
+    viewer._mouse._handle_mouse_msg(None, click | _at(viewer, 33.4, 22.6), None)
+    assert viewer.track.value == tracks.track_ids[8], "a cell that the list does not hold is chosen too"
+
+
+def test_the_wheel_zooms_where_the_mouse_is(tracks: Tracks) -> None:
+    viewer = explore(tracks, movie=_Movie())
+    place = _at(viewer, 10.0, 7.0)
+    for _ in range(3):
+        viewer._mouse._handle_mouse_msg(None, {"type": "wheel", "deltaY": -1} | place, None)
+    axes = viewer._axes
+    assert np.ptp(axes.get_xlim()) == pytest.approx(40 / 1.25**3)
+    np.testing.assert_allclose(list(_at(viewer, 10.0, 7.0).values()), list(place.values()), atol=2)
+    assert not viewer.whole.disabled
+    viewer.whole.click()
+    assert viewer._axes.get_xlim() == (-0.5, 39.5) and viewer.whole.disabled
+    viewer._mouse._handle_mouse_msg(None, {"type": "wheel", "deltaY": 1} | place, None)
+    assert viewer._axes.get_xlim() == (-0.5, 39.5), "nothing lies around the picture"
+
+
+def test_a_long_list_is_cut_and_says_so() -> None:
+    n = 250
+    objects = pd.DataFrame({"frame": [0, 1] * n, "z": 0.0, "y": np.repeat(np.arange(n), 2) % 20, "x": np.repeat(np.arange(n), 2) / 9})  # fmt: skip
+    links = pd.DataFrame({"source": np.arange(0, 2 * n, 2), "target": np.arange(1, 2 * n, 2)})
+    viewer = explore(Tracks(objects, links, VOXEL, 60.0))
+    assert len(viewer.track.options) == 200 and "200 longest of 250" in viewer.message.value
+    viewer.search.value = "249"
+    assert viewer.track.value == 249 and viewer.message.value == ""
+
+
 def test_a_projection_is_neither_black_nor_white(tracks: Tracks) -> None:
     movie = _Movie()
     movie.array[:] = 10.0
@@ -233,7 +286,29 @@ def test_a_lasso_selects(tracks: Tracks) -> None:
         select_tracklets(table, "a", "c")
 
 
-def test_selected_points_are_seen() -> None:
+def test_the_mouse_draws_a_lasso_in_a_notebook(tracks: Tracks) -> None:
+    table = pd.DataFrame({"tracklet_id": [0, 1, 2], "a": [0.0, 1.0, 2.0], "b": [0.0, 1.0, 0.0]})
+    selector = select_tracklets(table, "a", "b")
+    canvas = selector.widget.children[-1]
+    axes = canvas.figure.axes[0]
+    canvas.draw()
+    corners = axes.transData.transform([(0.5, 0.5), (0.5, 1.05), (1.5, 1.05), (1.5, 0.5), (0.5, 0.5)])
+    kinds = ["button_press", *["motion_notify"] * 3, "button_release"]
+    for kind, (x, y) in zip(kinds, corners, strict=True):  # as the browser sends it
+        said = {
+            "type": kind,
+            "x": x,
+            "y": canvas.figure.bbox.height - y,
+            "button": 0,
+            "buttons": 1,
+            "step": 0,
+        }
+        canvas._handle_message(canvas, said | {"modifiers": [], "guiEvent": {}}, [])
+    assert selector.tracklets.tolist() == [1]
+
+
+def test_selected_points_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)  # not installed: limits alone
     table = pd.DataFrame({"tracklet_id": [0, 1], "a": [0.0, 1.0], "b": [0.0, 1.0]})
     selector = select_tracklets(table, "a", "b")
     before = bytes(selector.image.value)
