@@ -15,7 +15,7 @@ help:
 	@echo "make demo       install, and run the demo experiment through all notebooks (about 10 minutes)"
 	@echo "make install    only install into $(VENV); GPU=1 adds the CUDA libraries"
 	@echo "make test       install what the tests need, and run them"
-	@echo "make lint       check style and types"
+	@echo "make lint       check style, types, and that nothing is there that only tests use"
 	@echo "make benchmark  measure this suite beside its peers, in an environment of their own"
 	@echo "make scores     run the experiments with truth over SEEDS=5 seeds, and write their scores into the README (many hours)"
 	@echo "make notebooks  write the parameters and setup cells of the notebooks anew from their classes"
@@ -63,6 +63,7 @@ endif
 lint: $(VENV)/installed-test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python .ci/unused.py
 	@$(BIN)/pyright
 
 benchmark: $(VENV)/installed-test

@@ -129,31 +129,6 @@ def division_rates(
     return pd.DataFrame(rows, columns=columns).sort_values("group", ignore_index=True)
 
 
-def orientation_test(angles: np.ndarray, dimension: int) -> tuple[float, float]:
-    """Test whether axes lie at random to a plane (3D) or line (2D).
-
-    Parameters
-    ----------
-    angles : ndarray
-        Degrees between axis and plane, 0 to 90, such as ``angle_to_boundary_deg``; NaN are left out.
-    dimension : int
-        2 or 3: in 3D the sine of a random axis' angle is uniform, in 2D the angle itself.
-
-    Returns
-    -------
-    statistic, p_value : float
-        Kolmogorov-Smirnov; NaN without angles.
-    """
-    from scipy.stats import kstest
-
-    angles = np.asarray(angles, float)
-    angles = angles[np.isfinite(angles)]
-    if len(angles) == 0:
-        return np.nan, np.nan
-    result = kstest(np.sin(np.radians(angles)) if dimension == 3 else angles / 90, "uniform")
-    return float(result.statistic), float(result.pvalue)
-
-
 def _farthest(points: np.ndarray) -> tuple[int, int]:
     """Return which two points lie farthest apart: of three daughters, those that tell the axis best."""
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1)

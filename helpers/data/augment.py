@@ -13,7 +13,7 @@ Intensities are those of a percentile-normalised image: background near 0, brigh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -285,25 +285,6 @@ def augment(
         return np.stack(result, -1).reshape(*size, *array.shape[ndim:])
 
     return change_intensity(moved(raw, False), settings, rng), moved(labels, True)
-
-
-def augmenter(
-    settings: Augmentation,
-    seed: int = 0,
-    *,
-    voxel_size: Sequence[float] | None = None,
-    channels_last: bool = False,
-) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return ``(x, y) -> (x, y)`` for augmentation during training, as StarDist's ``augmenter`` wants it.
-
-    `channels_last` says that y ends in an axis of channels too, as a U-Net's targets do. Each call draws anew from one seeded stream.
-    """
-    rng = np.random.default_rng(seed)
-
-    def augment_pair(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return augment(x, y, settings, rng, voxel_size=voxel_size, channels_last=channels_last)
-
-    return augment_pair
 
 
 def _aspect(voxel_size: Sequence[float] | None) -> float:

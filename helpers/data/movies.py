@@ -216,14 +216,6 @@ class Movie:
             f"{self.path} does not say it{reason and f' ({reason})'}; give voxel_size = (z, y, x) in µm",
         )
 
-    def require_frame_interval(self) -> float:
-        """Return the seconds between frames, or raise `InputError` where they are unknown."""
-        if self.frame_interval is None:
-            raise InputError(
-                "frame_interval", None, f"{self.path} does not say it; give the seconds between two frames"
-            )
-        return self.frame_interval
-
 
 def write_movie(
     path: str | os.PathLike[str],

@@ -199,11 +199,6 @@ class HeldBack:
     n_cells: int
     why: str
 
-    @property
-    def n_held_back(self) -> int:
-        """Cells held back."""
-        return sum(map(len, self.cells.values()))
-
 
 def hold_back(cells: Mapping[str, Sequence[int]], fraction: float, seed: int) -> HeldBack:
     """Choose drawn cells to hold back for validation, spread over the stacks.

@@ -212,16 +212,6 @@ class TrainingSet:
             return x, y, self.read("labels", index).astype(np.int32)
         return x, y, instances_from_binary(y)
 
-    def preview_indices(self, count: int, seed: int = 0) -> np.ndarray:
-        """Choose `count` patches to look at, of as many stacks as there are, training and validation."""
-        order = np.random.default_rng(seed).permutation(len(self))
-        names = self.stacks[order]
-        turn = np.zeros(len(order), int)  # how many patches of its stack come before a patch
-        for name in np.unique(names):
-            of_stack = names == name
-            turn[of_stack] = np.arange(of_stack.sum())
-        return np.sort(order[np.argsort(turn, kind="stable")][:count])
-
 
 def _mapped(path: Path, member: Member) -> np.memmap:
     if not member.shape or not np.prod(member.shape, dtype=np.int64):

@@ -138,6 +138,14 @@ def given(p: Parameters, names: Iterable[str]) -> list[str]:
 
 
 def _of_tracking(p: Track, cells: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], InputError]]:
+    if p.trackmate_settings is not None:
+        from helpers.runs.steps.trackmate_settings import with_trackmate_settings
+
+        try:
+            p = with_trackmate_settings(p)
+        except InputError as error:
+            yield ("trackmate_settings",), error
+            return
     if p.labels_path() is None and (p.tracker in ("overlap", "global") or p.overlap_weight):
         expected = "the overlap of cells is measured in labels: name the label movie"
         yield ("labels",), InputError("labels", None, expected)

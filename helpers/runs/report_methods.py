@@ -157,8 +157,9 @@ _TRACKERS = {
 
 
 def _track(done: _Done) -> tuple[str, list[str]]:
-    words, works = _TRACKERS.get(str(done[0]["parameters"].get("tracker")), ("a tracker", []))
-    how = words.format_map(done[0]["parameters"]) if done[0]["parameters"] else words
+    used = done[0]["parameters"] | done[0]["results"].get("trackmate_settings", {})
+    words, works = _TRACKERS.get(str(used.get("tracker")), ("a tracker", []))
+    how = words.format_map(used) if used else words
     return (
         f"Cells were linked by {how}, giving {_count(_n(done, 'tracks'), 'track')} with "
         f"{_count(_n(done, 'divisions'), 'division')}.",

@@ -15,7 +15,7 @@ from helpers.analysis.diffusion import (
     persistent_walk,
     velocity_autocorrelation,
 )
-from helpers.analysis.divisions import division_rates, measure_divisions, orientation_test
+from helpers.analysis.divisions import division_rates, measure_divisions
 from helpers.analysis.migration import (
     drift,
     measure_steps,
@@ -344,16 +344,6 @@ def test_rates_leave_out_what_is_not_plausible_and_the_time_in_which_nobody_coul
 def test_no_divisions_give_an_empty_table() -> None:
     table = measure_divisions(_walks(np.zeros((1, 3, 3))))
     assert len(table) == 0 and "frame" in table
-
-
-def test_random_axes_pass_and_aligned_ones_fail() -> None:
-    rng = np.random.default_rng(0)
-    axes = rng.normal(size=(300, 3))
-    angles = np.degrees(np.arcsin(np.abs(axes[:, 0]) / np.linalg.norm(axes, axis=1)))
-    assert orientation_test(angles, 3)[1] > 0.05
-    assert orientation_test(angles, 2)[1] < 0.001, "what is random in 3D is not in 2D"
-    assert orientation_test(rng.uniform(0, 20, 50), 3)[1] < 1e-6
-    assert np.isnan(orientation_test(np.array([np.nan]), 3)[0])
 
 
 def test_moving_cells_are_told_from_still_and_short_ones(family) -> None:

@@ -10,7 +10,6 @@ from helpers.data.augment import (
     Augmentation,
     Geometry,
     augment,
-    augmenter,
     change_intensity,
     draw_geometry,
     margin,
@@ -133,6 +132,12 @@ def test_all_off_changes_nothing(labels: np.ndarray) -> None:
     np.testing.assert_array_equal(moved, labels)
 
 
+def augmenter(settings: Augmentation, seed: int, **more: bool):
+    """Return a function that draws anew at each call, from one seeded stream."""
+    rng = np.random.default_rng(seed)
+    return lambda x, y: augment(x, y, settings, rng, **more)
+
+
 def test_deterministic_and_different_from_call_to_call(labels: np.ndarray) -> None:
     raw = labels / np.float32(30_000)
     first, again, other = augmenter(ALL, 5), augmenter(ALL, 5), augmenter(ALL, 6)
@@ -204,16 +209,3 @@ def test_a_strength_of_zero_is_allowed_and_nonsense_is_not(labels: np.ndarray) -
         augment(labels, labels[1:], ALL, rng)
     with pytest.raises(InputError, match="patch_size"):
         augment(labels, labels, ALL, rng, patch_size=(8, 65, 64))
-
-
-def test_stardist_takes_the_augmenter(labels: np.ndarray) -> None:
-    from stardist.models.model3d import StarDistData3D
-    from stardist.rays3d import Rays_GoldenSpiral
-
-    x = labels / np.float32(30_000)
-    data = StarDistData3D(
-        [x, x], [labels, labels], batch_size=2, rays=Rays_GoldenSpiral(8), length=1,
-        patch_size=(8, 32, 32), grid=(1, 2, 2), anisotropy=(1, 1, 1), augmenter=augmenter(ALL, 0),
-    )  # fmt: skip
-    (images,), _ = data[0]
-    assert images.shape == (2, 8, 32, 32, 1) and np.isfinite(images).all()

@@ -98,7 +98,7 @@ def test_parameters_win_over_the_file(tmp_path, array):
     path = write_movie(tmp_path / "a.tif", array, voxel_size=SIZE, frame_interval=30)
     movie = Movie.open(path, voxel_size=(3, 1, 1), frame_interval=5)
     assert movie.require_voxel_size() == (3.0, 1.0, 1.0)
-    assert movie.require_frame_interval() == 5.0
+    assert movie.frame_interval == 5.0
     assert pickle.loads(pickle.dumps(movie)).voxel_size == (3.0, 1.0, 1.0)
 
 

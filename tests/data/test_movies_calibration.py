@@ -59,8 +59,6 @@ def test_imagej_without_a_calibration_knows_no_voxel_size(tmp_path, unit):
     assert movie.voxel_size is None and movie.frame_interval is None
     with pytest.raises(InputError, match=r"voxel_size = None: .*a\.tif"):
         movie.require_voxel_size()
-    with pytest.raises(InputError, match=r"frame_interval = None: .*a\.tif"):
-        movie.require_frame_interval()
 
 
 def test_a_missing_spacing_is_not_made_up(tmp_path):

@@ -87,7 +87,7 @@ def test_too_few_cells_give_no_validation_and_say_so(tmp_path: Path) -> None:
     patches = make(tmp_path, n=1, validation_fraction=0.15)  # one stack: full labels would be refused
     assert len(patches.validation) == 0
     assert "no validation: 0.15 of 4 drawn cells are too few" in patches.settings["sparse"]["validation"]
-    assert hold_back({"a": range(1, 13)}, 0.15, 0).n_held_back == 2
+    assert [len(held) for held in hold_back({"a": range(1, 13)}, 0.15, 0).cells.values()] == [2]
     assert hold_back({"a": range(1, 13)}, 0, 0).why == "no validation: validation_fraction is 0"
 
 

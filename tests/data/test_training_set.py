@@ -109,16 +109,6 @@ def test_csbdeep_reads_it(file: Path, arrays: dict[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(y_held[..., 0], arrays["Y"][8:, 0])
 
 
-def test_preview_shows_every_stack(file: Path) -> None:
-    patches = TrainingSet.open(file)
-    for seed in range(8):
-        chosen = patches.preview_indices(3, seed=seed)
-        assert set(patches.stacks[chosen]) == {"a", "b", "held out"}
-        np.testing.assert_array_equal(chosen, patches.preview_indices(3, seed=seed))
-    assert len(set(patches.preview_indices(9, seed=1))) == 9
-    assert len(patches.preview_indices(100)) == 12
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -14,6 +14,7 @@ from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateTracking, Track
 from helpers.runs.run import Run
 from helpers.runs.steps import tracking as step
+from helpers.runs.steps.trackmate_settings import in_words, with_trackmate_settings
 from helpers.tracking.formats import table, trackmate
 from helpers.tracking.kalman import AdvancedKalmanParameters
 from helpers.tracking.linking import LapParameters
@@ -122,7 +123,7 @@ def test_each_filter_says_what_it_left_out(folder: Path, filters: dict, reason: 
     assert len(cells.objects) == 3
 
 
-def test_a_table_alone_is_tracked_without_images(folder: Path) -> None:
+def test_a_table_alone_istracked_without_images(folder: Path) -> None:
     (folder / "labels.zarr").rename(folder / "gone.zarr")
     p = Track.checked({"run_dir": folder, "objects": folder / "objects.csv", "max_distance_um": 5.0})
     cells = step.open_cells(p)
@@ -212,6 +213,60 @@ def test_linking_parameters_reach_the_tracker() -> None:
         Track.checked({"tracker_options": {"cutoff": 0.8}})
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"max_distance_um": 7.0, "penalties": {"volume_um3": 0.5}, "gap_closing_max_distance_um": None},
+        {"splitting_max_distance_um": 5.0, "max_frame_gap": 4, "tracker_options": {"cutoff_percentile": 0.8}},
+        {"tracker": "overlap", "min_iou": 0.2, "scale_factor": 1.5},
+        {"tracker": "kalman", "max_distance_um": 6.0, "search_radius_um": 9.0, "max_frame_gap": 3},
+        {
+            "tracker": "advanced_kalman",
+            "max_distance_um": 6.0,
+            "search_radius_um": 9.0,
+            "merging_max_distance_um": 4.0,
+        },
+    ],
+)
+def test_the_settings_of_a_trackmate_file_take_the_place_of_those_here(folder: Path, given: dict) -> None:
+    first = _track(folder, movie_id="first", **given)
+    cells = step.open_cells(first)
+    step.write_all(step.track(cells, first), cells, first)
+    p = _track(folder, movie_id="m", trackmate_settings=first.movie_path("tracks.xml"), min_track_frames=2)
+    found = with_trackmate_settings(p)
+    assert (found.tracker, found.min_track_frames) == (first.tracker, 2)
+    assert step.tracker_parameters(found) == step.tracker_parameters(first)
+    said = in_words(found)
+    assert all(f"{name} = {value!r}" in said for name, value in given.items() if name != "tracker_options"), (
+        said
+    )
+    assert with_trackmate_settings(first) is first
+    if found.tracker != "lap":
+        return
+    run = Run.start(p)
+    tracks = step.track(cells, found)
+    step.write_all(tracks, cells, p)
+    nothing = cells.objects.head(0).assign(reason="")
+    run.finish(step.results(tracks, nothing, nothing, found))
+    q = EvaluateTracking.checked(
+        {"run_dir": folder, "movie_id": "m", "truth": folder / "labels.zarr", "truth_tracks": folder}
+    )
+    first.movie_path("tracks.xml").unlink()
+    assert step.tracker_parameters(step.tracked_with(q)) == step.tracker_parameters(first)
+
+
+def test_trackmate_settings_that_are_of_no_use_are_told(folder: Path) -> None:
+    path = folder / "manual.xml"
+    path.write_text(
+        '<TrackMate version="7"><Settings><TrackerSettings TRACKER_NAME="MANUAL_TRACKER"/></Settings></TrackMate>'
+    )
+    with pytest.raises(InputError, match=r"trackmate_settings.*MANUAL_TRACKER.*LAP, overlap or Kalman"):
+        with_trackmate_settings(_track(folder, trackmate_settings=path))
+    path.write_text("<TrackMate/>")
+    with pytest.raises(InputError, match="states no tracker"):
+        with_trackmate_settings(_track(folder, trackmate_settings=path))
+
+
 def test_the_overlap_is_a_term_of_the_cost(folder: Path) -> None:
     plain, weighted = _track(folder), _track(folder, overlap_weight=2.0)
     cells = step.open_cells(plain)
@@ -297,7 +352,7 @@ def test_a_bad_table_names_the_parameter(folder: Path) -> None:
         step.open_cells(_track(folder, objects=folder / "t.csv"))
 
 
-def test_scores_use_the_labels_and_penalties_that_were_tracked_with(folder: Path) -> None:
+def test_scores_use_the_labels_and_penalties_that_weretracked_with(folder: Path) -> None:
     raw = np.stack([LabelMovie.open(folder / "labels.zarr").frame(t) for t in range(3)])[:, None] * 10
     write_movie(folder / "raw.ome.tif", raw.astype(np.uint16), voxel_size=VOXEL, frame_interval=60.0)
     given = {"movie_id": "m", "raw": folder / "raw.ome.tif", "penalties": {"intensity_mean": 1.0}}

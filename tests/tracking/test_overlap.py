@@ -7,14 +7,11 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from skimage.draw import polygon as draw_polygon
 from skimage.measure import regionprops
 
 from helpers.errors import InputError
-from helpers.tracking.contours import link_overlap_contours
-from helpers.tracking.formats.trackmate import contours_from_labels
 from helpers.tracking.linking import LapParameters, link
-from helpers.tracking.overlap import OverlapParameters, link_overlap, overlap_table
+from helpers.tracking.overlap import link_overlap, overlap_table
 
 
 def _measured(frames) -> pd.DataFrame:
@@ -91,19 +88,6 @@ def test_real_cells_equal_brute_force(samples):
     assert len(tracks.links) > 50
 
 
-def test_outlines_of_pixels_link_as_the_pixels_do(samples):
-    """Outlines follow the edges of the pixels, so both ways see the same areas."""
-    with np.load(samples / "tracks" / "cells_2d_small.npz") as stored:
-        frames = stored["labels"]
-    objects = _measured(frames)
-    outlines = [contours_from_labels(labels, voxel_size=(1, 1)) for labels in frames]
-    objects["contour"] = [outlines[row.frame][row.label] - (row.y, row.x) for row in objects.itertuples()]
-    by_pixels = link_overlap(frames, voxel_size=(1, 1), objects=objects)
-    by_outlines = link_overlap_contours(objects)
-    assert _pairs(by_outlines) == _pairs(by_pixels)
-    assert np.allclose(by_outlines.links["iou"], by_pixels.links["iou"], atol=0.02)
-
-
 def test_splits_arise_freely_and_merges_never():
     frames = np.zeros((3, 10, 20), int)
     frames[0, 2:8, 2:18] = 1
@@ -151,50 +135,6 @@ def test_enlarged_objects_meet_where_the_cells_do_not():
     enlarged = link_overlap(frames, voxel_size=(1, 1), min_iou=0.0, scale_factor=2.0, objects=objects)
     # Squares of side 20, 11 apart: 9/31 in common.
     assert enlarged.links["iou"].tolist() == pytest.approx([9 / 31], abs=0.02)
-
-
-@pytest.mark.parametrize("factor", [0.5, 1.7])
-def test_scaled_voxels_agree_with_scaled_outlines(factor):
-    rng = np.random.default_rng(3)
-    frames = np.zeros((2, 90, 90), int)
-    for t in range(2):
-        for k in range(9):
-            corner = np.array([30 * (k // 3), 30 * (k % 3)]) + 8 + rng.integers(-2, 3, 2)
-            angle = np.sort(rng.random(7)) * 2 * np.pi
-            rows, columns = draw_polygon(7 + 8 * np.sin(angle), 7 + 8 * np.cos(angle), (16, 16))
-            frames[t][corner[0] + rows, corner[1] + columns] = k + 1
-    objects = _measured(frames)
-    outlines = [contours_from_labels(labels, voxel_size=(1, 1)) for labels in frames]
-    objects["contour"] = [outlines[r.frame][r.label] - (r.y, r.x) for r in objects.itertuples()]
-    table = overlap_table(frames, objects, scale_factor=factor)
-    tracks = link_overlap_contours(objects, OverlapParameters(scale_factor=factor, min_iou=0.05))
-    voxels = table.set_index(["source", "target"])["iou"]
-    assert len(tracks.links) >= 5
-    for link_ in tracks.links.itertuples():
-        assert voxels[link_.source, link_.target] == pytest.approx(link_.iou, abs=0.08)
-
-
-def test_outlines_by_hand():
-    """Squares of side 4 moved by 1: 12 in common of 20; circles are 32-gons; boxes enclose the outline."""
-    square = np.array([[-2, -2], [-2, 2], [2, 2], [2, -2]], float)
-    objects = pd.DataFrame({"frame": [0, 1], "y": [0.0, 0.0], "x": [0.0, 1.0], "contour": [square, square]})
-    assert link_overlap_contours(objects).links["iou"].tolist() == pytest.approx([0.6])
-    assert len(link_overlap_contours(objects, OverlapParameters(min_iou=0.6)).links) == 0
-    discs = objects.drop(columns="contour").assign(radius_um=3.0, x=0.0)
-    discs.loc[1, "radius_um"] = 2.7
-    assert link_overlap_contours(discs).links["iou"].tolist() == pytest.approx([0.81])
-    diamond = np.array([[-2, 0], [0, 2], [2, 0], [0, -2]], float)
-    objects["contour"] = [square, diamond]
-    objects["x"] = 0.0
-    precise = link_overlap_contours(objects).links["iou"].iloc[0]
-    fast = link_overlap_contours(objects, OverlapParameters(precise=False)).links["iou"].iloc[0]
-    assert (precise, fast) == (pytest.approx(0.5), pytest.approx(1.0))
-
-
-def test_outlines_without_any_size_are_refused():
-    objects = pd.DataFrame({"frame": [0, 1], "y": [0.0, 0.0], "x": [0.0, 1.0]})
-    with pytest.raises(InputError, match="radius_um"):
-        link_overlap_contours(objects)
 
 
 def test_labels_outside_the_table_are_passed_over_and_ids_kept():

@@ -103,6 +103,10 @@ class Track(OneMovie):
         {},
         description="What is rarely changed. LAP, by TrackMate's names: {'cutoff_percentile': 0.8, 'splitting_penalties': {'volume_um3': 1.0}}. Global: its costs {'division': 4.0}; {'competing_labels': ['b.zarr']} in place of those that notebooks 05 and 06 left. LAP, overlap and global: {'fixed_links': 'links.csv'} (source, target: ids of cells) that are certain, such as notebook 14's curated/confirmed_links.csv",
     )
+    trackmate_settings: OptionalPath = Field(
+        None,
+        description="A TrackMate XML: its tracker and settings, as stated in it, take the place of the tracker and parameters here",
+    )
     search_radius_um: Distance = Field(
         20.0, description="Kalman: farthest a cell lies from where it is expected, in µm"
     )
@@ -190,6 +194,7 @@ class Track(OneMovie):
             self.tissue_mask,
             self.raw,
             self.fixed_links_path(),
+            self.trackmate_settings,
         )
         return [*(p for p in single if p), *self.competing_paths()]
 

@@ -16,6 +16,7 @@ from helpers.data.tables import read_table
 from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateTracking, Track
 from helpers.runs.run import read_done, step_folder
+from helpers.runs.steps.trackmate_settings import settings_of
 from helpers.tracking import filters, scores
 from helpers.tracking.formats import any_format, btrackmate, ctc, geff, table, trackmate
 from helpers.tracking.global_tracker.costs import GlobalParameters
@@ -392,6 +393,7 @@ def results(tracks: Tracks, left_out: pd.DataFrame, removed: pd.DataFrame, p: Tr
     length = filters.track_summary(tracks)["n"]
     return {
         "tracker": {"tracker": p.tracker} | _own_parameters(p),
+        **({"trackmate_settings": settings_of(p)} if p.trackmate_settings else {}),
         "objects": len(tracks.objects),
         "links": len(tracks.links),
         "tracks": tracks.n_tracks,
@@ -440,7 +442,7 @@ def evaluate(p: EvaluateTracking) -> list[Scored]:
     truth = any_format.read(
         p.truth_tracks, voxel_size=true_labels.voxel_size, frame_interval=true_labels.frame_interval
     )
-    settings = _tracked_with(p)
+    settings = tracked_with(p)
     labels_path = settings.labels_path()
     if settings.tracker == "global":
         labels_path = p.movie_path(CHOSEN)
@@ -480,13 +482,14 @@ def under_errors(p: EvaluateTracking, result: Scored) -> dict[str, Any]:
     }
 
 
-def _tracked_with(p: EvaluateTracking) -> Track:
+def tracked_with(p: EvaluateTracking) -> Track:
     """Return the parameters that notebook 08 tracked this movie with."""
     folder = step_folder(p).with_name(step_folder(p).name.replace(p.step, Track.step))
     done = read_done(folder)
     if done is None:
         raise InputError("movie_id", p.movie_id, "this movie is not tracked yet; run notebook 08 first")
-    return Track.checked({**done["parameters"], "run_dir": p.run_dir})
+    settings = done["results"].get("trackmate_settings", {})
+    return Track.checked({**done["parameters"], **settings, "run_dir": p.run_dir})
 
 
 def _track_truth(p: EvaluateTracking, settings: Track, labels: LabelMovie) -> Tracks:

@@ -6,14 +6,9 @@ missing frames (the property ``missing frames before`` says where); divisions an
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
 
 #: Properties that only serve the way back.
@@ -69,66 +64,6 @@ def to_napari(tracks: Tracks) -> LayerData:
     return data, tracks.parents, properties, (1.0, *sizes)
 
 
-def from_napari(
-    data: np.ndarray,
-    graph: Mapping[int, int | Sequence[int]] | None = None,
-    properties: Mapping[str, Any] | pd.DataFrame | None = None,
-    scale: Sequence[float] | None = None,
-    *,
-    frame_interval: float | None = None,
-) -> Tracks:
-    """Return the Tracks of a napari layer (``layer.data``, ``layer.graph``, ``layer.properties``, ``layer.scale``).
-
-    Parameters
-    ----------
-    data : (N, 4) or (N, 5) array
-        ``[id, t, (z), y, x]`` in any order.
-    graph : mapping, optional
-        Parent (or list of parents) of each id.
-    properties : mapping or DataFrame, optional
-        Columns in the order of `data`. Those that `to_napari` added restore ids, links and exact positions.
-    scale : sequence of float, optional
-        Of (t, (z), y, x) or of the spatial axes alone; positions are multiplied by it, and it becomes
-        ``voxel_size`` (a scale of 1 everywhere is read as "not known"). The scale of t is not used.
-    frame_interval : float, optional
-        Seconds between frames; napari has no place for it.
-
-    Raises
-    ------
-    InputError
-        Another shape, times that are no frames, parents that are not there or end after their child begins.
-    """
-    data = np.asarray(data, float)
-    if data.ndim != 2 or data.shape[1] not in (4, 5):
-        raise InputError("data", data.shape, "give rows [id, t, (z), y, x], shape (N, 4) or (N, 5)")
-    table = pd.DataFrame({} if properties is None else dict(properties))
-    if len(table.columns) and len(table) != len(data):
-        raise InputError("properties", len(table), f"give one value per row of data, {len(data)}")
-    axes = data.shape[1] - 2
-    sizes = _spatial(scale, axes)
-    positions = np.zeros((len(data), 3))
-    positions[:, 3 - axes :] = data[:, 2:] * np.array(sizes or (1.0,) * axes)
-    objects = pd.DataFrame({"id": table.get(_ID, pd.Series(np.arange(len(data)))), "frame": data[:, 1]})
-    for axis, name in enumerate(_EXACT):
-        exact = table.get(_EXACT[name])
-        moved = exact is None or not np.allclose(exact, positions[:, axis], rtol=1e-9, atol=1e-9)
-        objects[name] = positions[:, axis] if moved else np.asarray(exact)
-    helping = {_ID, _ROW, _MISSING, *_EXACT.values()}
-    of_links = [name for name in table if re.fullmatch(r"link( \d+)? .+", str(name))]
-    for name in table:
-        if name not in helping and name not in of_links:
-            objects[name] = table[name]
-    source, target = _links(data, graph or {})
-    ids = objects["id"].to_numpy()
-    links = pd.DataFrame({"source": ids[source], "target": ids[target]})
-    _take_link_columns(links, table, of_links, target)
-    if _ROW in table:
-        objects = objects.iloc[np.argsort(table[_ROW].to_numpy(), kind="stable")]
-    links = links.sort_values(["source", "target"], ignore_index=True)
-    voxel_size = None if sizes is None or set(sizes) == {1.0} else sizes
-    return Tracks(objects, links, voxel_size, frame_interval)  # type: ignore[arg-type]
-
-
 def _flat_values(series: pd.Series) -> bool:
     """Whether each value is one number or text; arrays such as contours have no place in a layer."""
     if series.dtype != object:
@@ -155,47 +90,3 @@ def _link_columns(tracks: Tracks) -> dict[str, pd.Series]:
             full[target[rows]] = values
             columns[f"link {column}" if number == 0 else f"link {number + 1} {column}"] = pd.Series(full)
     return columns
-
-
-def _take_link_columns(links: pd.DataFrame, table: pd.DataFrame, names: list, target: np.ndarray) -> None:
-    place = links.groupby("target")["source"].rank(method="first").to_numpy() - 1
-    for name in names:
-        number, column = re.fullmatch(r"link(?: (\d+))? (.+)", name).groups()  # type: ignore[union-attr]
-        rows = place == int(number or 1) - 1
-        if column not in links:
-            links[column] = np.nan if table[name].dtype.kind == "f" else None
-        links.loc[rows, column] = table[name].to_numpy()[target[rows]]
-
-
-def _spatial(scale: Sequence[float] | None, axes: int) -> tuple[float, ...] | None:
-    if scale is None:
-        return None
-    sizes = tuple(float(size) for size in scale)
-    if len(sizes) not in (axes, axes + 1) or not all(size > 0 for size in sizes):
-        raise InputError("scale", scale, f"give {axes} or {axes + 1} sizes above 0, as the layer has")
-    return sizes[-axes:]
-
-
-def _links(data: np.ndarray, graph: Mapping[int, int | Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (source rows, target rows): along each id, and from the last of each parent to the first of a child."""
-    if len(data) == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    order = np.lexsort((data[:, 1], data[:, 0]))
-    ids = data[order, 0]
-    inside = ids[1:] == ids[:-1]
-    if (inside & (np.diff(data[order, 1]) == 0)).any():
-        twice = ids[1:][inside & (np.diff(data[order, 1]) == 0)]
-        raise InputError("data", twice[:5].tolist(), "these ids occur twice in one frame")
-    names, starts = np.unique(ids, return_index=True)
-    first = dict(zip(names.tolist(), order[starts].tolist(), strict=True))
-    last = dict(zip(names.tolist(), order[np.append(starts[1:], len(ids)) - 1].tolist(), strict=True))
-    sources, targets = order[:-1][inside].tolist(), order[1:][inside].tolist()
-    for child, parents in graph.items():
-        for parent in [parents] if np.isscalar(parents) else list(parents):  # type: ignore[call-overload]
-            if child not in first or parent not in last:
-                raise InputError("graph", {child: parents}, "the layer has no rows with one of these ids")
-            if data[last[parent], 1] >= data[first[child], 1]:
-                raise InputError("graph", {child: parents}, "a parent ends before its child begins")
-            sources.append(last[parent])
-            targets.append(first[child])
-    return np.array(sources, np.int64), np.array(targets, np.int64)

@@ -88,13 +88,6 @@ def surface(mask: np.ndarray) -> Mesh:
     return vertices - 1, faces
 
 
-def mesh_volume(mesh: Mesh) -> float:
-    """Return the volume that a mesh encloses (µm³); negative if its faces look inwards."""
-    vertices, faces = mesh
-    a, b, c = np.moveaxis(vertices[:, ::-1][faces], 1, 0)
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
-
-
 def _plane(labels: np.ndarray, voxel_size: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     labels = np.asarray(labels)
     if labels.ndim == 3 and labels.shape[0] == 1:

@@ -89,3 +89,10 @@ def family() -> Tracks:
     links = [(10, 11), (11, 12), (11, 13), (12, 14), (14, 15), (13, 16), (15, 17), (16, 17), (17, 18)]
     table = pd.DataFrame(links, columns=["source", "target"]).assign(cost=rng.uniform(0, 9, len(links)))
     return Tracks(objects, table, (2.0, 0.5, 0.25), 30.0)
+
+
+def mesh_volume(mesh: tuple[np.ndarray, np.ndarray]) -> float:
+    """Return the volume that a mesh encloses (µm³); negative if its faces look inwards."""
+    vertices, faces = mesh
+    a, b, c = np.moveaxis(vertices[:, ::-1][faces], 1, 0)
+    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)

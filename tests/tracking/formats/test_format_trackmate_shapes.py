@@ -8,12 +8,11 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from format_strategies import assert_same, family
+from format_strategies import assert_same, family, mesh_volume
 from scipy import ndimage
 
 from helpers.errors import InputError
 from helpers.tracking.formats import trackmate
-from helpers.tracking.formats.trackmate_shapes import mesh_volume
 from helpers.tracking.tracks import Tracks
 
 
