@@ -7,7 +7,7 @@ import pytest
 from blob_server import blobs, find_blobs, outline
 
 from helpers.serve.client.drawing import Shape, closed_surface, draw, voxels
-from helpers.serve.client.messages import offset_of
+from helpers.serve.client.messages import offset_of, proto, shapes
 from helpers.tracking.formats.trackmate_shapes import meshes_from_labels
 
 
@@ -105,3 +105,21 @@ def test_corners_without_faces_stand_for_their_hull_and_too_few_for_nothing() ->
     assert not watertight and abs(inside.sum() / labels.sum() - 1) < 0.05
     drawn, cells = draw([Shape(ball.points[:2], np.zeros((0, 3), np.int64), 0.5)], labels.shape)
     assert not drawn.any() and not len(cells)
+
+
+def test_masks_among_outlines_of_the_other_kind_are_kept_where_they_are() -> None:
+    mask = proto.Mask(
+        rectangle=proto.Rectangle(top_left=proto.Point(x=8, y=8), bottom_right=proto.Point(x=10, y=10, z=1)),
+        bin_data=proto.BinData(data=np.packbits(np.ones((1, 2, 2), bool)).tobytes()),
+    )
+    corners = [(1, 1), (3, 1), (3, 3), (1, 3)]
+    outline = proto.Polygon(points=[proto.Point(x=x, y=y) for y, x in corners])
+    answer = [
+        proto.ScoredROI(roi=proto.ROI(polygon=outline), score=0.5),
+        proto.ScoredROI(roi=proto.ROI(mask=mask), score=0.9),
+    ]
+    drawn, cells = draw(shapes(answer, planar=True), (1, 12, 12))
+    expected = np.zeros((1, 12, 12), int)
+    expected[0, 1:3, 1:3], expected[0, 8:10, 8:10] = 1, 2
+    np.testing.assert_array_equal(drawn, expected)
+    assert cells["quality"].tolist() == pytest.approx([0.5, 0.9])

@@ -7,7 +7,7 @@ has no Z axis. Outlines and surfaces come in pixels and voxels; where the middle
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import biopb.image
@@ -118,12 +118,14 @@ def shapes(found: Iterable[Any], *, planar: bool) -> list[Shape]:
         If it holds anything that is no outline (2D) or surface, such as rectangles.
     """
     read = [_shape(one, planar) for one in found]
-    outlines = [one for one in read if one.mask is None]
-    offset = offset_of(outlines) if planar else 0.0
+    offset = offset_of([one for one in read if one.mask is None]) if planar else 0.0
     if not offset:
         return read
     shift = np.array([0.0, offset, offset])
-    return [Shape(one.points - shift, None, one.score) if one.faces is None else one for one in outlines]
+    return [
+        replace(one, points=one.points - shift) if one.mask is None and one.faces is None else one
+        for one in read
+    ]
 
 
 def offset_of(outlines: Sequence[Shape]) -> float:
