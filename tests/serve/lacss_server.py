@@ -25,7 +25,7 @@ if __name__ == "__main__":
         detector=LPN(),
         segmentor=Segmentor(patch_dim=32, sig_dim=64, pos_emb_shape=(16, 16, 4)),
         detector_3d=LPN3D(dim=32),
-        segmentor_3d=Segmentor3D(patch_dim=8, sig_dim=64, pos_emb_shape=(8, 8, 8, 4)),
+        segmentor_3d=Segmentor3D(patch_dim=16, sig_dim=64, pos_emb_shape=(8, 8, 8, 4)),
     )
     for detector in (module.detector, module.detector_3d):
         detector.min_score, detector.max_output = 0.0, 16
