@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers new|run|status|report|share|replay|audit|adopt|serve|check|columns|help``."""
+"""The command line: ``python -m helpers new|run|status|report|share|replay|audit|adopt|export|serve|check|columns|help``."""
 
 from __future__ import annotations
 
@@ -87,6 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     adopt.add_argument("new", metavar="NEW", help="the run whose training set holds curated frames")
     adopt.add_argument("--in", dest="run", required=True, metavar="RUN", help="the run that takes them over")
+    export = commands.add_parser(
+        "export", help="write a trained network as a bioimage.io package, which other programs read"
+    )
+    export.add_argument("model", metavar="FOLDER", help="a model folder, such as runs/demo/models/stardist")
+    export.add_argument("package", metavar="PACKAGE.zip", help="the package to write")
+    export.add_argument("--name", default="", metavar="TEXT", help="title of the package")
+    export.add_argument("--author", default="Volltrack", metavar="NAME", help="who made it")
+    export.add_argument(
+        "--licence", default="CC-BY-4.0", metavar="SPDX", help="under which it may be used: CC-BY-4.0"
+    )
     serving = commands.add_parser("serve", help="segment for other programs, such as Fiji, over the network")
     add_arguments(serving)
     commands.add_parser("check", help="say what is installed, which devices are there and what is missing")
@@ -191,6 +201,13 @@ def _adopt(given: argparse.Namespace) -> int:
     return 0
 
 
+def _export(given: argparse.Namespace) -> int:
+    from helpers.models.packages import export
+
+    print(export(given.model, given.package, name=given.name, author=given.author, licence=given.licence))
+    return 0
+
+
 def _report(given: argparse.Namespace) -> int:
     from helpers.runs.plan import open_experiment
     from helpers.runs.report import finish
@@ -282,6 +299,7 @@ _COMMANDS = {
     "replay": _replay,
     "audit": _audit,
     "adopt": _adopt,
+    "export": _export,
     "serve": _serve,
     "check": _check,
     "columns": _columns,

@@ -203,13 +203,18 @@ def train(
 
 
 def _like(settings: StarDistSettings, start: Path) -> StarDistSettings:
-    """Return the settings with the rays and the grid of a model, which follow from the cells it was trained on."""
+    """Return the settings with the architecture of a model: its rays and grid follow from the cells it was trained on."""
     found = read_json(start / "config.json", "train it again, or begin without it")
     return replace(
         settings,
         rays=int(found["n_rays"]),
         grid=tuple(found["grid"]),
         anisotropy=tuple(found["anisotropy"]) if found.get("anisotropy") else settings.anisotropy,
+        depth=int(found["unet_n_depth"]),
+        kernel=int(found["unet_kernel_size"][0]),
+        n_filter_base=int(found["unet_n_filter_base"]),
+        features=int(found["net_conv_after_unet"]),
+        batch_norm=bool(found["unet_batch_norm"]),
     )
 
 

@@ -13,7 +13,7 @@ Milletari et al., V-Net (the Dice loss), 3DV 2016.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from helpers.data.augment import Augmentation, augment
 from helpers.data.training_set import TrainingSet
-from helpers.errors import InputError
+from helpers.errors import InputError, read_json
 from helpers.models import inference, model_folder, training
 from helpers.models.devices import prepare_tensorflow
 from helpers.models.model_folder import TrainingState
@@ -120,7 +120,7 @@ def train(
         return load(folder), state
     prepare_tensorflow()
     training.seed_everything(settings.seed)
-    model = _build(folder, settings, n_dim, state)
+    model = _build(folder, settings if start is None else _like(settings, Path(start)), n_dim, state)
     if settings.loss in ("bce_dice", "bce"):
         _start_at(model, _foreground_share(patches))
 
@@ -141,6 +141,15 @@ def train(
         network="U-Net", settings=settings, state=state, data=data, watch=watch,
     )  # fmt: skip
     return load(folder), state
+
+
+def _like(settings: UNetSettings, start: Path) -> UNetSettings:
+    """Return the settings with the architecture of a model."""
+    if not (start / "config.json").is_file():
+        return settings
+    found = read_json(start / "config.json", "train it again, or begin without it")
+    depth, kernel, first = (found[f"unet_{name}"] for name in ("n_depth", "kern_size", "n_first"))
+    return replace(settings, depth=int(depth), kernel=int(kernel), n_first=int(first))
 
 
 def _build(folder: Path, settings: UNetSettings, n_dim: int, state: TrainingState) -> Any:

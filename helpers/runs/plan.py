@@ -224,12 +224,13 @@ def _job(
         return None
     absolute: dict[str, Any] = {}
     for name, value in parameters:
-        if isinstance(value, Path):
+        if name in cls.file_or_name:
+            if value and (experiment.data_dir / str(value)).exists():
+                absolute[name] = type(value)(experiment.data_dir / str(value))
+        elif isinstance(value, Path):
             absolute[name] = experiment.data_dir / value
         elif isinstance(value, list) and value and isinstance(value[0], Path):
             absolute[name] = [experiment.data_dir / v for v in value]
-        elif name in cls.file_or_name and value and (experiment.data_dir / str(value)).is_file():
-            absolute[name] = str(experiment.data_dir / str(value))
     job = Job(cls.step, parameters.model_copy(update=absolute), movie.get("movie_id"), split)
     # A link that lies in the run folder must not lead its results to another place.
     for folder in (job.folder, experiment.run_dir / "movies" / str(job.movie_id)):

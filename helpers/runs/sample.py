@@ -66,6 +66,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "optimize_thresholds": {},
     "segment": {"movie_id": "movie", "movie": _RAW, "compare_methods": True, "min_size_um3": 20.0},
     "segment_cellpose": {"movie_id": "movie", "movie": _RAW, "beside_05": True, "min_size_um3": 20.0},
+    "segment_remote": {"movie_id": "movie", "movie": _RAW, "beside_05": True},
     "evaluate_segmentation": {**_MOVIE, "truth": _LABELS},
     "track": {**_MOVIE, "tracker": "overlap", "min_iou": 0.2},
     "evaluate_tracking": {"movie_id": "movie", "truth": _LABELS, **_TRUTH},
@@ -108,8 +109,7 @@ def instead_of(p: _P, namespace: Mapping[str, Any]) -> _P:
     kept = {name: getattr(p, name) for name in settings if getattr(p, name) != _default(p, name)}
     found = type(p).checked({**p.model_dump(), **settings, **kept, "run_dir": RUN})
     print(_words(found, settings.keys() - kept.keys()))
-    sample_steps.before(found.name)
-    return found
+    return found.model_copy(update=sample_steps.before(found.name) or {})
 
 
 def settings_of(cls: type[_P]) -> _P:
@@ -144,7 +144,13 @@ def _is_data(p: Parameters, name: str) -> bool:
     """Whether a parameter names data: a path, several, or movies."""
     kinds = options(type(p).model_fields[name].annotation)
     inside = [one for kind in kinds for one in typing.get_args(kind)]
-    return Path in (*kinds, *inside) or name in ("movie_id", "conditions", "animals", *p.file_or_name)
+    return Path in (*kinds, *inside) or name in (
+        "movie_id",
+        "server",
+        "conditions",
+        "animals",
+        *p.file_or_name,
+    )
 
 
 def _default(p: Parameters, name: str) -> Any:
@@ -170,6 +176,7 @@ _ADVICE = {
     "optimize_thresholds": f"{_OF_RUN}.",
     "segment": f"{_OF_RUN}, and movie.",
     "segment_cellpose": "For your own data set movie (and a run_dir).",
+    "segment_remote": "For your own data set server and movie (and a run_dir).",
     "evaluate_segmentation": f"{_OF_RUN}, and truth.",
     "track": f"{_OF_RUN}; or objects and labels.",
     "evaluate_tracking": f"{_OF_RUN}, and truth.",

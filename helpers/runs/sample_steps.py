@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -35,16 +37,21 @@ SPEEDS = {"calm": 0.05, "restless": 0.12}
 _MOVIES_EACH = 3
 
 
-def before(name: str) -> None:
+def before(name: str) -> dict[str, Any] | None:
     """Make the sample data, and what a step reads of earlier ones; what is there already stays.
 
     Parameters
     ----------
     name : str
         Of the notebook, without its number.
+
+    Returns
+    -------
+    dict or None
+        Parameters that are known only now: the address of the server that was started for it.
     """
     make_data()
-    _BEFORE.get(name, lambda: None)()
+    return _BEFORE.get(name, lambda: None)()
 
 
 def make_data(folder: Path = RUN / "data") -> Path:
@@ -139,6 +146,19 @@ def _segment(p: Segment, what: str) -> None:
     segment_movie(movie, lambda: open_segmenter(p, movie.require_voxel_size()), p)
 
 
+def _server() -> dict[str, Any]:
+    """Serve the sample's networks on this machine alone, until the notebook's kernel ends."""
+    _thresholds()
+    from helpers.runs.serving import run_model
+    from helpers.serve.server import start
+
+    server = start(run_model(RUN), grpc_port=0)
+    atexit.register(server.stop, 0.0)
+    address = f"127.0.0.1:{server.grpc_port}"
+    _say(f"a server of our own at {address}, which this machine alone reaches (python -m helpers serve)")
+    return {"server": address}
+
+
 def _cellpose() -> None:
     weights = RUN / "models" / "cellpose" / "cellpose_model"
     if not cellpose_can_learn() or weights.exists():
@@ -203,11 +223,12 @@ def _make_cohort(folder: Path) -> None:
     pd.DataFrame(rows).to_csv(folder / "movies.csv", index=False)
 
 
-_BEFORE: dict[str, Callable[[], None]] = {
+_BEFORE: dict[str, Callable[[], dict[str, Any] | None]] = {
     "train_segmentation": _training_set,
     "optimize_thresholds": _networks,
     "segment": _thresholds,
     "segment_cellpose": _cellpose,
+    "segment_remote": _server,
     "evaluate_segmentation": _segmented,
     "track": _labels,
     **dict.fromkeys(

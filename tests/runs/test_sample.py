@@ -26,9 +26,6 @@ from helpers.runs.steps import migration
 from helpers.runs.steps.conditions import compare_conditions, open_cohort
 from helpers.runs.steps.tracked import open_tracks
 
-#: Notebooks that cannot run on sample data alone, and why.
-WITHOUT = {"15_segment_remote": "needs a server"}
-
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +47,7 @@ def notebook(cls, **changed) -> dict:
     return namespace | changed
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step not in WITHOUT])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_notebook_left_as_it_is_takes_the_sample_data(step: str, prepared: list[str], capsys) -> None:
     p = STEPS[step].from_notebook(notebook(STEPS[step]))
     assert p.run_dir == sample.RUN and prepared == [STEPS[step].name]

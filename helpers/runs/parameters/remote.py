@@ -27,7 +27,8 @@ class SegmentRemote(OneMovie):
     reads: ClassVar[tuple[str, ...]] = ("segment",)
     segments: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("biopb", "grpcio")
-    extra: ClassVar[str] = "remote"
+    #: With the networks that the sample server runs.
+    extra: ClassVar[str] = "tensorflow,remote"
     must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie", "server")
     often_set: ClassVar[tuple[str, ...]] = (
         *("voxel_size_um", "frame_interval_s", "channel", "token_file", "min_cell_area"),

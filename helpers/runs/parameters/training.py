@@ -279,6 +279,7 @@ class TrainSegmentation(_Training):
         *("train_unet", "train_stardist", "train_cellpose", "n_epochs", "learning_rate", "batch_size"),
         *("network_depth", "max_minutes", "start_from", "continue_training", "overwrite"),
     )
+    file_or_name: ClassVar[tuple[str, ...]] = ("start_from",)
 
     train_unet: bool = Field(True, description="Train the U-Net")
     train_stardist: bool = Field(True, description="Train StarDist")
@@ -330,7 +331,7 @@ class TrainSegmentation(_Training):
     )
     start_from: OptionalPath = Field(
         None,
-        description="After corrections: run folder whose first networks training begins with, those from before any retraining was adopted; empty begins anew",
+        description="Networks to begin with: a run folder (its first ones, from before any retraining was adopted), a model folder, a bioimage.io package (.zip), or one of StarDist's by name, such as 2D_versatile_fluo; empty begins anew",
     )
     use_gpu_opencl: bool = Field(
         False, description="Let StarDist compute distances by OpenCL (needs gputools)"
@@ -377,7 +378,16 @@ class TrainSegmentation(_Training):
             own += [folder for folder in (self.raw_dir, self.label_dir) if folder]
         if self.train_tissue and self.tissue_dir:
             own.append(self.tissue_dir)
-        return own + ([first_models(self.start_from)] if self.start_from else [])
+        if self.start_from and self.starts_from_run():
+            return [*own, first_models(self.start_from)]
+        return own + ([self.start_from] if self.start_from and self.start_from.exists() else [])
+
+    def starts_from_run(self) -> bool:
+        """Whether `start_from` is a run folder, or is none of the others, so that its models are missed."""
+        start = self.start_from
+        if start is None or start.is_file() or (start / "config.json").is_file():
+            return False
+        return not (start / "cellpose_model").is_file() and (start.is_dir() or len(start.parts) > 1)
 
     def outputs(self) -> list[Path]:
         """Return the files of each network, and the training set that `create_npz` makes."""

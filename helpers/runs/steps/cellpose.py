@@ -14,6 +14,7 @@ from helpers.errors import InputError
 from helpers.models import cellpose
 from helpers.models.cellpose import CellposeSettings
 from helpers.models.cellpose_weights import CELLPOSE_3_MODELS
+from helpers.models.pretrained import licence
 from helpers.progress import progress
 from helpers.runs.parameters import SegmentCellpose
 from helpers.runs.segment_movie import SegmentedMovie, read_frame
@@ -101,6 +102,8 @@ def describe(p: SegmentCellpose, segmenter: CellposeSegmenter, movie: Movie) -> 
     if model_used(p) != p.weights():
         why = ", which there is not for this Python" if sys.version_info >= (3, 13) else ""
         model += f" instead of {p.model}: that is one of Cellpose 3{why}"
+    if told := licence(model_used(p)):
+        model += f"\n{told}"
     shape = movie.shape[2:]
     mode = {"2d": "2D", "2d+z": "2D+Z: planes joined by overlap", "3d": "3D"}[
         segmenter.settings.mode(shape[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import pandas as pd
 from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import read_json
-from helpers.models import cellpose_training, model_folder
+from helpers.models import cellpose_training, model_folder, pretrained
 from helpers.models.cellpose_training import CellposeTrainingSettings
 from helpers.models.stardist import StarDistSettings
 from helpers.models.training import TrainingSettings
 from helpers.models.unet import UNetSettings
+from helpers.runs.inputs import voxel_remark
 from helpers.runs.parameters import CreateDataset, TrainSegmentation
 from helpers.runs.parameters.training import first_models
 
@@ -105,10 +106,14 @@ def begin_with(p: TrainSegmentation, name: str, training_set: TrainingSet) -> Pa
     Returns
     -------
     Path or None
-        ``models/<name>.before``, or that of the run `start_from`; None where there is nothing to go on from.
+        ``models/<name>.before``, or what `start_from` names; None where there is nothing to go on from.
     """
-    if p.start_from:
+    if p.start_from and p.starts_from_run():
         return first_models(p.start_from) / name
+    if p.start_from:
+        found = pretrained.find(p.start_from, name, p.path("models", "pretrained"))
+        _tell(p.start_from, name, found, training_set)
+        return found
     folder, before = p.path("models", name), p.path("models", f"{name}.before")
     if not p.continue_training:
         return None
@@ -118,6 +123,27 @@ def begin_with(p: TrainSegmentation, name: str, training_set: TrainingSet) -> Pa
             shutil.rmtree(before, ignore_errors=True)
             folder.rename(before)
     return before if before.is_dir() else None
+
+
+def _tell(start: Path, name: str, found: Path | None, training_set: TrainingSet) -> None:
+    """Say what a training begins with: its licence, and whether cells look to it as they did."""
+    if found is None:
+        print(f"{name}: {start} is another network; this one begins anew")
+        return
+    lines = [f"{name}: begins with {start}", pretrained.licence(start.name)]
+    lines.append(voxels(training_set.voxel_size, model_folder.training_set_of(found).get("voxel_size")))
+    print("\n".join(line for line in lines if line))
+
+
+def voxels(ours: Sequence[float] | None, trained: Sequence[float] | None) -> str:
+    """Return what to do where patches have other voxels than those that a model was trained on; nothing where it fits."""
+    remark = voxel_remark(ours, trained)
+    if not remark:
+        return ""
+    return (
+        f"patches: {remark.partition(';')[0]}. Training adapts it; or resample the stacks to those voxels before notebook 01, "
+        "and set resample_to_training in notebook 05"
+    )
 
 
 def results(histories: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
