@@ -8,18 +8,19 @@ EXTRAS := tensorflow,cellpose,tracking,remote,serve,view,jupyter,batch$(if $(GPU
 comma  := ,
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo test lint benchmark scores notebooks colab lock clean
+.PHONY: help install demo figures test lint benchmark scores notebooks colab lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       install, and run the demo experiment through all notebooks (about 10 minutes)"
+	@echo "make figures    draw the README's pictures anew from the demo"
 	@echo "make install    only install into $(VENV); GPU=1 adds the CUDA libraries"
 	@echo "make test       install what the tests need, and run them"
 	@echo "make lint       check style, types, and that nothing is there that only tests use"
 	@echo "make benchmark  measure this suite beside its peers, in an environment of their own"
 	@echo "make scores     run the experiments with truth over SEEDS=5 seeds, and write their scores into the README (many hours)"
 	@echo "make notebooks  write the parameters and setup cells of the notebooks anew from their classes"
-	@echo "make colab      run every notebook alone as on Colab, with Python 3.12 and 3.13 (an hour or more)"
+	@echo "make colab      run every notebook as on Colab, unedited on sample data, with Python 3.11, 3.12 and 3.13 (hours)"
 
 install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
 
@@ -44,6 +45,9 @@ $(VENV)/installed-test: pyproject.toml constraints.txt | install
 
 demo: install
 	@$(BIN)/python -m helpers run data_manifests/demo.yaml
+
+figures: demo
+	@$(BIN)/python notebooks/figures/make.py runs/demo
 
 # PYTEST="tests/data -k tiff" runs a part.  The windows get a process of their own: TensorFlow and the software OpenGL of Mesa
 # crash in one.  Then three parts go on side by side, for those of runs mostly wait for kernels to start.

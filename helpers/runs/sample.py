@@ -45,7 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "clean_paths": [_DATA / "movie" / "clean.ome.tif"],
         "patch_size": (16, 48, 48),
         "patches_per_image": 4,
-        "n_epochs": 4,
+        "n_epochs": 10,
         "steps_per_epoch": 30,
         "learning_rate": 0.001,
         "network_depth": 2,

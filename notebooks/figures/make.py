@@ -1,0 +1,43 @@
+"""The README's pictures, from the demo: ``make figures`` after ``make demo``.
+
+``demo.gif`` turns while time goes on; the others are figures of the steps, smaller and side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from helpers.view.animation import animate
+from helpers.view.tracked_run import read_run
+
+HERE = Path(__file__).parent
+
+
+def main(run: Path) -> None:
+    """Write the pictures of a run of the demo."""
+    movie = read_run(run, "movie")
+    animate(
+        HERE / "demo.gif", movie.movie, movie.tracks, labels=movie.labels,
+        rotation=90, n_pictures=32, tail=6, fps=8, width=4.0,
+    )  # fmt: skip
+    frames = sorted((run / "steps" / "05_segment-movie" / "figures").glob("frame_*.png"))
+    _write("demo_segmentation", [frames[len(frames) // 2]], 900)
+    tracks = run / "steps" / "08_track-movie" / "figures"
+    _write("demo_tracks", [tracks / "tracks_by_track.png", tracks / "lineages_dividing.png"], 620)
+
+
+def _write(name: str, figures: list[Path], height: int) -> None:
+    """Put figures side by side at one height, in 128 colours."""
+    pictures = []
+    for path in figures:
+        picture = Image.open(path).convert("RGB")
+        pictures.append(np.asarray(picture.resize((picture.width * height // picture.height, height))))
+    Image.fromarray(np.hstack(pictures)).quantize(128).save(HERE / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
