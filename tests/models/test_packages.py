@@ -15,6 +15,7 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import packages, pretrained, stardist, unet
 from helpers.runs.parameters import TrainSegmentation
+from helpers.runs.plan import open_experiment
 from helpers.runs.steps import training as step
 
 PATCH = (24, 24)
@@ -140,6 +141,25 @@ def test_licences_and_voxels_are_told() -> None:
     assert "not commercial" in pretrained.licence("cpsam") and not pretrained.licence("runs/my/models/unet")
     assert "resample" in step.voxels((2.0, 0.5, 0.5), (1.0, 0.25, 0.25))
     assert step.voxels((2.0, 0.5, 0.5), (2.0, 0.5, 0.5)) == step.voxels(None, (1.0, 1.0, 1.0)) == ""
+
+
+def test_an_experiment_names_a_model_by_its_name_or_where_it_lies(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "movies.csv").write_text("movie\na.tif\n")
+
+    def begins(start: str) -> Path | None:
+        content = (
+            f"movies: movies.csv\nrun_dir: run\nsteps:\n  03_train_segmentation: {{start_from: {start}}}\n"
+        )
+        (tmp_path / "x.yaml").write_text(content)
+        parameters = next(job.parameters for job in open_experiment(tmp_path / "x.yaml")[1])
+        assert isinstance(parameters, TrainSegmentation)
+        return parameters.start_from
+
+    (tmp_path / "nets").symlink_to(models)
+    assert begins("nets/unet") == tmp_path / "nets" / "unet"
+    assert begins("2D_versatile_fluo") == Path("2D_versatile_fluo")
 
 
 def test_the_command_exports(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,3 +141,13 @@ def test_a_real_sample_without_a_network_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(samples.PREPARATIONS, "ovule", offline)
     with pytest.raises(InputError, match=r"real_sample = 'ovule'.*choose 'none'"):
         start.sample_data(StartHere(make_sample=False, real_sample="ovule"))
+
+
+def test_the_machine_is_told_and_on_colab_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = start.machine()
+    assert "Python 3." in here and "GiB" in here and "Drive" not in here
+    monkeypatch.setattr(start.colab, "is_colab", lambda: True)
+    there = start.machine()
+    assert "Google Drive is not mounted" in there and "/content/drive/MyDrive" in there
+    if "sees the GPU" not in there:
+        assert "Runtime → Change runtime type → T4 GPU" in there
