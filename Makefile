@@ -47,7 +47,7 @@ demo: install
 	@$(BIN)/python -m helpers run data_manifests/demo.yaml
 
 figures: demo
-	@$(BIN)/python notebooks/figures/make.py runs/demo
+	@$(if $(DISPLAY),,xvfb-run --auto-servernum --server-args='-screen 0 1600x1024x24') $(BIN)/python notebooks/figures/make.py runs/demo
 
 # PYTEST="tests/data -k tiff" runs a part.  The windows get a process of their own: TensorFlow and the software OpenGL of Mesa
 # crash in one.  Then three parts go on side by side, for those of runs mostly wait for kernels to start.

@@ -1,6 +1,7 @@
 """The README's pictures, from the demo: ``make figures`` after ``make demo``.
 
-``demo.gif`` turns while time goes on; the others are figures of the steps, smaller and side by side.
+``demo.gif`` turns while time goes on; ``demo_napari.png`` is napari's window (with Xvfb where there is no display); the others
+are figures of the steps, smaller and side by side.
 """
 
 from __future__ import annotations
@@ -28,6 +29,27 @@ def main(run: Path) -> None:
     _write("demo_segmentation", [frames[len(frames) // 2]], 900)
     tracks = run / "steps" / "08_track-movie" / "figures"
     _write("demo_tracks", [tracks / "tracks_by_track.png", tracks / "lineages_dividing.png"], 620)
+    _napari(run)
+
+
+def _napari(run: Path) -> None:
+    """Photograph napari's window with a track chosen; it knows nothing of the networks, whose libraries disturb its drawing."""
+    from qtpy.QtWidgets import QApplication, QListWidget
+
+    from helpers.view import napari_view
+
+    viewer = napari_view.open(run)
+    viewer.window.resize(1300, 800)
+    viewer.layers["labels"].contour = 1  # type: ignore[attr-defined]
+    viewer.layers.selection.active = viewer.layers["tracks"]
+    viewer.dims.set_point(0, viewer.dims.range[0].stop - 2)
+    viewer.window.dock_widgets["Tracks"].findChild(QListWidget).setCurrentRow(0)
+    viewer.reset_view()
+    for _ in range(50):
+        QApplication.processEvents()
+    picture = viewer.screenshot(canvas_only=False, flash=False)
+    Image.fromarray(picture[..., :3]).quantize(128).save(HERE / "demo_napari.png", optimize=True)
+    viewer.close()
 
 
 def _write(name: str, figures: list[Path], height: int) -> None:
