@@ -20,6 +20,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import inspect
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from typing import Any
 
 import yaml
 
+from helpers.data import names
 from helpers.data.marks import Marks, composed
 from helpers.errors import InputError, Mistakes, nearest, reading
 
@@ -69,9 +71,6 @@ _WORDS = {
     "none": None,
     "null": None,
 }
-
-#: What a folder may be called on every system.
-_PLAIN_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|{}.][^\x00-\x1f/\\:*?\"<>|{}]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -216,6 +215,11 @@ def read_experiment(
     for key in content:
         if key not in KEYS:
             found.add(marks.where(key), key, f"no such key; {nearest(key, KEYS)}")
+    for key in _TEXTS[1:]:
+        if isinstance(content.get(key), bool):
+            found.add(
+                marks.where(key), marks.written(key), "names a file or folder; write its name in quotes"
+            )
     content = content | {key: marks.written(key) for key in _TEXTS if key in content}
     name = str(content.get("name") or path.stem)
     target = _run_dir(content, name, run_dir, marks, found)
@@ -260,7 +264,7 @@ def _pairs(content: dict[str, Any], data_dir: Path, marks: Marks, mistakes: Mist
                 )
             elif not isinstance(value, str) or not value:
                 mistakes.add(marks.where(section, key), value, "name a folder")
-            folder = str(data_dir / str(value))
+            folder = str(_below(data_dir, value))
             if together.setdefault(key, folder) != folder:
                 mistakes.add(
                     marks.where(section, key), value, f"the folder that pairs names too, {together[key]}"
@@ -275,10 +279,10 @@ def _run_dir(
     if given:
         return Path(given).absolute()
     if not content.get("run_dir"):
-        if not _PLAIN_NAME.fullmatch(name):
+        if not names.is_plain(name):
             mistakes.add(marks.where("name"), name, "names a folder of runs/: use no / and no leading dot")
         return (Path("runs") / name).absolute()
-    folder = Path(str(content["run_dir"]))
+    folder = Path(os.path.expanduser(str(content["run_dir"])))
     if ".." in folder.parts:
         mistakes.add(
             marks.where("run_dir"),
@@ -290,8 +294,13 @@ def _run_dir(
 
 def _data_dir(path: Path, content: dict[str, Any], run_dir: Path, prepared: bool) -> Path:
     if content.get("data_dir"):
-        return (path.parent / str(content["data_dir"])).absolute()
+        return _below(path.parent, content["data_dir"]).absolute()
     return run_dir / "data" if prepared else path.parent.absolute()
+
+
+def _below(folder: Path, name: Any) -> Path:
+    """Return a path that may be relative to a folder, or begin with the home folder's ``~``."""
+    return folder / os.path.expanduser(str(name))
 
 
 def _section(content: dict[str, Any], key: str, marks: Marks, mistakes: Mistakes) -> dict[str, Any]:
@@ -355,7 +364,7 @@ def _movies(
     nothing = ("", (), ())
     if not content.get("movies"):
         return [], nothing
-    table = path.parent / str(content["movies"])
+    table = _below(path.parent, content["movies"])
     unread = (table.name, (), ())
     if not table.is_file():
         mistakes.add(marks.where("movies"), content["movies"], f"there is no such file in {path.parent}")
@@ -397,7 +406,7 @@ def _movies(
             continue
         row = {c: cell.strip() for c, cell in zip(columns, cells, strict=True) if cell.strip()}
         movie = _movie(row, data_dir, where, mistakes)
-        if movie["movie_id"].casefold() in {m["movie_id"].casefold() for m in movies}:
+        if names.same(movie["movie_id"]) in {names.same(m["movie_id"]) for m in movies}:
             expected = "stands twice, in any case of its letters; give each movie its own name"
             mistakes.add(f"{where}, column movie_id", movie["movie_id"], expected)
         movies.append(movie)
@@ -410,15 +419,13 @@ def _movie(row: dict[str, str], data_dir: Path, where: str, mistakes: Mistakes) 
     values = dict(row)
     for column in PATH_COLUMNS:
         if column in row:
-            values[column] = str(data_dir / row[column])
+            values[column] = str(_below(data_dir, row[column]))
     if not {"movie", "labels", "objects", "tracks"} & values.keys():
         mistakes.add(f"{where}, column movie", "", "name the movie's file or folder")
     first = next((row[name] for name in ("movie", "labels", "objects", "tracks") if name in row), "movie")
-    name = row.get("movie_id") or Path(first).name.split(".")[0]
-    if not _PLAIN_NAME.fullmatch(name):
-        mistakes.add(
-            f"{where}, column movie_id", name, "must be a plain name of a folder, without / or a leading dot"
-        )
+    name = row.get("movie_id") or names.of_file(first)
+    if not names.is_plain(name):
+        mistakes.add(f"{where}, column movie_id", name, names.EXPECTED)
     return {"movie": "", **values, "movie_id": name}
 
 

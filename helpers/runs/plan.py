@@ -162,6 +162,11 @@ def _check_run_dir(experiment: Experiment, mistakes: Mistakes) -> None:
         if movie.get(column)
     ]
     run_dir = experiment.run_dir.resolve()
+    taken = next((path for path in (run_dir, *run_dir.parents) if path.exists()), run_dir)
+    if taken.is_file():
+        mistakes.add(
+            experiment.where("run_dir"), str(experiment.run_dir), f"{taken} is a file: name a folder"
+        )
     for where, path in named:
         folder = Path(os.path.realpath(str(path)))  # which does not fail at a loop of links
         inside = folder == run_dir or folder in run_dir.parents

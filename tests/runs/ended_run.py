@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-#: Seconds within which all of a run must have ended.
-SOON = 10.0
+#: Seconds within which all of a run must have ended, on a machine that is busy with other things too.
+SOON = 60.0
 #: The processes of a run, by the module they run.
 KINDS = {
     "run": "helpers",
@@ -24,6 +24,21 @@ KINDS = {
     "kernel": "helpers.runs.kernel",
 }
 
+#: Read by every Python of a run when it starts: its kernels say that they are at work, and wait where they import what
+#: the notebook is about. Their process watches its parent by then.
+_HELD = """
+import os, pathlib, sys, time
+held = pathlib.Path(__file__).parent
+class Hold:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("helpers.runs.steps."):
+            (held / "at_work").touch()
+            while (held / "wait").exists():
+                time.sleep(0.05)
+if "helpers.runs.kernel" in sys.orig_argv:
+    sys.meta_path.insert(0, Hold())
+"""
+
 
 def command(path: Path, run_dir: Path | None = None) -> list[str]:
     """Return the command line that runs an experiment, one job after the other."""
@@ -31,17 +46,31 @@ def command(path: Path, run_dir: Path | None = None) -> list[str]:
     return [sys.executable, "-m", "helpers", "run", str(path), "--cores", "1", *place]
 
 
-class EndedRun:
-    """A run whose descendants all carry a mark."""
+def _as_from_a_terminal() -> None:
+    """Let no signal be ignored, as all are that a shell's ``&`` or ``nohup`` keeps from the tests."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
-    def __init__(self, path: Path, run_dir: Path | None = None) -> None:
+
+class EndedRun:
+    """A run whose descendants all carry a mark; its notebooks wait for ever where `hold` names a folder for that."""
+
+    def __init__(self, path: Path, run_dir: Path | None = None, *, hold: Path | None = None) -> None:
         self.mark = uuid.uuid4().hex
+        env = {**os.environ, "VOLLTRACK_TEST": self.mark}
+        if hold is not None:
+            hold.mkdir(exist_ok=True)
+            (hold / "sitecustomize.py").write_text(_HELD)
+            (hold / "wait").touch()
+            (hold / "at_work").unlink(missing_ok=True)
+            env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(hold), env.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
             command(path, run_dir),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "VOLLTRACK_TEST": self.mark},
+            env=env,
             start_new_session=True,
+            preexec_fn=_as_from_a_terminal,
         )
 
     def all(self) -> dict[int, list[str]]:

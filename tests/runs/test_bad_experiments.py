@@ -65,6 +65,9 @@ BAD_FILES = {
     "one tile": (_steps("05_segment", n_tiles=[1]), "05_segment.n_tiles"),
     "no tile": (_steps("05_segment", n_tiles=[0, 1, 1]), "05_segment.n_tiles"),
     "two voxel sides too many": (_steps("05_segment", voxel_size_um=[1, 1, 1, 1, 1]), "05_segment.voxel_size_um"),
+    "a boolean for the results": (_yaml(run_dir=True), r"x\.yaml, line \d.*run_dir.*name in quotes"),
+    "a boolean for the table": (_yaml(movies=False), r"x\.yaml, line \d.*movies.*name in quotes"),
+    "results below a file": (_yaml(run_dir="TAKEN"), r"run_dir.*a\.tif is a file"),
     "results among the stacks": (_yaml(run_dir="RUN", movies="stacks.csv"), r"run_dir.*stacks.*another run_dir"),
 }  # fmt: skip
 
@@ -78,6 +81,7 @@ BAD_TABLES = {
     "NaN in a cell": ("movie,max_distance_um\na.tif,.nan", r"movies\.csv.*max_distance_um"),
     "a boolean in a cell": ("movie,max_distance_um\na.tif,true", r"movies\.csv.*max_distance_um"),
     "zero bytes": ("movie\n\0\0.tif", r"movies\.csv.*byte 6"),
+    "two names that macOS takes for one": ("movie_id,movie\ne\u0301,a.tif\n\u00e9,a.tif", r"movies\.csv, line 3.*twice"),
 }  # fmt: skip
 
 
@@ -87,7 +91,8 @@ def _write(folder: Path, text: str, table: str) -> Path:
     (folder / "a.tif").touch()
     (folder / "stacks.csv").write_text("movie\nstacks\n")
     (folder / "movies.csv").write_text(table)
-    (folder / "x.yaml").write_text(text.replace("RUN", str(folder / "stacks" / "run")))
+    text = text.replace("RUN", str(folder / "stacks" / "run")).replace("TAKEN", str(folder / "a.tif" / "run"))
+    (folder / "x.yaml").write_text(text)
     return folder / "x.yaml"
 
 

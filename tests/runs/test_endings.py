@@ -31,11 +31,11 @@ QUICK = ("terminate", "scheduler killed", "job killed", "nobody reads")
 STATUS = {"ctrl-c": 130, "terminate": 143, "terminal closed": 129, "run killed": -9, "nobody reads": 141}
 
 
-def _end(path: Path, how: str) -> str:
+def _end(path: Path, how: str, hold: Path) -> str:
     """End a run in one of the ways while a notebook is at work, check how it ended, and return what it said last."""
-    run = EndedRun(path)
+    run = EndedRun(path, hold=hold)
     try:
-        at_work = run.wait_until(lambda: run.find("kernel") is not None)
+        at_work = run.wait_until((hold / "at_work").exists)
         assert at_work, f"{how}: no notebook was at work; {run.process.communicate()}"
         status, words = run.end(*WAYS[how])
     finally:
@@ -61,7 +61,7 @@ def test_however_a_run_ends_all_of_it_ends_and_nothing_is_left_outside_its_folde
     for how in WAYS if KILLS else QUICK:
         for done in tmp_path.glob("run/steps/*/done.json"):
             done.unlink()  # so that there is something to end
-        _end(path, how)
+        _end(path, how, tmp_path / "hold")
     again = subprocess.run(command(path), capture_output=True, text=True)  # at once: the folder is free
     assert again.returncode == 0, again.stdout + again.stderr
     assert_equal(content(tmp_path / "calm"), content(tmp_path / "run"))

@@ -16,6 +16,9 @@ from helpers.runs.parameters import (
     AnalyzeIntensitySpectrum,
     CreateDataset,
     Segment,
+    SegmentCellpose,
+    SegmentRemote,
+    Track,
     TrainDenoiser,
     TrainSegmentation,
 )
@@ -290,3 +293,24 @@ def test_pairs_must_be_named() -> None:
 def test_help_lists_every_parameter() -> None:
     text = Segment.help()
     assert all(name in text for name in Segment.model_fields)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", ".hidden", "/root", "a\nb", "x" * 101])
+def test_the_name_of_a_movie_leads_nowhere_else(name: str, tmp_path: Path) -> None:
+    for cls in (Segment, SegmentCellpose, SegmentRemote, Track):
+        with pytest.raises(InputError, match="movie_id.*plain name of a folder"):
+            cls.checked({"run_dir": tmp_path, "movie_id": name})
+
+
+@pytest.mark.parametrize("movie", [".hidden.tif", "."])
+def test_a_movie_whose_file_has_no_name_has_a_folder_all_the_same(movie: str, tmp_path: Path) -> None:
+    for cls in (Segment, SegmentCellpose, SegmentRemote):
+        assert (
+            cls.checked({"run_dir": tmp_path, "movie": movie}).movie_path() == tmp_path / "movies" / "movie"
+        )
+
+
+def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    p = TrainDenoiser.checked({"run_dir": "~/run", "raw_paths": ["~/a.tif", "b.tif"]})
+    assert p.run_dir == tmp_path / "run" and p.raw_paths == [tmp_path / "a.tif", Path("b.tif")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import re
 import types
 import typing
@@ -109,6 +110,14 @@ class Parameters(BaseModel):
         if _holds_truth(value) and not _may_be_true(field.annotation):
             raise ValueError("should not be true or false; write text such as 'no' in quotes")
         return value
+
+    @field_validator("*")
+    @classmethod
+    def _from_the_home_folder(cls, value: Any) -> Any:
+        """Read a path's ``~`` as shells do: taken as it is, it would make a folder of that name."""
+        if isinstance(value, list):
+            return [cls._from_the_home_folder(one) for one in value]
+        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
     @classmethod
     def from_notebook(cls, namespace: Mapping[str, Any]) -> Self:

@@ -145,10 +145,9 @@ class SegmentCellpose(OneMovie):
             raise ValueError("second_channel must be another channel than channel")
         return self
 
-    def movie_path(self, *parts: str) -> Path:
-        """Return a path below the folder of this movie, named after its file where no name is given."""
-        name = self.movie_id or (self.movie.name.split(".")[0] if self.movie else "movie")
-        return self.path("movies", name, *parts)
+    def named_after(self) -> Path | None:
+        """Return the movie."""
+        return self.movie
 
     def weights(self) -> str:
         """Return the model's built-in name or file."""
@@ -158,9 +157,10 @@ class SegmentCellpose(OneMovie):
         """Return the movie, the mask and the model's file."""
         own = [p for p in (self.movie, self.tissue_mask) if p]
         file = Path(self.weights())
+        if self.model:
+            return own + ([file] if file.is_file() else [])
         about = file.with_name("training.json")
-        own += [about] if not self.model and about.is_file() else []
-        return own + ([file] if not self.model or file.is_file() else [])
+        return [*own, *([about] if about.is_file() else []), file]
 
     def outputs(self) -> list[Path]:
         """Return the labels, the table of cells and their surfaces."""

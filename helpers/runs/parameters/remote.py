@@ -110,10 +110,9 @@ class SegmentRemote(OneMovie):
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
     save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
 
-    def movie_path(self, *parts: str) -> Path:
-        """Return a path below the folder of this movie, named after its file where no name is given."""
-        name = self.movie_id or (self.movie.name.split(".")[0] if self.movie else "movie")
-        return self.path("movies", name, *parts)
+    def named_after(self) -> Path | None:
+        """Return the movie."""
+        return self.movie
 
     def token(self) -> tuple[str, tuple[str, str]]:
         """Return the token, empty where there is none, and name and value of the parameter that says where it is.

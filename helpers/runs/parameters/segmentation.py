@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from helpers.data import names
 from helpers.data.label_movies import CHOSEN
 from helpers.runs.parameters.base import (
     PRECISION,
@@ -41,9 +42,22 @@ class OneMovie(Parameters):
         description="Name of the movie's folder in the run; empty takes the file's name, or the run's only movie",
     )
 
+    @field_validator("movie_id")
+    @classmethod
+    def _a_plain_name(cls, name: str | None) -> str | None:
+        if name is not None and not names.is_plain(name):
+            raise ValueError(names.EXPECTED)
+        return name
+
+    def named_after(self) -> Path | None:
+        """Return the file whose name the movie has where none is given; None: it is the only one in the run."""
+        return None
+
     def movie_path(self, *parts: str) -> Path:
-        """Return a path below the folder of this movie, or of the only one in the run."""
-        return self.path("movies", self.movie_id or self._only_movie(), *parts)
+        """Return a path below the folder of this movie."""
+        file = self.named_after()
+        name = self.movie_id or (names.of_file(file) or "movie" if file else self._only_movie())
+        return self.path("movies", name, *parts)
 
     def _only_movie(self) -> str:
         folders = [folder.name for folder in self.path("movies").glob("*") if folder.is_dir()]
@@ -140,10 +154,9 @@ class Segment(OneMovie):
             raise ValueError("min_size_um3 must be smaller than max_size_um3")
         return self
 
-    def movie_path(self, *parts: str) -> Path:
-        """Return a path below the folder of this movie, named after its file where no name is given."""
-        named = self.movie or self.labels
-        return self.path("movies", self.movie_id or (named.name.split(".")[0] if named else "movie"), *parts)
+    def named_after(self) -> Path | None:
+        """Return the movie, or the labels where there is none."""
+        return self.movie or self.labels
 
     def inputs(self) -> list[Path]:
         """Return the movie, the masks, the models and the thresholds; of labels from elsewhere no models."""
