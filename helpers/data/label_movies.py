@@ -44,7 +44,7 @@ import zarr
 from helpers.data.atomic import atomic_path, writing_to
 from helpers.data.checks import check_labels
 from helpers.data.label_header import MARK, create_level, levels_of, restore_header, write_header
-from helpers.data.label_pyramid import export_v05, level_name, levels_are_whole, write_levels
+from helpers.data.label_pyramid import level_name, levels_are_whole, write_levels
 from helpers.data.lazy import LazyStack, Region, pieces_of
 from helpers.data.ome_zarr import frame_chunks, missing_chunks
 from helpers.data.readers import open_source
@@ -57,7 +57,6 @@ from helpers.data.source import (
     read_stack,
     stem,
 )
-from helpers.data.tiff import write_ome_tiff
 from helpers.errors import InputError
 
 _NARROW, _WIDE = "0", "1"
@@ -355,67 +354,6 @@ class LabelMovie:
         write_levels(arrays, t, labels, levels)
         return False
 
-    def export_v05(self, path: str | os.PathLike[str]) -> Path:
-        """Write the whole movie as OME-Zarr 0.5 (Zarr 3, sharded), which fewer programs read than 0.4.
-
-        Parameters
-        ----------
-        path : path-like
-            A folder; replaced where it exists.
-
-        Raises
-        ------
-        InputError
-            As `export_tiff`.
-        """
-        self._check_complete()
-        assert self.voxel_size is not None
-        kind = "uint32" if self.dtype.itemsize > 2 else "uint16"
-        with atomic_path(path) as part:
-            export_v05(
-                part, stem(Path(path)), self.frame, self.shape, kind, self.voxel_size, self.frame_interval
-            )
-        return Path(path)
-
-    def export_tiff(self, path: str | os.PathLike[str]) -> Path:
-        """Write the whole movie as OME-TIFF (zlib) with voxel size and frame interval.
-
-        Parameters
-        ----------
-        path : path-like
-            ``*.tif`` or ``*.tiff``; replaced where it exists.
-
-        Raises
-        ------
-        InputError
-            Frames are missing (lists them), no voxel size, or a folder that cannot be written.
-        """
-        self._check_complete()
-        assert self.voxel_size is not None
-        if not str(path).lower().endswith((".tif", ".tiff")):
-            raise InputError("path", str(path), "must end in .tif")
-        kind = np.dtype("uint32" if self.dtype.itemsize > 2 else "uint16")
-        n_frames, *zyx = self.shape
-        return write_ome_tiff(
-            path,
-            (self.frame(t, where).astype(kind) for t in range(n_frames) for where in _parts(self.shape)),
-            shape=(n_frames, 1, *zyx),
-            dtype=kind,
-            voxel_size=self.voxel_size,
-            frame_interval=self.frame_interval,
-        )
-
-    def _check_complete(self) -> None:
-        missing = sorted(set(range(self.n_frames)) - self.done_frames())
-        if missing:
-            raise InputError(
-                str(self.path), f"frames {missing} missing", "finish the movie before it is exported"
-            )
-        if self.voxel_size is None:
-            raise InputError(
-                "voxel_size", None, f"{self.path} does not say it; open it with voxel_size = (z, y, x) in µm"
-            )
-
     def frames(self) -> Iterator[np.ndarray]:
         """Iterate over the frames, one in memory at a time."""
         return (self.frame(t) for t in range(self.n_frames))
@@ -560,12 +498,6 @@ def _written_chunks(header: Path, _changed: int) -> tuple[int, ...]:
 def _counts(shape: Sequence[int], chunks: Sequence[int]) -> list[int]:
     """Return how many chunks a frame of a movie has along z, y and x."""
     return [-(-n // chunk) for n, chunk in zip(shape[-3:], chunks[-3:], strict=True)]
-
-
-def _parts(shape: Sequence[int]) -> list[Region]:
-    """Return the planes of a frame that are read together: those of a chunk, whole."""
-    depth = frame_chunks(tuple(shape))[-3]
-    return [(slice(z, z + depth), slice(None), slice(None)) for z in range(0, shape[-3], depth)]
 
 
 def _close(a: Any, b: Any) -> bool:

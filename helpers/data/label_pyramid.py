@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec
 
 from helpers.data.lazy import LazyStack, Region, pieces_of
 from helpers.data.ome_zarr import multiscales_attributes
@@ -173,57 +170,3 @@ def levels_are_whole(
 def _strided(labels: LazyStack, where: Region) -> np.ndarray:
     whole = labels[tuple(slice(w.start, w.stop) for w in where)]
     return whole[tuple(slice(None, None, w.step) for w in where)]
-
-
-def export_v05(
-    path: Path,
-    name: str,
-    frame: Callable[[int, Region], np.ndarray],
-    shape: Sequence[int],
-    dtype: Any,
-    size: VoxelSize,
-    interval: float | None,
-) -> None:
-    """Write a label movie as OME-Zarr 0.5 (Zarr 3), a shard for each frame of each level.
-
-    Parameters
-    ----------
-    path : Path
-        A folder that is not there yet.
-    name : str
-        Of the image.
-    frame : callable
-        Takes a frame and a region of it, and returns the labels there.
-    shape : sequence of int
-        T, Z, Y, X.
-    dtype : dtype
-        Of the labels.
-    size : tuple of float
-        Voxel size (z, y, x) in µm.
-    interval : float, optional
-        Seconds between frames.
-    """
-    levels = factors(shape, size)
-    names = [str(k) for k in range(len(levels))]
-    about = attributes(name, size, interval, names, levels, "0.5") | {"volltrack": {"kind": "labels"}}
-    group = zarr.create_group(str(path), zarr_format=3, attributes=about)
-    arrays = [
-        _sharded(group, name, level_shape(shape, f), dtype) for name, f in zip(names, levels, strict=True)
-    ]
-    for t in range(shape[0]):
-        labels = LazyStack(tuple(shape[1:]), np.dtype(dtype), lambda where, t=t: frame(t, where))
-        for piece in pieces_of(shape[1:], arrays[0].shards[1:]):
-            arrays[0][(t, *piece)] = labels[piece].astype(dtype)
-        write_levels(arrays, t, labels, levels)
-
-
-def _sharded(group: Any, name: str, shape: Sequence[int], dtype: Any) -> Any:
-    chunks = (1, *(min(n, most) for n, most in zip(shape[1:], (32, 256, 256), strict=True)))
-    # A frame of 4096 × 4096 × 128 is cut along z: a shard is held in memory while it is written.
-    most = (1, *(max(1, limit // c) * c for c, limit in zip(chunks[1:], (64, 4096, 4096), strict=True)))
-    shards = tuple(min(m, -(-n // c) * c) for m, n, c in zip(most, shape, chunks, strict=True))
-    return group.create_array(
-        name, shape=tuple(shape), dtype=dtype, chunks=chunks, shards=shards, fill_value=0,
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"),
-        dimension_names=["t", "z", "y", "x"],
-    )  # fmt: skip

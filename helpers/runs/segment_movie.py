@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from helpers.data.label_export import export_tiff, export_v05
 from helpers.data.label_movies import LabelMovie
 from helpers.data.lazy import LazyStack
 from helpers.data.movies import Movie
@@ -401,9 +402,9 @@ def _finish(folder: Path, labels: LabelMovie, p: SegmentsMovie, wall_s: float) -
     objects.to_csv(part, index=False)
     part.replace(path)
     if p.save_tiff:
-        labels.export_tiff(_named(p, "labels.ome.tif"))
+        export_tiff(labels, _named(p, "labels.ome.tif"))
     if getattr(p, "save_ome_zarr_05", False):
-        labels.export_v05(folder / V05 / _named(p, "labels.ome.zarr").name)
+        export_v05(labels, folder / V05 / _named(p, "labels.ome.zarr").name)
     return SegmentedMovie(folder, labels, objects, seconds, wall_s)
 
 

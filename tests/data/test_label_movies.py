@@ -16,6 +16,7 @@ import pytest
 import zarr
 
 from helpers.data import label_movies
+from helpers.data.label_export import export_tiff
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
@@ -380,9 +381,9 @@ def test_tiff_on_request(tmp_path, top):
     for t in range(SHAPE[0]):
         if t == 5:
             with pytest.raises(InputError, match="5, 6, 7"):
-                movie.export_tiff(tmp_path / "labels.tif")
+                export_tiff(movie, tmp_path / "labels.tif")
         movie.write_frame(t, frame_of(t, top=top))
-    movie.export_tiff(tmp_path / "labels.tif")
+    export_tiff(movie, tmp_path / "labels.tif")
     tiff = LabelMovie.open(tmp_path / "labels.tif")
     assert tiff.shape == SHAPE and tiff.voxel_size == pytest.approx(SIZE) and tiff.frame_interval == 30
     assert tiff.dtype == ("uint32" if top > 65_535 else "uint16")

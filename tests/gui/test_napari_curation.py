@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
 from curated_movies import boxes, linked, write_cells
 
 from helpers.curation import Curation
+from helpers.data.label_export import export_v05
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 
@@ -376,7 +377,7 @@ def test_dropping_a_run_folder_opens_it_and_the_docks_work_on_it(
             viewer.open(str(tmp_path / "movies" / "m" / name), plugin="volltrack")
         assert [layer.name for layer in viewer.layers] == ["labels", "tracks"]
         made = str(tmp_path / "movies" / "m" / "labels.zarr")
-        newer = LabelMovie.open(made).export_v05(tmp_path / "movies" / "m" / "newer.ome.zarr")
+        newer = export_v05(LabelMovie.open(made), tmp_path / "movies" / "m" / "newer.ome.zarr")
         napari_plugin.prefer()  # as make install does
 
         def asked(*_: object, **__: object) -> None:

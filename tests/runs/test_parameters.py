@@ -298,7 +298,7 @@ def test_help_lists_every_parameter() -> None:
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", ".hidden", "/root", "a\nb", "x" * 101])
 def test_the_name_of_a_movie_leads_nowhere_else(name: str, tmp_path: Path) -> None:
     for cls in (Segment, SegmentCellpose, SegmentRemote, Track):
-        with pytest.raises(InputError, match="movie_id.*plain name of a folder"):
+        with pytest.raises(InputError, match=r"movie_id.*plain name of a folder"):
             cls.checked({"run_dir": tmp_path, "movie_id": name})
 
 
