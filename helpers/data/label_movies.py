@@ -410,6 +410,8 @@ class LabelMovie:
             one["coordinateTransformations"][0]["scale"][0] = interval or 1.0
         with atomic_path(self.path / ".zattrs") as temporary:
             temporary.write_text(json.dumps(attributes))
+        if self._pointer() == _NARROW and (self.path / _WIDE / ".zarray").exists():
+            self._widen()  # as another process did after the attributes were read: they point to what it removed
 
     def _widen(self) -> None:
         """Make uint32 the movie's type; see the head of this module."""

@@ -282,6 +282,25 @@ def _widened_but_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return movie
 
 
+def test_an_interval_that_is_set_while_another_process_widens_loses_nothing(tmp_path, monkeypatch):
+    movie = create(tmp_path / "labels")
+    movie.write_frame(1, frame_of(1))
+    read = label_movies._attributes
+
+    def read_before_the_other_widens(path):
+        found = read(path)
+        monkeypatch.setattr(label_movies, "_attributes", read)
+        LabelMovie.open(path).write_frame(2, frame_of(2, top=70_000))
+        return found
+
+    monkeypatch.setattr(label_movies, "_attributes", read_before_the_other_widens)
+    movie._set_interval(7)
+    again = LabelMovie.open(movie.path)
+    assert again.frame_interval == 7 and again.dtype == np.uint32 and again.done_frames() == {1, 2}
+    np.testing.assert_array_equal(again.frame(1), frame_of(1))
+    np.testing.assert_array_equal(again.frame(2), frame_of(2, top=70_000))
+
+
 @pytest.mark.parametrize("array", ["0", "1"])
 def test_a_frame_that_is_written_anew_while_it_is_copied_is_the_new_one(tmp_path, monkeypatch, array):
     """The other writer has looked at the pointer before the widening, or after it."""
