@@ -27,7 +27,7 @@ from helpers.runs.parameters import Segment
 from helpers.runs.plan import open_experiment
 from helpers.runs.run import read_done, why_not_done, write_json
 from helpers.segmentation import thresholds
-from helpers.tracking.formats import btrackmate, ctc, geff, table, trackmate
+from helpers.tracking.formats import any_format, btrackmate, ctc, geff, table, trackmate
 from helpers.tracking.tracks import Tracks
 
 EXAMPLES = int(os.environ.get("VOLLTRACK_FUZZ", "25"))
@@ -45,6 +45,18 @@ NASTY = [
     "\x00", "\ufeff", "\u2028", "é", "²", "\r", "\t", "\n", ",", ";", '"', "'", "<", "&", "&lt;", "%", "{x}", "{0}",
     "../..", "/dev/zero", "a" * 20_000,
 ]  # fmt: skip
+
+#: What TrackMate exports: keys, two lines of names, units, and a track that divides.
+SPOTS = """LABEL,ID,TRACK_ID,QUALITY,POSITION_X,POSITION_Y,POSITION_Z,POSITION_T,FRAME,RADIUS
+Label,Spot ID,Track ID,Quality,X,Y,Z,T,Frame,Radius
+Label,Spot ID,Track ID,Quality,X,Y,Z,T,Frame,R
+,,,(quality),(micron),(micron),(micron),(min),,(micron)
+ID10,10,1,5,10,8,0,0,0,2.5
+ID30,30,1,5.5,11,9,0,0.5,1,2.5
+ID40,40,1,5,12,10,0,1,2,2.5
+ID41,41,1,5,1,1,0,1,2,2.5
+ID12,12,,5,40,4,0,0,0,2.5
+"""
 
 
 @st.composite
@@ -119,6 +131,10 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.write(tracks, folder / "tracks")
     geff.write(tracks, folder / "tracks.geff")
     btrackmate.write(tracks, folder / "btrackmate.csv")
+    (folder / "spots.csv").write_text(SPOTS)
+    (folder / "edges.csv").write_text(
+        "SPOT_SOURCE_ID,SPOT_TARGET_ID,LINK_COST\n10,30,0.5\n30,40,1\n30,41,1\n"
+    )
     labels = LabelMovie.create(folder / "labels.zarr", (4, 1, 16, 16), voxel_size=(1, 0.5, 0.5))
     for t in range(4):
         frame = np.zeros((1, 16, 16), int)
@@ -227,6 +243,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "tracks.geff/nodes/ids/.zarray": lambda path: geff.read(path.parents[2]),
     "tracks.geff/nodes/ids/0": lambda path: geff.read(path.parents[2]),
     "tracks.geff/edges/ids/0.0": lambda path: geff.read(path.parents[2]),
+    "spots.csv": any_format.read,
+    "edges.csv": lambda path: any_format.read(path.with_name("spots.csv")),
     "btrackmate.csv": lambda path: btrackmate.read(path, voxel_size=(1, 1, 1)),
     "ctc/res_track.txt": lambda path: ctc.read(path.parent, voxel_size=(1, 1, 1)),
     "ctc/mask001.tif": lambda path: ctc.read(path.parent, voxel_size=(1, 1, 1)),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +14,11 @@ import pytest
 from ended_run import EndedRun, command
 from run_content import assert_equal, content
 
+from helpers.runs import job
+
 KILLS = int(os.environ.get("VOLLTRACK_KILLS", "0"))
 
+_LEAVES = "import tempfile; print(tempfile.mkdtemp(), end='')"
 #: Which process is ended, and how.
 WAYS = {
     "ctrl-c": ("run", signal.SIGINT),
@@ -47,17 +52,34 @@ def _end(path: Path, how: str, hold: Path) -> str:
     return words
 
 
+def test_what_libraries_leave_among_temporary_files_goes_with_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with job.temporary_files():
+        left = [
+            Path(tempfile.mkdtemp()),
+            Path(subprocess.check_output([sys.executable, "-c", _LEAVES]).decode()),
+        ]
+        assert all(path.is_dir() and path.is_relative_to(tmp_path) for path in left)
+    assert not list(tmp_path.iterdir())
+    assert os.environ["TMPDIR"] == str(tmp_path)
+
+
 @pytest.mark.timeout(1800)
 def test_however_a_run_ends_all_of_it_ends_and_nothing_is_left_outside_its_folder(
     experiment_of: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = experiment_of("a")
-    home = tmp_path / "home"
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()
+    temporary.mkdir()
     env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     calm = command(path, tmp_path / "calm")
-    subprocess.run(calm, env={**env, "HOME": str(home)}, check=True, stdout=subprocess.DEVNULL)
-    assert not list(home.rglob("*")), "written outside the run folder"
+    env |= {"HOME": str(home), "TMPDIR": str(temporary)}
+    subprocess.run(calm, env=env, check=True, stdout=subprocess.DEVNULL)
+    assert not [*home.iterdir(), *temporary.iterdir()], "written outside the run folder"
     for how in WAYS if KILLS else QUICK:
         for done in tmp_path.glob("run/steps/*/done.json"):
             done.unlink()  # so that there is something to end
