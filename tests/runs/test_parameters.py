@@ -314,3 +314,7 @@ def test_the_home_folder_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("HOME", str(tmp_path))
     p = TrainDenoiser.checked({"run_dir": "~/run", "raw_paths": ["~/a.tif", "b.tif"]})
     assert p.run_dir == tmp_path / "run" and p.raw_paths == [tmp_path / "a.tif", Path("b.tif")]
+
+
+def test_nothing_is_written_into_the_home_folder_unless_it_is_asked_for() -> None:
+    assert TrainSegmentation().cellpose["in_gui"] is False

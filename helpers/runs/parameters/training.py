@@ -26,7 +26,7 @@ CELLPOSE_TRAINING: dict[str, Any] = {
     "cell_pixels": 30.0,
     "learning_rate": 0.003,
     "side_planes": True,
-    "in_gui": True,
+    "in_gui": False,
 }
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Length = Annotated[float, Field(gt=0)]
@@ -339,7 +339,7 @@ class TrainSegmentation(_Training):
     precision: Precision = Field("auto", description=PRECISION)
     cellpose: dict[str, Any] = Field(
         {},
-        description="Cellpose: 'base_model' to start from (''), diameter its network scales cells to ('cell_pixels': 30; smaller is faster, above all in 3D), 'learning_rate' (0.003; from a model 0.0001), 'side_planes' (True; 3D mode needs them), 'in_gui' (True: list it in Cellpose's own GUI)",
+        description="Cellpose: 'base_model' to start from (''), diameter its network scales cells to ('cell_pixels': 30; smaller is faster, above all in 3D), 'learning_rate' (0.003; from a model 0.0001), 'side_planes' (True; 3D mode needs them), 'in_gui' (False; True lists it in Cellpose's own GUI, in the home folder)",
     )
 
     @field_validator("cellpose")
