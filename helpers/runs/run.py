@@ -32,6 +32,8 @@ from helpers.runs.parameters import Parameters
 #: Files up to this size are hashed whole; of larger ones, evenly spaced samples.
 _HASH_WHOLE = 256 * 2**20
 _SAMPLES = 64
+#: Damaged files that are named; of more, how many.
+_NAMED = 5
 
 #: Packages whose version may change a result, by the step that uses them.
 _PACKAGES = ("numpy", "scipy", "scikit-image", "pandas", "numba", "zarr", "tifffile")
@@ -189,7 +191,8 @@ def why_not_done(parameters: Parameters, *, verify: bool = False) -> str | None:
         if done["packages"].get(name) != version
     ]
     differences = outputs.differences(parameters.run_dir, done["outputs"], verify=verify)
-    changed += map(str, islice(differences, 1))
+    files = list(map(str, differences if verify else islice(differences, 1)))
+    changed += files[:_NAMED] + [f"{len(files) - _NAMED} more"] * (len(files) > _NAMED)
     before, now = done["inputs"], hashes(parameters)
     changed += [f"{path} changed" for path in sorted({*before, *now}) if before.get(path) != now.get(path)]
     return "; ".join(changed) or None

@@ -108,6 +108,17 @@ def test_what_is_damaged_is_found_and_made_again_alone(p: Segment, what: str) ->
     assert all(LabelMovie.open(folder / "labels.zarr").mend_levels(t) for t in range(5))
 
 
+def test_all_that_is_damaged_is_named(p: Segment) -> None:
+    folder = p.movie_path()
+    _rot(folder / FRAME_2)
+    _rot(folder / "objects.csv")
+    said = str(why_not_done(p, verify=True))
+    assert FRAME_2 in said and "objects.csv" in said
+    for t in (0, 1, 3, 4):
+        (folder / FRAME_2.replace("/2/", f"/{t}/")).unlink()
+    assert str(why_not_done(p, verify=True)).endswith("; 1 more")
+
+
 def _made(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
     labels = LabelMovie.open(folder / "labels.zarr")
     return pd.read_csv(folder / "objects.csv"), np.stack(list(labels.frames()))
