@@ -17,6 +17,9 @@ from helpers.runs.sample import IN_EXPERIMENT
 #: Where the notebooks lie: beside the package in a checkout.
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
+#: Bytes that the folder of a socket may be long: its whole path has 103 on macOS, 107 on Linux.
+_LONGEST = 90
+
 
 class NotebookError(RuntimeError):
     """A notebook stopped with an error; the message is the notebook's own."""
@@ -65,12 +68,12 @@ def execute_notebook(
     from papermill.exceptions import PapermillExecutionError
 
     log = output.with_name("kernel.log")
-    with tempfile.TemporaryDirectory(prefix="volltrack-", ignore_cleanup_errors=True) as own:
+    with temporary_files() as own:
         env = {
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "PYTHONWARNINGS": "ignore",
-            "IPYTHONDIR": own,  # kernels side by side must not share a history
+            "IPYTHONDIR": str(own),  # kernels side by side must not share a history
             IN_EXPERIMENT: step,
         }
         if progress is not None:
@@ -83,7 +86,7 @@ def execute_notebook(
                 _verbatim(output),
                 parameters=parameters.plain(),
                 kernel_name="python3",
-                kernel_manager_class=_kernel_manager(log, Path(own)),
+                kernel_manager_class=_kernel_manager(log, own),
                 progress_bar=False,
                 cwd=str(Path.cwd()),
             )
@@ -100,6 +103,24 @@ def execute_notebook(
                     os.environ.pop(key, None)
                 else:
                     os.environ[key] = value
+
+
+@contextlib.contextmanager
+def temporary_files() -> Iterator[Path]:
+    """Give this process, and those it starts, a folder for temporary files that goes with the block.
+
+    TensorFlow would leave some behind in that of the system.
+    """
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    # A short name: the sockets of kernels lie below it.
+    with tempfile.TemporaryDirectory(prefix="vt-", ignore_cleanup_errors=True) as own:
+        tempfile.tempdir = os.environ["TMPDIR"] = own
+        try:
+            yield Path(own)
+        finally:
+            tempfile.tempdir = before[0]
+            os.environ.pop("TMPDIR")
+            os.environ.update({} if before[1] is None else {"TMPDIR": before[1]})
 
 
 @contextlib.contextmanager
@@ -138,7 +159,8 @@ def _kernel_manager(log: Path, own: Path) -> type:
     class Manager(AsyncKernelManager):
         @default("transport")
         def _files(self) -> str:
-            return "tcp" if sys.platform == "win32" else "ipc"
+            long = len(os.fsencode(own)) > _LONGEST
+            return "tcp" if long or sys.platform == "win32" else "ipc"
 
         @default("ip")
         def _place(self) -> str:

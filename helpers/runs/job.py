@@ -10,16 +10,15 @@ import contextlib
 import importlib
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import InputError
 from helpers.runs import outputs
 from helpers.runs.endings import end_with_scheduler
-from helpers.runs.execute import NotebookError, execute_notebook
+from helpers.runs.execute import NotebookError, execute_notebook, temporary_files
 from helpers.runs.gpus import gpu_of_its_own
 from helpers.runs.lock import at_work, read
 from helpers.runs.parameters import STEPS, SegmentCellpose, SegmentRemote, SegmentsMovie
@@ -61,7 +60,6 @@ def main(name: str) -> int:
     started, gpu = time.time(), None
     try:
         with (
-            temporary_files(),
             gpu_of_its_own(spec["gpus"], batch) as gpu,
             at_work(batch / "running" / f"{name}.json", why=why, gpu=gpu),
         ):
@@ -73,24 +71,6 @@ def main(name: str) -> int:
         return 1
     write_json(ended, {"seconds": time.time() - started, "why": why, "gpu": gpu, "kept": kept})
     return 0
-
-
-@contextlib.contextmanager
-def temporary_files() -> Iterator[None]:
-    """Give this process, and those it starts, a place for temporary files that goes with the block.
-
-    TensorFlow would leave some behind in that of the system.
-    """
-    before = tempfile.tempdir, os.environ.get("TMPDIR")
-    # A short name: sockets, whose paths may not be long, lie below it.
-    with tempfile.TemporaryDirectory(prefix="vt-", ignore_cleanup_errors=True) as own:
-        tempfile.tempdir = os.environ["TMPDIR"] = own
-        try:
-            yield
-        finally:
-            tempfile.tempdir = before[0]
-            os.environ.pop("TMPDIR")
-            os.environ.update({} if before[1] is None else {"TMPDIR": before[1]})
 
 
 def _in_words(error: Exception, job: Job) -> str:
@@ -147,7 +127,8 @@ def _segment_part(job: Job, progress: Path) -> list[Path]:
     Run.start(p)
     movie = step.open_movie(p)
     size = movie.require_voxel_size()
-    segment_frames(movie, lambda: step.open_segmenter(p, size), p, range(*job.frames))
+    with temporary_files():
+        segment_frames(movie, lambda: step.open_segmenter(p, size), p, range(*job.frames))
     return []
 
 

@@ -14,7 +14,7 @@ import pytest
 from ended_run import EndedRun, command
 from run_content import assert_equal, content
 
-from helpers.runs import job
+from helpers.runs import execute
 
 KILLS = int(os.environ.get("VOLLTRACK_KILLS", "0"))
 
@@ -57,7 +57,7 @@ def test_what_libraries_leave_among_temporary_files_goes_with_the_job(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    with job.temporary_files():
+    with execute.temporary_files():
         left = [
             Path(tempfile.mkdtemp()),
             Path(subprocess.check_output([sys.executable, "-c", _LEAVES]).decode()),
@@ -65,6 +65,16 @@ def test_what_libraries_leave_among_temporary_files_goes_with_the_job(
         assert all(path.is_dir() and path.is_relative_to(tmp_path) for path in left)
     assert not list(tmp_path.iterdir())
     assert os.environ["TMPDIR"] == str(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such sockets")
+@pytest.mark.parametrize(
+    ("folder", "transport"), [("/tmp/vt-12345678", "ipc"), (f"/tmp/{'long' * 30}", "tcp")]
+)
+def test_kernels_start_where_the_folder_of_temporary_files_has_a_long_name(
+    tmp_path: Path, folder: str, transport: str
+) -> None:
+    assert execute._kernel_manager(tmp_path / "log", Path(folder))().transport == transport
 
 
 @pytest.mark.timeout(1800)
