@@ -31,6 +31,7 @@ CASES = {
     "two tiles": ({"06_segment_cellpose": {"n_tiles": [2, 2]}}, {}, "n_tiles", "give [z, y, x]"),
     "a crop outside": ({"06_segment_cellpose": {"preview_crop": [[0, 5], [30, 40], [0, 9]]}}, {}, "preview_crop", "empty along y"),
     "no such model": ({"06_segment_cellpose": {"model": "models/none"}}, {}, "model", "an existing file; built in are cyto"),
+    "a folder for a model": ({"06_segment_cellpose": {"model": "."}}, {}, "model", "an existing file; built in are cyto"),
     "sizes in the wrong order": ({"05_segment": {"min_size_um3": 5, "max_size_um3": 2}}, {}, "min_size_um3", "smaller than max_size_um3"),
     "a misspelt model": ({"06_segment_cellpose": {"model": "cyto33"}}, {}, "model", "a known name; built in are cyto"),
     "a model of another version": ({"06_segment_cellpose": {"model": "cpsam"}}, {}, "model", "one of cellpose 4"),
