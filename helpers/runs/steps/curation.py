@@ -23,7 +23,7 @@ from helpers.errors import InputError
 from helpers.runs.curation import raw_movie
 from helpers.runs.parameters import Curate
 from helpers.runs.steps.tracking import write_formats
-from helpers.tracking.formats import any_format, mmv_h4tracks, table
+from helpers.tracking.formats import any_format, geff, geff_masks, mmv_h4tracks, table
 
 
 def open_curation(p: Curate) -> tuple[Curation, list[str]]:
@@ -62,7 +62,9 @@ def open_curation(p: Curate) -> tuple[Curation, list[str]]:
             ]
         if p.edited_tracks is not None:
             size = curation.state.automatic.voxel_size
-            taken = take_over(curation, any_format.read(p.edited_tracks, voxel_size=size))
+            given = any_format.inside(p.edited_tracks)
+            outlines = geff_masks.read(given) if geff.is_geff(given) else None
+            taken = take_over(curation, any_format.read(given, voxel_size=size), outlines)
             lines.append(f"{taken.edits} edits made of what is other in {p.edited_tracks}")
             lines += [f"not taken over: {row.what}: {row.why}" for row in taken.missed.itertuples()]
     except BaseException:
@@ -123,7 +125,8 @@ def _write_formats(curated: Curated, raw: Movie | None, confirmed: set[Link]) ->
     """Write the curated tracks in every format of notebook 08, for mmv_h4tracks where the movie is 2D, and confirmed links."""
     tracks, labels = table.read(curated.tracks), LabelMovie.open(curated.labels)
     folder = curated.tracks.parent
-    written = write_formats(tracks, folder, labels, tracks.voxel_size, image=raw.path if raw else None)
+    image = raw.path if raw else None
+    written = write_formats(tracks, folder, labels, tracks.voxel_size, masks=True, image=image)
     if labels.shape[1] == 1 and tracks.voxel_size is not None:
         mmv_h4tracks.write(tracks, folder / "mmv_h4tracks.zarr", labels, raw)
         written["mmv_h4tracks.zarr"] = "mmv_h4tracks"

@@ -368,17 +368,23 @@ def write_all(tracks: Tracks, cells: Cells, p: Track) -> dict[str, str]:
 
 
 def write_formats(
-    tracks: Tracks, folder: Path, labels: LabelMovie | None, voxel_size: Any, **about: Any
+    tracks: Tracks,
+    folder: Path,
+    labels: LabelMovie | None,
+    voxel_size: Any,
+    *,
+    masks: bool = False,
+    **about: Any,
 ) -> dict[str, str]:
     """Write the tracks in every format that the data allow, beside our own table; return as `write_all`.
 
-    `about` is what TrackMate's file says of the movie: ``image``, ``tracker``.
+    `masks` says whether the GEFF holds labels, too; `about` is what TrackMate's file says of the movie: ``image``,
+    ``tracker``.
     """
     written = {"tracks.xml": "TrackMate", "tracks.geff": "geff, motile, napari"}
     trackmate.write(tracks, folder / "tracks.xml", labels=labels, **about)
-    geff.write(
-        tracks, folder / "tracks.geff", labels=f"../{labels_of_tracks(folder).name}" if labels else None
-    )
+    related = f"../{labels_of_tracks(folder).name}" if labels else None
+    geff.write(tracks, folder / "tracks.geff", labels=related, masks=labels if masks else None)
     if voxel_size is not None and "label" in tracks.objects:
         btrackmate.write(tracks, folder / "btrackmate.csv")
         written["btrackmate.csv"] = "BTrackMate"

@@ -31,7 +31,7 @@ def read(
     InputError
         As the format's own ``read``; without a voxel size naming ``voxel_size_um``.
     """
-    path = Path(path)
+    path = inside(Path(path))
     reader, needed = _format_of(path)
     if needed and voxel_size is None:
         raise InputError("voxel_size_um", None, f"{path} {needed}; give [z, y, x] in µm")
@@ -42,11 +42,16 @@ def read(
     return tracks
 
 
+def inside(path: Path) -> Path:
+    """Return the GEFF within a folder that napari-track-edit exported (tracks.geff beside segmentation), else `path`."""
+    return path / "tracks.geff" if geff.is_geff(path / "tracks.geff") else path
+
+
 def _format_of(path: Path) -> tuple[Any, str]:
     """Return the format's module, and why it needs a voxel size, if it does."""
     if path.suffix.lower() == ".xml":
         return trackmate, ""
-    if path.suffix.lower() == ".geff":
+    if path.suffix.lower() == ".geff" or geff.is_geff(path):
         return geff, ""
     if mmv_h4tracks.is_mmv(path):
         return mmv_h4tracks, "is a .zarr of mmv_h4tracks, which counts pixels"

@@ -1,7 +1,8 @@
 """GEFF, the Graph Exchange File Format: a zarr group of nodes and edges with their properties.
 
 Nodes are objects: ``t`` (frame), ``z, y, x`` (µm; no ``z`` in 2D), ``seg_id`` (the label in its frame),
-``tracklet_id`` and ``lineage_id``, then all other columns. Outlines in 2D are GEFF's polygons.
+``tracklet_id`` and ``lineage_id``, then all other columns. Outlines in 2D are GEFF's polygons; masks of cells are
+`helpers.tracking.formats.geff_masks`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import pandas as pd
 import zarr
 
 from helpers.data.atomic import atomic_path
+from helpers.data.label_movies import LabelMovie
 from helpers.data.ome_zarr import missing_chunks
 from helpers.errors import InputError, reads
+from helpers.tracking.formats import geff_masks
 from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
 from helpers.tracking.formats.trackmate_units import micrometres, seconds
 from helpers.tracking.formats.trackmate_xml import CONTOUR
@@ -28,7 +31,13 @@ _EXTRA = "volltrack"
 _TRACKLET, _LINEAGE, _LABEL = "tracklet_id", "lineage_id", "seg_id"
 
 
-def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None) -> None:
+def write(
+    tracks: Tracks,
+    path: str | Path,
+    *,
+    labels: str | Path | None = None,
+    masks: LabelMovie | None = None,
+) -> None:
     """Write a GEFF (zarr format 2) and validate it.
 
     Parameters
@@ -39,6 +48,8 @@ def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None)
         The folder to write, such as ``tracks.geff``; an older GEFF there is replaced.
     labels : path, optional
         The label movie that ``seg_id`` refers to, as a path relative to `path`.
+    masks : LabelMovie, optional
+        Write the outline of each cell, too, so that napari-track-edit shows and edits labels.
 
     Raises
     ------
@@ -70,6 +81,8 @@ def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None)
     if flat and CONTOUR in objects and any(not is_missing(value) for value in objects[CONTOUR]):
         polygon = CONTOUR
         nodes[CONTOUR] = _polygons(objects[CONTOUR])
+    outlines = geff_masks.properties(objects, masks) if masks is not None and "label" in objects else None
+    nodes.update(outlines or {})
     edges, edge_names = _properties(tracks.links.drop(columns=["source", "target"]), {}, set(), "links")
     related = None
     if labels is not None:
@@ -103,7 +116,8 @@ def write(tracks: Tracks, path: str | Path, *, labels: str | Path | None = None)
                 "links": dtypes(tracks.links),
                 "node_names": node_names,
                 "edge_names": edge_names,
-            }
+            },
+            **_about_labels(masks if outlines else None, tracks.voxel_size),
         },
     )
     # With a file for every chunk, also where all is 0, a lost one is noticed.
@@ -141,12 +155,14 @@ def read(
     """
     from geff.core_io._base_read import read_to_memory
     from geff.validate.data import ValidationConfig
+    from geff_spec import GeffMetadata
 
     path = existing(path, "a GEFF folder")
     if not path.is_dir():
         raise InputError("path", str(path), "a GEFF is a zarr folder")
     try:
-        memory = read_to_memory(path, data_validation=ValidationConfig(graph=True))
+        wanted = set(GeffMetadata.read(path).node_props_metadata) - {geff_masks.MASK, geff_masks.BOX}
+        memory = read_to_memory(path, data_validation=ValidationConfig(graph=True), node_props=sorted(wanted))
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise InputError("path", str(path), f"a valid GEFF ({error})") from error
     metadata = memory["metadata"]
@@ -191,6 +207,16 @@ def read(
     )
 
 
+def _about_labels(labels: LabelMovie | None, voxel_size: Sequence[float] | None) -> dict[str, Any]:
+    """Return what tracksdata wants to know of the labels that the masks are of."""
+    if labels is None:
+        return {}
+    shape, size = [int(n) for n in labels.shape], [float(a) for a in voxel_size or labels.voxel_size or (1,) * 3]
+    if labels.is_2d:
+        shape, size = [shape[0], *shape[2:]], size[-2:]
+    return {"tracksdata": {"shape": shape, "scale": size}}
+
+
 def _check_chunks(path: Path, metadata: Any) -> None:
     """Refuse a GEFF of which a chunk is lost, which Zarr would read as zeros.
 
@@ -209,6 +235,11 @@ def _check_chunks(path: Path, metadata: Any) -> None:
                 raise InputError(
                     "path", str(path), f"a whole GEFF; of {name} the chunks {', '.join(lost[:3])} are lost"
                 )
+
+
+def is_geff(path: Path) -> bool:
+    """Whether a folder is a GEFF, whatever its name."""
+    return (path / "nodes" / "ids").is_dir() and (path / "edges").is_dir()
 
 
 def _is_geff(path: Path) -> bool:
