@@ -46,9 +46,7 @@ class TakenOver:
     missed: pd.DataFrame
 
 
-def take_over(
-    curation: Curation, theirs: Tracks, outlines: Mapping[int, Outline] | None = None
-) -> TakenOver:
+def take_over(curation: Curation, theirs: Tracks, outlines: Mapping[int, Outline] | None = None) -> TakenOver:
     """Make edits of what their tracks have other than the curated ones: outlines, links that went or came, cells taken out.
 
     Parameters
@@ -113,7 +111,9 @@ class _Taking:
         nodes: dict[int, dict[int, np.ndarray]] = {t: {} for t in range(self.state.shape[0])}
         for node, t in zip(objects["id"].tolist(), objects["frame"].tolist(), strict=True):
             if t not in nodes:
-                raise InputError("tracks", f"a node in frame {t}", f"tracks of this movie: {len(nodes)} frames")
+                raise InputError(
+                    "tracks", f"a node in frame {t}", f"tracks of this movie: {len(nodes)} frames"
+                )
             if node in outlines:
                 nodes[t][node] = outlines[node].index(shape)
         matched = {t: _best_covered(self.state.labels.frame(t), of_frame) for t, of_frame in nodes.items()}

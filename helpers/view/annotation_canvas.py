@@ -97,7 +97,7 @@ class AnnotationCanvas:
         from ipycanvas import Canvas, hold_canvas
         from PIL import Image
 
-        _allow_widgets_on_colab()
+        allow_widgets_on_colab()
         height, width = self.drawing.raw.shape[1:]
         scale = _SIDE / max(height, width)
         canvas = Canvas(width=round(width * scale), height=round(height * scale))
@@ -152,7 +152,7 @@ class AnnotationCanvas:
         self._changed()
 
 
-def _allow_widgets_on_colab() -> None:
+def allow_widgets_on_colab() -> None:
     """Let Colab load the canvas, which is none of its own widgets."""
     with suppress(ImportError):
         from google.colab import output  # type: ignore[import-not-found]

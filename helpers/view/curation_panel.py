@@ -1,13 +1,13 @@
 """Correct a movie in a notebook: one suspicious place after the other, as a strip of pictures with buttons.
 
-Cells are named as they stand in the pictures, ``frame:label``, so that everything can be done from the keyboard and without a
-display. Every button writes one line of the movie's log; nothing has to be saved.
+Cells are chosen by a click, or named as they stand in the pictures, ``frame:label``, so that everything can be done from the
+keyboard and without a display. Every button writes one line of the movie's log; nothing has to be saved.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,9 +16,11 @@ from helpers.curation.cells import Cell
 from helpers.curation.session import Curation
 from helpers.curation.suspects.signs import Cells
 from helpers.curation.tables import curated_tracks
+from helpers.errors import InputError
 from helpers.view.curation_actions import ACTIONS, GROUPS, act
+from helpers.view.curation_canvas import StripCanvas
 from helpers.view.curation_desk import Desk, Point, cells_of, cells_text, points_of, points_text
-from helpers.view.curation_plots import strip
+from helpers.view.curation_plots import strip, window
 
 
 class CurationPanel(Desk):
@@ -41,8 +43,10 @@ class CurationPanel(Desk):
         By the name of what they do; ``click()`` is what a click does.
     filter : ipywidgets.Text
         Which suspects are listed: a condition on the columns of their table, such as ``kind == "division" and frame > 3``.
-    before : ipywidgets.Image
-        The place as it was before the last edit.
+    strip : StripCanvas
+        The pictures, to click and draw on.
+    image, before : ipywidgets.Image
+        The same picture as a file, which is not shown; the place as it was before the last edit, which is.
     message : ipywidgets.HTML
         What the last button did, or why it did not.
     widget : ipywidgets.VBox
@@ -61,6 +65,7 @@ class CurationPanel(Desk):
         self.title, self.message = ipywidgets.HTML(), ipywidgets.HTML()
         self.image, self.before = ipywidgets.Image(format="png"), ipywidgets.Image(format="png")
         self._before_title = ipywidgets.HTML()
+        self.strip = StripCanvas(self)
         self._all = suspects
         self.filter = ipywidgets.Text(
             description="list only",
@@ -82,13 +87,16 @@ class CurationPanel(Desk):
         parts = (
             self.filter,
             self.title,
-            self.image,
+            self.strip.tool,
+            self.strip.z,
+            self.strip.canvas,
             self._before_title,
             self.before,
             self.cells,
             self.points,
         )
         self.widget = ipywidgets.VBox([*parts, *rows, self.message])
+        self.strip.z.observe(lambda _: self._draw(), names="value")
         self._show()
 
     def chosen(self) -> list[Cell]:
@@ -142,8 +150,15 @@ class CurationPanel(Desk):
         self._show()
 
     def _act(self, name: str) -> None:
+        self.show_result(lambda: act(self, ACTIONS[name]))
+
+    def show_result(self, do: Callable[[], str]) -> None:
+        """Do something, and show what came of it: the message, the place, and after an edit what it was before."""
         edits, picture = len(self.curation.state.done), self.image.value
-        self.message.value = act(self, ACTIONS[name])
+        try:
+            self.message.value = do()
+        except InputError as error:
+            self.message.value = f"<b>not done:</b> {error}"
         self._show()
         changed = len(self.curation.state.done) != edits
         self.before.value = picture if changed else b""
@@ -157,23 +172,47 @@ class CurationPanel(Desk):
             return None
         return strip(
             state.labels, self.raw, int(row["frame"]), row[["z", "y", "x"]].to_numpy(float),
-            state.automatic.voxel_size, self._diameter,
+            state.automatic.voxel_size, self._diameter, z=self.strip.z.value,
+            points=_typed(self.chosen_points), marked=[cell.key for cell in _typed(self.chosen)],
         )  # fmt: skip
+
+    def window(self) -> tuple[slice, slice]:
+        """Return what of (Y, X) is shown of the place that is looked at."""
+        return self._window()[1]
+
+    def _window(self) -> tuple[int, tuple[slice, slice]]:
+        state, place = self.curation.state, self.suspect[["z", "y", "x"]].to_numpy(float)
+        return window(state.shape, place, state.automatic.voxel_size, self._diameter)
 
     def _show(self) -> None:
         row = self.suspect
         if row is None:
             self.title.value = "<b>Nothing suspicious is left.</b>"
             self.image.value = b""
+            self.strip.canvas.clear()
             return
         if not self.cells.value:
             self.look()
+        if self._shown != (place := (id(self.suspects), self.position)):
+            self._shown, z = place, self._window()[0]
+            if z != self.strip.z.value:
+                self.strip.z.value = z  # which draws
+                return
         n = len(self.suspects)
         self.title.value = f"<b>{self.position + 1} of {n}</b> (score {row['score']:.2f}): {row['reason']} – {self.progress()}"
+        self._draw()
+
+    def _draw(self) -> None:
+        """Draw the place."""
+        from PIL import Image
+
+        if (figure := self.figure()) is None:
+            return
         picture = io.BytesIO()
-        figure = self.figure()
-        figure.savefig(picture, format="png", dpi=110)
+        Image.fromarray(self.strip.show(figure)).save(picture, format="png")
         self.image.value = picture.getvalue()
+
+    _shown: tuple[int, int] | None = None
 
     def counts(self) -> pd.Series:
         """Return how many objects, links and divisions the curated tracks have now."""
@@ -181,3 +220,11 @@ class CurationPanel(Desk):
         return pd.Series(
             {"objects": len(tracks.objects), "links": len(tracks.links), "divisions": len(tracks.divisions)}
         )
+
+
+def _typed(read: Callable[[], list]) -> list:
+    """Read a field; nothing while something is being typed into it."""
+    try:
+        return read()
+    except InputError:
+        return []

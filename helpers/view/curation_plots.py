@@ -31,6 +31,8 @@ def strip(
     diameter: float,
     *,
     frames: Sequence[int] | None = None,
+    z: int | None = None,
+    points: Sequence[Sequence[float]] = (),
     marked: Collection[tuple[int, int]] = (),
 ) -> Figure:
     """Draw the frame before a place, its own and the next: outlines with their labels on the raw movie.
@@ -51,10 +53,20 @@ def strip(
         Of a typical cell, in µm.
     frames : sequence of int, optional
         Other frames to draw than these three; those that the movie has not are left out.
+    z : int, optional
+        The slice to draw, by default that of the place.
+    points : sequence of (z, y, x) in voxels
+        Marked where they lie in this slice.
     marked : collection of (frame, label)
         Cells whose outline is drawn in a colour of its own.
+
+    Returns
+    -------
+    Figure
+        The gid of each of its axes is the frame; data coordinates are pixels of `window`.
     """
-    z, box = _window(labels.shape, point, voxel_size, diameter)
+    middle, box = window(labels.shape, point, voxel_size, diameter)
+    z = middle if z is None else z
     frames = [t for t in frames or (frame - 1, frame, frame + 1) if 0 <= t < labels.shape[0]]
     figure = new_figure(2.2 * len(frames), 2.4)
     for k, t in enumerate(frames):
@@ -69,13 +81,17 @@ def strip(
         for label in (label for of, label in marked if of == t):
             draw_outlines(axes, plane == label, OKABE_ITO["vermillion"], 2.0, gid="marked")
         _name_cells(axes, plane)
+        for py, px in ((p[-2], p[-1]) for p in points if len(p) < 3 or round(p[0]) == z):
+            axes.plot(px - box[1].start, py - box[0].start, "x", color=OKABE_ITO["vermillion"], markersize=6)
+        axes.set_gid(str(t))
         axes.title.set_fontweight("bold" if t == frame else "normal")
     return figure
 
 
-def _window(
+def window(
     shape: Sequence[int], point: Sequence[float], voxel_size: Sequence[float], diameter: float
 ) -> tuple[int, tuple[slice, slice]]:
+    """Return the slice of a place (µm) and what of (Y, X) is shown around it."""
     at = np.rint(np.asarray(point, float) / voxel_size).astype(int)
     half = np.maximum(np.ceil(_AROUND * diameter / 2 / np.asarray(voxel_size)).astype(int), 4)
     sides = [slice(max(0, at[k] - half[k]), min(shape[k + 1], at[k] + half[k] + 1)) for k in (1, 2)]

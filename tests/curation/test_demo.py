@@ -1,4 +1,4 @@
-"""On the demo's movie: suspects point at the true errors, and ten corrections make the scores better.
+"""On the demo's movie: suspects point at the true errors, ten corrections make the scores better, and analyses use them.
 
 ``demo_labels.npz`` is what the demo's networks (trained by notebook 03 with `data_manifests/demo.yaml`) and the fusion made of the
 demo's movie, with F1 0.95 at IoU 0.5 (probability 0.5, foreground 0.95, as two of its frames wanted): labels
@@ -16,6 +16,7 @@ import pytest
 import yaml
 from true_errors import pointed_at, true_errors
 
+from helpers.analysis.spectrum import measure_spectra
 from helpers.curation import Cell, Curation, Stroke
 from helpers.curation.files import bring_up_to_date, read_state
 from helpers.curation.suspects import find_suspects
@@ -23,6 +24,10 @@ from helpers.curation.suspects.signs import Cells
 from helpers.curation.tables import curated_tracks
 from helpers.data.label_movies import LabelMovie
 from helpers.data.synthetic import SyntheticMovie, SyntheticSettings, make_movie
+from helpers.runs.parameters import AnalyzeBoundaryDistance, AnalyzeIntensitySpectrum, AnalyzeMigration
+from helpers.runs.run import Run
+from helpers.runs.steps import boundary, migration, spectrum
+from helpers.runs.steps.tracked import open_tracks
 from helpers.tracking import scores
 from helpers.tracking.formats import table
 from helpers.tracking.objects import measure
@@ -48,7 +53,10 @@ def folder(truth: SyntheticMovie, tmp_path: Path) -> Path:
     """The automatic result, tracked as the demo says."""
     labels = np.load(Path(__file__).with_name("demo_labels.npz"))["labels"].astype(np.int32)
     movie = LabelMovie.create(
-        tmp_path / "movie" / "labels.zarr", labels.shape, voxel_size=truth.voxel_size, frame_interval=60.0
+        tmp_path / "movies" / "movie" / "labels.zarr",
+        labels.shape,
+        voxel_size=truth.voxel_size,
+        frame_interval=60.0,
     )
     tables = []
     for t, frame in enumerate(labels):
@@ -61,8 +69,8 @@ def folder(truth: SyntheticMovie, tmp_path: Path) -> Path:
     objects = pd.concat(tables, ignore_index=True).assign(id=lambda made: np.arange(len(made)))
     # Not the demo's tracker, which makes hardly an error: there would be nothing to point at.
     tracks = link_overlap(movie, voxel_size=truth.voxel_size, min_iou=0.2, objects=objects)
-    table.write(tracks, tmp_path / "movie" / "tracks.csv")
-    return tmp_path / "movie"
+    table.write(tracks, tmp_path / "movies" / "movie" / "tracks.csv")
+    return tmp_path / "movies" / "movie"
 
 
 def test_the_first_thirty_suspects_hold_four_fifths_of_the_true_errors(
@@ -83,7 +91,7 @@ def test_the_first_thirty_suspects_hold_four_fifths_of_the_true_errors(
     assert np.mean(by_chance) < 0.4, "places at random do not do it"
 
 
-def test_ten_corrections_raise_tra_and_division_f1(
+def test_ten_corrections_raise_tra_and_division_f1_and_analyses_use_them(
     folder: Path, truth: SyntheticMovie, true_tracks: Tracks
 ) -> None:
     true_labels = [np.asarray(frame).reshape(truth.labels[0].shape) for frame in truth.labels]
@@ -95,9 +103,39 @@ def test_ten_corrections_raise_tra_and_division_f1(
         _draw_missed_cells(curation, errors, true_labels, 10 - len(state.done))
         assert len(state.done) == 10
         after = scores.score(curated_tracks(state), true_tracks, state.labels, true_labels)
+        drawn = {i for e in state.done if e.operation == "paint" for i in [e.changes.cells[0].after]}
     assert after["tra"] > before["tra"] and after["division_f1"] > before["division_f1"]
     result = bring_up_to_date(folder)
-    assert len(table.read(result.tracks).objects) == len(read_state(folder).graph.cell_of)
+    ids = set(table.read(result.tracks).objects["id"])
+    assert ids == set(read_state(folder).graph.cell_of) > drawn and len(drawn) >= 5
+    analysed = _analysed(folder.parent.parent)
+    assert {"10_analyze_boundary_distance", "11_analyze_intensity_spectrum", "12_analyze_migration"} == set(
+        analysed
+    )
+    for step, (objects, said) in analysed.items():
+        assert objects == ids, step
+        assert (said["tracks"], said["edits"], said["authors"]) == ("curated", 10, ["ann"]), step
+
+
+def _analysed(run_dir: Path) -> dict[str, tuple[set[int], dict]]:
+    """Do what notebooks 10 to 12 do; return for each the ids in its tables, and what done.json says of the tracks."""
+    given = {"run_dir": run_dir, "movie_id": "movie"}
+    found = {}
+    for kind, more in ((AnalyzeBoundaryDistance, {}), (AnalyzeIntensitySpectrum, {"n_permutations": 19}), (AnalyzeMigration, {})):  # fmt: skip
+        p = kind.checked(given | more)
+        run = Run.start(p)
+        tracks = open_tracks(p)
+        objects = tracks.objects
+        if isinstance(p, AnalyzeBoundaryDistance):
+            objects, _ = boundary.measure(p, tracks, boundary.open_boundary(p, tracks)[0])
+        elif isinstance(p, AnalyzeMigration):
+            objects, _ = migration.measure(p, tracks, None)
+        else:
+            objects = spectrum.measured_intensity(p, tracks).objects
+            measure_spectra(tracks, spectrum.settings_of(p))
+        done = run.finish()
+        found[p.step] = (set(objects["id"]), done["provenance"])
+    return found
 
 
 def _remove_false_divisions(curation: Curation, true_tracks: Tracks, true_labels: list, at_most: int) -> None:

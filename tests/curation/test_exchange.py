@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from curated_movies import VOXEL, boxes, linked, write_cells
 from helpers.curation import Cell, Curation
 from helpers.curation.exchange import take_over
 from helpers.curation.files import bring_up_to_date
+from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
-from helpers.tracking.formats import geff, table
+from helpers.tracking.formats import any_format, geff, geff_masks, table
 from helpers.tracking.tracks import Tracks
 
 
@@ -110,3 +112,76 @@ def test_tracks_of_another_movie_are_refused(given) -> None:
     with pytest.raises(InputError, match="none lies on a cell"):
         take_over(curation, Tracks(moved, None, tracks.voxel_size))  # type: ignore[arg-type]
     assert len(curation.state.done) == 1 and np.array_equal(curation.state.labels.frame(3), boxes(3)[3])
+
+
+@pytest.fixture(scope="module")
+def from_napari_track_edit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What napari-track-edit 1.1 (funtracks 2.2) made of `geff.write` of the boxes with ``masks``.
+
+    In 2D as it saves, in 3D as it exports. Edited there: cell 1 of frame 1 lost its upper rows, cell 2 of frame 0 was
+    deleted, a cell was drawn where cell 2 was missed and linked to the one before, cell 1 was cut before frame 3.
+    """
+    folder = tmp_path_factory.mktemp("theirs")
+    with tarfile.open(Path(__file__).with_name("napari_track_edit.tar.xz")) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.mark.parametrize(("depth", "name"), [(1, "saved.geff"), (3, "exported_geff.zarr")], ids=["2D", "3D"])
+def test_outlines_edited_in_napari_track_edit_come_back(
+    from_napari_track_edit: Path, tmp_path: Path, depth: int, name: str
+) -> None:
+    path = any_format.inside(from_napari_track_edit / str(depth) / name)
+    with Curation(write_cells(tmp_path / "m", depth=depth), "ann") as curation:
+        state, before, links = curation.state, boxes(depth), linked(curation.state)
+        tracks, outlines = any_format.read(path, voxel_size=VOXEL), geff_masks.read(path)
+        found = take_over(curation, tracks, outlines)
+        assert found.missed.empty and found.edits == 5
+        expected = before.copy()
+        expected[1, :, :7][before[1, :, :7] == 1] = 0
+        expected[0][before[0] == 2] = 0
+        expected[2, :, 6:14, 20:30] = state.highest_label
+        after = np.stack([state.labels.frame(t) for t in range(4)])
+        np.testing.assert_array_equal(after, expected)
+        new = (2, state.highest_label)
+        assert linked(state) == links - {((0, 2), (1, 2)), ((2, 1), (3, 1))} | {((1, 2), new)}
+        assert take_over(curation, tracks, outlines).edits == 0, "what was taken over differs no longer"
+        while state.done:
+            curation.undo()
+        np.testing.assert_array_equal(np.stack([state.labels.frame(t) for t in range(4)]), before)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_outlines_given_away_come_back(tmp_path: Path, depth: int) -> None:
+    folder = write_cells(tmp_path / "m", depth=depth)
+    labels, tracks = LabelMovie.open(folder / "labels.zarr"), table.read(folder / "tracks.csv")
+    geff.write(tracks, tmp_path / "ours.geff", masks=labels)
+    outlines = geff_masks.read(tmp_path / "ours.geff")
+    assert outlines is not None and "mask" not in geff.read(tmp_path / "ours.geff").objects
+    for row in tracks.objects.itertuples():
+        index = np.flatnonzero(boxes(depth)[row.frame] == row.label)
+        np.testing.assert_array_equal(outlines[row.id].index(labels.shape[1:]), index)
+    with Curation(folder, "ann") as curation:
+        assert take_over(curation, tracks, outlines).edits == 0
+
+
+def test_outlines_that_grow_over_others_or_do_not_fit(tmp_path: Path) -> None:
+    folder = write_cells(tmp_path / "m")
+    tracks = table.read(folder / "tracks.csv")
+    labels = LabelMovie.open(folder / "labels.zarr")
+    geff.write(tracks, tmp_path / "ours.geff", masks=labels)
+    outlines = geff_masks.read(tmp_path / "ours.geff")
+    assert outlines is not None
+    with Curation(folder, "ann") as curation:
+        at = curation.state.graph.id_at
+        grown = boxes(1)[0] == 3  # cell 3 takes the left half of where cell 1 was, and cell 1 keeps the rest
+        grown[:, :, :7] |= boxes(1)[0][:, :, :7] == 1
+        outlines[at[0, 3]] = geff_masks.Outline(grown, (0, 0, 0))
+        outlines[at[0, 1]] = geff_masks.Outline((boxes(1)[0] == 1) & ~grown, (0, 0, 0))
+        links = linked(curation.state)
+        assert take_over(curation, tracks, outlines).missed.empty
+        np.testing.assert_array_equal(curation.state.labels.frame(0) == 3, grown)
+        assert linked(curation.state) == links
+        outlines[at[0, 1]] = geff_masks.Outline(np.ones((1, 5, 5), bool), (0, 38, 0))
+        with pytest.raises(InputError, match=r"cells inside \(1, 40, 48\)"):
+            take_over(curation, tracks, outlines)

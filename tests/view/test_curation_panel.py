@@ -96,6 +96,79 @@ def test_before_and_after_are_shown(panel: CurationPanel) -> None:
     assert not panel.before.value
 
 
+def _pixel(panel: CurationPanel, frame: int, y: float, x: float) -> tuple[float, float]:
+    """Where a voxel of a frame is on the canvas."""
+    figure, rows = panel.strip._figure, panel.window()
+    axes = next(axes for axes in figure.axes if axes.get_gid() == str(frame))  # type: ignore[union-attr]
+    at = axes.transData.transform((x - rows[1].start, y - rows[0].start))
+    return float(at[0]), float(panel.strip.canvas.height - at[1])
+
+
+def _mouse(panel: CurationPanel, tool: str, *pixels: tuple[float, float]) -> str:
+    """Do what a browser tells of a mouse."""
+    panel.strip.tool.value = tool
+    for k, (x, y) in enumerate([*pixels, pixels[-1]]):
+        event = "mouse_down" if k == 0 else "mouse_up" if k == len(pixels) else "mouse_move"
+        panel.strip.canvas._handle_frontend_event(None, {"event": event, "x": x, "y": y}, [])
+    return panel.message.value
+
+
+def _look_at(panel: CurationPanel, frame: int, label: int) -> None:
+    row = panel.suspects.iloc[[0]].copy()
+    at = np.argwhere(panel.curation.state.labels.frame(frame) == label).mean(axis=0)
+    row[["frame", "label"]], row[["z", "y", "x"]] = (
+        (frame, label),
+        at * panel.curation.state.automatic.voxel_size,
+    )
+    panel.rank(row.reset_index(drop=True))
+    panel._show()
+
+
+def test_clicks_choose_and_split(panel: CurationPanel) -> None:
+    state = panel.curation.state
+    _look_at(panel, 1, 1)
+    assert panel.strip.place(*_pixel(panel, 2, 9, 6)) == (2, (state.shape[1] // 2, 9, 6))
+    panel.cells.value = "1:1"
+    assert _mouse(panel, "choose", _pixel(panel, 2, 9, 6)) == "chosen: 1:1, 2:1"
+    assert _mouse(panel, "choose", _pixel(panel, 1, 8, 6)) == "chosen: 2:1", "a second click takes it off"
+    assert "background" in _mouse(panel, "choose", _pixel(panel, 1, 18, 15)) and panel.cells.value == "2:1"
+    assert "pictures" in _mouse(panel, "choose", (0.0, 0.0))
+    for x in (4, 9):
+        _mouse(panel, "point", _pixel(panel, 2, 10, x))
+    act(panel, "split by seeds", None, panel.points.value)
+    z = state.shape[1] // 2
+    assert state.done[-1].operation == "split_by_seeds" and panel.points.value == ""
+    assert state.labels.frame(2)[z, 10, 4] != state.labels.frame(2)[z, 10, 9]
+
+
+def test_outlines_paint_and_erase(panel: CurationPanel) -> None:
+    state = panel.curation.state
+    _look_at(panel, 1, 1)
+    z = panel.strip.z.value
+    corners = [(13, 4), (13, 9), (17, 9), (17, 4)]
+    _mouse(panel, "new cell", *[_pixel(panel, 1, *corner) for corner in corners])
+    new = state.highest_label
+    found = np.argwhere(state.labels.frame(1) == new)
+    assert panel.cells.value == f"1:{new}" and set(found[:, 0]) == {z}
+    assert 20 <= len(found) <= 35 and found[:, 1:].min(axis=0).tolist() == [13, 4]
+    assert bytes(panel.before.value) not in (b"", bytes(panel.image.value))
+    assert "chosen cell of frame 2" in _mouse(
+        panel, "add", *[_pixel(panel, 2, *corner) for corner in corners]
+    )
+    if state.shape[1] > 1:
+        panel.strip.z.value = z + 1
+        _mouse(panel, "add", *[_pixel(panel, 1, *corner) for corner in corners])
+        assert set(np.argwhere(state.labels.frame(1) == new)[:, 0]) == {z, z + 1}
+    _mouse(panel, "erase", *[_pixel(panel, 1, y, x) for y, x in [(0, 0), (0, 14), (15, 14), (15, 0)]])
+    after = state.labels.frame(1)
+    assert after[z, 16, 6] == new and (after[z, 5, 6] == 1)
+    assert (after[panel.strip.z.value, 13:15] != new).all()
+    n = len(state.done)
+    for _ in range(n):
+        act(panel, "undo")
+    assert not (state.labels.frame(1) == new).any()
+
+
 def test_a_filter_lists_some_suspects(panel: CurationPanel) -> None:
     n = len(panel.suspects)
     panel.filter.value = "frame == 2"

@@ -155,14 +155,13 @@ def read(
     """
     from geff.core_io._base_read import read_to_memory
     from geff.validate.data import ValidationConfig
-    from geff_spec import GeffMetadata
 
     path = existing(path, "a GEFF folder")
     if not path.is_dir():
         raise InputError("path", str(path), "a GEFF is a zarr folder")
     try:
-        wanted = set(GeffMetadata.read(path).node_props_metadata) - {geff_masks.MASK, geff_masks.BOX}
-        memory = read_to_memory(path, data_validation=ValidationConfig(graph=True), node_props=sorted(wanted))
+        wanted = sorted(geff_masks.node_properties(path) - {geff_masks.MASK, geff_masks.BOX})
+        memory = read_to_memory(path, data_validation=ValidationConfig(graph=True), node_props=wanted)
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise InputError("path", str(path), f"a valid GEFF ({error})") from error
     metadata = memory["metadata"]
@@ -211,7 +210,10 @@ def _about_labels(labels: LabelMovie | None, voxel_size: Sequence[float] | None)
     """Return what tracksdata wants to know of the labels that the masks are of."""
     if labels is None:
         return {}
-    shape, size = [int(n) for n in labels.shape], [float(a) for a in voxel_size or labels.voxel_size or (1,) * 3]
+    shape, size = (
+        [int(n) for n in labels.shape],
+        [float(a) for a in voxel_size or labels.voxel_size or (1,) * 3],
+    )
     if labels.is_2d:
         shape, size = [shape[0], *shape[2:]], size[-2:]
     return {"tracksdata": {"shape": shape, "scale": size}}

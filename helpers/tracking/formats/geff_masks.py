@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import zarr
 from scipy import ndimage
 
 from helpers.data.label_movies import LabelMovie
@@ -98,6 +99,17 @@ def properties(objects: pd.DataFrame, labels: LabelMovie) -> dict[str, Any] | No
     return {MASK: dict(construct_var_len_props(masks)), BOX: {"values": boxes, "missing": None}}
 
 
+def node_properties(path: Path) -> set[str]:
+    """Return the names of the nodes' properties; geff's own reader of metadata makes a group of any folder.
+
+    Raises
+    ------
+    KeyError, OSError
+        No GEFF.
+    """
+    return set(zarr.open_group(str(path), mode="r").attrs["geff"]["node_props_metadata"])  # type: ignore[index, call-overload, arg-type]
+
+
 @reads("a GEFF")
 def read(path: str | Path) -> dict[int, Outline] | None:
     """Read the outline of each node: {id: outline}; None where the GEFF holds none.
@@ -108,10 +120,9 @@ def read(path: str | Path) -> dict[int, Outline] | None:
         No GEFF that can be read.
     """
     from geff.core_io._base_read import read_to_memory
-    from geff_spec import GeffMetadata
 
     path = Path(path)
-    if not {MASK, BOX} <= set(GeffMetadata.read(path).node_props_metadata):
+    if not {MASK, BOX} <= node_properties(path):
         return None
     memory = read_to_memory(path, node_props=[MASK, BOX], edge_props=[])
     masks, boxes = (memory["node_props"][name]["values"] for name in (MASK, BOX))
