@@ -116,12 +116,10 @@ def _tracks(
 
 def _read(path: Path) -> Tracks | None:
     """Read tracks, whatever their scale; a folder of masks takes long, and gives the columns of a measurement."""
-    if not path.exists() or (
-        path.is_dir() and path.suffix != ".geff" and not (path / "objects.csv").is_file()
-    ):
-        return None
     from helpers.tracking.formats import any_format
 
+    if not path.exists() or (path.is_dir() and not any_format.has_table(path)):
+        return None
     with warnings.catch_warnings():  # which its notebook shows
         warnings.simplefilter("ignore")
         return any_format.read(path, voxel_size=(1, 1, 1), frame_interval=1)

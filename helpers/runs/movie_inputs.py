@@ -264,7 +264,9 @@ def _region(path: Path) -> None:
 
 def _tracks(path: Path) -> None:
     """Tell tracks by their kind, and look at what is quickly read of them."""
-    if path.is_dir() and path.suffix != ".geff" and not (path / "objects.csv").is_file():
+    from helpers.tracking.formats import any_format
+
+    if path.is_dir() and not any_format.has_table(path):
         if not any((path / name).is_file() for name in ("res_track.txt", "man_track.txt")):
             raise InputError(
                 str(path), str(path), "holds no tracks: objects.csv, res_track.txt or man_track.txt"

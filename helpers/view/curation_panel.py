@@ -193,13 +193,13 @@ class CurationPanel(Desk):
             return
         if not self.cells.value:
             self.look()
+        n = len(self.suspects)
+        self.title.value = f"<b>{self.position + 1} of {n}</b> (score {row['score']:.2f}): {row['reason']} – {self.progress()}"
         if self._shown != (place := (id(self.suspects), self.position)):
             self._shown, z = place, self._window()[0]
             if z != self.strip.z.value:
                 self.strip.z.value = z  # which draws
                 return
-        n = len(self.suspects)
-        self.title.value = f"<b>{self.position + 1} of {n}</b> (score {row['score']:.2f}): {row['reason']} – {self.progress()}"
         self._draw()
 
     def _draw(self) -> None:

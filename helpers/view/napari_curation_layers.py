@@ -25,6 +25,7 @@ from helpers.view.style import OKABE_ITO
 TAIL = 12
 #: Feature of tracks that colours them.
 _COLOUR = "colour"
+_NONE: frozenset[int] = frozenset()
 #: Steps a voxel in which a line of sight is followed.
 _FINE = 2
 
@@ -175,13 +176,13 @@ class CurationLayers:
         inside = set(ids)
         rows, tracks, graph, branch = [], [], {}, {}
         for i in ids:  # in order of time
-            sources = sorted(self.graph.sources.get(i, set()) & inside)
-            if begins_branch(self.graph, i) or not sources:
+            sources = self.graph.sources.get(i, _NONE)
+            if begins_branch(self.graph, i) or inside.isdisjoint(sources):
                 branch[i] = i
-                if sources:
-                    graph[i] = sorted({branch[j] for j in sources})
+                if before := sorted({branch[j] for j in sources if j in inside}):
+                    graph[i] = before
             else:
-                branch[i] = branch[sources[0]]
+                branch[i] = branch[next(iter(sources))]
             rows.append((branch[i], *place[i]))
             tracks.append(self.founders.of(i))
         _set_tracks(self.tracks, rows, _colours(tracks), graph)
@@ -249,7 +250,8 @@ def _set_points(layer: Any, places: np.ndarray, features: dict[str, list] | None
 
 def _set_tracks(layer: Any, rows: list, values: np.ndarray, graph: dict[int, list[int]]) -> None:
     """Draw other tracks, where they are others; `values` are the colours, from 0 to 1."""
-    layer.visible = bool(rows)
+    if layer.visible != bool(rows):  # napari draws all anew for it
+        layer.visible = bool(rows)
     if not rows:
         return
     table = np.array(rows, float)

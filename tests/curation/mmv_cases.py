@@ -27,9 +27,10 @@ def movie(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         for label in np.unique(grid[grid > 0]):
             if rng.random() < 0.1:
                 frame[frame == label] = 0
-            elif rng.random() < 0.1:
+            elif rng.random() < 0.1 and label % 5 and (frame == label + 1).any():
                 frame[frame == label] = label + 1
-        frame[:] = np.roll(frame, rng.integers(-3, 4), axis=1)
+        by = int(rng.integers(-3, 4))
+        frame[:] = np.pad(frame, ((0, 0), (3, 3)))[:, 3 - by : 43 - by]
         if rng.random() < 0.5:
             frame[:4, :3] = 30
     names = np.stack(

@@ -47,6 +47,11 @@ def inside(path: Path) -> Path:
     return path / "tracks.geff" if geff.is_geff(path / "tracks.geff") else path
 
 
+def has_table(path: Path) -> bool:
+    """Whether a folder holds tracks as tables or graphs: not the masks of the Cell Tracking Challenge, which take long to read."""
+    return _format_of(inside(path))[0] is not ctc
+
+
 def _format_of(path: Path) -> tuple[Any, str]:
     """Return the format's module, and why it needs a voxel size, if it does."""
     if path.suffix.lower() == ".xml":
