@@ -135,7 +135,7 @@ class StripCanvas:
         places = [self._under(x, y, within=frame) for x, y in pixels]
         corners = np.array([at[1] + 0.5 for at in places if at is not None])  # pixel 0 covers 0 … 1 there
         mask = np.zeros(panel.curation.state.shape[1:], bool)
-        mask[self.z.value] = filled([corners], mask.shape[1:])
+        mask[self.z.value] = filled([corners], (mask.shape[1], mask.shape[2]))
         stroke = Stroke.of_mask(frame, mask)
         if self.tool.value == "new cell":
             message = panel.do("paint", stroke=stroke, only_background=True)

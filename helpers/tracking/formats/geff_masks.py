@@ -56,7 +56,7 @@ class Outline:
         if min(self.start) < 0 or (at >= np.asarray(shape)).any():
             end = tuple(int(a + n) for a, n in zip(self.start, self.mask.shape, strict=True))
             raise InputError("tracks", f"a cell at voxels up to {end}", f"cells inside {tuple(shape)}")
-        return np.ravel_multi_index(tuple(at.T), tuple(shape)).astype(np.int64)
+        return np.asarray(np.ravel_multi_index(tuple(at.T), tuple(shape)), np.int64)
 
 
 def properties(objects: pd.DataFrame, labels: LabelMovie) -> dict[str, Any] | None:
