@@ -40,6 +40,7 @@ KEYS = {
     "data_dir": "folder that the paths of pairs and movies are relative to",
     "voxel_size_um": "voxel size [z, y, x] in µm of all movies and pairs",
     "frame_interval_s": "seconds between two frames of all movies",
+    "figure_formats": "formats of all figures: [png, pdf] unless you say otherwise, also svg",
     "prepare": "data to make or fetch first: synthetic, ovule, embryo, nuclei or cells",
     "pairs": "raw_dir, label_dir, binary_dir: the training pairs",
     "annotations": "raw_dir, annotation_dir, unannotated, background_label: stacks in which only some cells are drawn",
@@ -47,7 +48,7 @@ KEYS = {
     "steps": "the notebooks to run, with their parameters",
 }
 #: Keys that every step takes which has such a parameter; a step's own value and a movie's column go before them.
-SCALE = ("voxel_size_um", "frame_interval_s")
+SHARED = ("voxel_size_um", "frame_interval_s", "figure_formats")
 PAIRS = ("raw_dir", "label_dir", "binary_dir")
 #: Keys of `annotations`: folders, and what the values of label files mean.
 ANNOTATION_DIRS, ANNOTATION_VALUES = ("raw_dir", "annotation_dir"), ("unannotated", "background_label")
@@ -240,7 +241,7 @@ def read_experiment(
         pairs=pairs,
         movies=movies,
         steps=_sections(content, "steps", marks, found),
-        scale={key: content[key] for key in SCALE if content.get(key) is not None},
+        scale={key: content[key] for key in SHARED if content.get(key) is not None},
         _marks=marks,
         _table=table,
     )

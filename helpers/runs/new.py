@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.data.boundary_width import BoundaryWidth, choose_boundary_width
-from helpers.data.experiment import SCALE
+from helpers.data.experiment import SHARED
 from helpers.data.movies import Movie
 from helpers.data.numbering import frame_numbers
 from helpers.data.pairs import list_images, match_pairs
@@ -27,7 +27,7 @@ _MOVIES = ("movies", "test/raw", "test")
 _TRUTHS = ("truth", "test/label", "test/labels")
 #: Not written as comments: the run sets them itself.
 _OWN = {
-    *SCALE,
+    *SHARED,
     "run_dir",
     "movie_id",
     "movie",
@@ -204,6 +204,7 @@ def _yaml(
         f"{off}pairs: {{raw_dir: {folders[0]}, label_dir: {folders[1]}}}    # raw stacks and their hand-drawn cells",
         "# voxel_size_um: null    # [z, y, x] in µm of all movies and pairs, where the files do not say it",
         "# frame_interval_s: null    # seconds between two frames of all movies, likewise",
+        "# figure_formats: [png, pdf]    # formats of all figures; svg can be edited",
         f"movies: {table}    # one row a movie; a column named like a parameter overrides it for that movie",
         "steps:",
     ]

@@ -23,11 +23,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.errors import InputError
 from helpers.runs import doubts, outputs
 from helpers.runs.parameters import Parameters
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Files up to this size are hashed whole; of larger ones, evenly spaced samples.
 _HASH_WHOLE = 256 * 2**20
@@ -99,6 +102,12 @@ class Run:
         """Folder for this step's figures."""
         (self.folder / "figures").mkdir(exist_ok=True)
         return self.folder / "figures"
+
+    def save(self, figure: Figure, name: str) -> list[Path]:
+        """Save a figure under a name into `figures`, in the formats that the parameters name."""
+        from helpers.view.style import save_figure
+
+        return save_figure(figure, self.figures / name, formats=self.parameters.figure_formats)
 
     def finish(self, results: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write ``done.json``, the step's last act, say what to doubt of the results, and return what it says.
@@ -220,7 +229,7 @@ def identity(parameters: Parameters, *, without: Iterable[str] = ()) -> dict[str
     without : iterable of str
         Parameters that do not change the result.
     """
-    leave = {"run_dir", "overwrite", *without}
+    leave = {"run_dir", "overwrite", "figure_formats", *without}
     made_with = {name: value for name, value in parameters.plain().items() if name not in leave}
     text = json.dumps([made_with, sorted(hashes(parameters).values())], sort_keys=True)
     return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "parameters": made_with}

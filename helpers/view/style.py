@@ -137,8 +137,10 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: str | Path, *, dpi: int = 300, vector: str = "pdf") -> list[Path]:
-    """Save a figure as PNG for looking at and as vector graphics for printing.
+def save_figure(
+    figure: Figure, path: str | Path, *, dpi: int = 300, formats: Sequence[str] = ("png", "pdf")
+) -> list[Path]:
+    """Save a figure, as PNG for looking at and as vector graphics for printing.
 
     Parameters
     ----------
@@ -148,29 +150,29 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 300, vector: str
         Its name; an ending ``.png``, ``.pdf`` or ``.svg`` is replaced.
     dpi : int
         Resolution of the PNG and of the pictures within the vector file.
-    vector : {"pdf", "svg"}
-        Kind of the second file.
+    formats : sequence of {"png", "pdf", "svg"}
+        A file each.
 
     Returns
     -------
     list of Path
-        The PNG and the vector file, each written whole or not at all.
+        The files, each written whole or not at all.
 
     Raises
     ------
     InputError
-        If `vector` is another format or the files cannot be written.
+        For another format, or if a file cannot be written.
     """
     import matplotlib
 
-    if vector not in ("pdf", "svg"):
-        raise InputError("vector", vector, '"pdf" or "svg"')
+    if unknown := set(formats) - {"png", "pdf", "svg"}:
+        raise InputError("formats", sorted(unknown), '"png", "pdf" or "svg"')
     path = Path(path)
     if path.suffix.lower() in (".png", ".pdf", ".svg"):
         path = path.with_suffix("")
-    written = []
+    written = {}
     with _laid_out(figure):
-        for suffix in ("png", vector):
+        for suffix in formats:
             target = path.with_name(f"{path.name}.{suffix}")
             # Without a date in it the same figure is the same file.
             metadata = {} if suffix == "png" else {"CreationDate" if suffix == "pdf" else "Date": None}
@@ -181,10 +183,10 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 300, vector: str
                 atomic_path(target) as temporary,
             ):
                 figure.savefig(temporary, format=suffix, dpi=dpi, metadata=metadata)
-            written.append(target)
-    if hasattr(figure, "drawn"):
-        figure.drawn, figure.stale = written[0], False  # pyright: ignore[reportAttributeAccessIssue]
-    return written
+            written[suffix] = target
+    if "png" in written and hasattr(figure, "drawn"):
+        figure.drawn, figure.stale = written["png"], False  # pyright: ignore[reportAttributeAccessIssue]
+    return list(written.values())
 
 
 @contextlib.contextmanager

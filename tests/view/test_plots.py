@@ -279,10 +279,10 @@ def test_figures_are_saved_as_pixels_and_vectors_and_reproducibly(stack, tmp_pat
     before = png.read_bytes(), pdf.read_bytes()
     save_figure(label_overlay(*stack, voxel_size=VOXEL), tmp_path / "figures" / "overlay", dpi=100)
     assert (png.read_bytes(), pdf.read_bytes()) == before
-    svg = save_figure(figure, tmp_path / "a.b", vector="svg")[1]
+    svg = save_figure(figure, tmp_path / "a.b", formats=["svg"])[0]
     assert svg.name == "a.b.svg" and ">raw, z = 4<" in svg.read_text()
-    with pytest.raises(InputError, match="vector"):
-        save_figure(figure, tmp_path / "a", vector="eps")
+    with pytest.raises(InputError, match="formats"):
+        save_figure(figure, tmp_path / "a", formats=["eps"])
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         save_figure(figure, tmp_path / "file" / "a")

@@ -101,6 +101,11 @@ class Parameters(BaseModel):
         Path("runs/my_experiment"),
         description="Folder of the run: every step reads and writes below it",
     )
+    figure_formats: list[Literal["png", "pdf", "svg"]] = Field(
+        ["png", "pdf"],
+        min_length=1,
+        description="Formats of the figures: png to look at, pdf or svg to print and edit",
+    )
 
     @field_validator("*", mode="before")
     @classmethod
