@@ -8,7 +8,7 @@ EXTRAS := tensorflow,cellpose,tracking,remote,serve,view,jupyter,batch$(if $(GPU
 comma  := ,
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo figures test lint benchmark scores notebooks colab lock clean
+.PHONY: help install demo figures test lint benchmark scores notebooks gallery colab lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make benchmark  measure this suite beside its peers, in an environment of their own"
 	@echo "make scores     run the experiments with truth over SEEDS=5 seeds, and write their scores into the README (many hours)"
 	@echo "make notebooks  write the parameters and setup cells of the notebooks anew from their classes"
+	@echo "make gallery    run the demo and write its executed notebooks, with small pictures, into gallery/"
 	@echo "make colab      run every notebook as on Colab, unedited on sample data, with Python 3.11, 3.12 and 3.13 (hours)"
 
 install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
@@ -86,6 +87,11 @@ scores: install
 
 notebooks: install
 	@$(BIN)/python -m helpers.runs.parameters.cells
+
+# RUNS="runs/demo runs/mine": notebooks that the first has not executed are taken from the others.
+RUNS ?= runs/demo
+gallery: demo
+	@$(BIN)/python -m helpers gallery $(RUNS)
 
 # COLAB="--python 3.12 05 08" runs a part of it.
 colab: $(VENV)/installed-test

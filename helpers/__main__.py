@@ -1,4 +1,4 @@
-"""The command line: ``python -m helpers new|run|status|report|share|replay|audit|adopt|export|serve|check|columns|help``."""
+"""The command line: ``python -m helpers new|run|status|report|share|gallery|replay|audit|adopt|export|serve|check|columns|help``."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     share.add_argument("run_dir", metavar="RUN", help="the run folder, such as runs/demo")
     share.add_argument("--movie", metavar="ID", help="one movie of the run, instead of all")
+    gallery = commands.add_parser(
+        "gallery", help="copy the executed notebooks of runs, with small pictures, to show what comes out"
+    )
+    gallery.add_argument("runs", metavar="RUN", nargs="+", help="the run folders, such as runs/demo")
+    gallery.add_argument("--into", metavar="FOLDER", default="gallery", help="gallery")
     replay = commands.add_parser(
         "replay", help="make the curated labels and tracks of a run again, from its logs of edits"
     )
@@ -229,6 +234,14 @@ def _share(given: argparse.Namespace) -> int:
     return 0
 
 
+def _gallery(given: argparse.Namespace) -> int:
+    from helpers.runs.gallery import gallery
+
+    for notebook in gallery(given.runs, given.into):
+        print(f"{notebook}: {notebook.stat().st_size // 1000} kB")
+    return 0
+
+
 def _replay(given: argparse.Namespace) -> int:
     from helpers.runs.curation import replay
 
@@ -296,6 +309,7 @@ _COMMANDS = {
     "status": _status,
     "report": _report,
     "share": _share,
+    "gallery": _gallery,
     "replay": _replay,
     "audit": _audit,
     "adopt": _adopt,

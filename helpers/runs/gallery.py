@@ -1,0 +1,157 @@
+"""The gallery: executed notebooks with small pictures, which GitHub shows; the notebooks themselves stay without outputs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from helpers.data.atomic import atomic_path
+from helpers.errors import InputError
+from helpers.runs.parameters import NOTEBOOKS
+from helpers.runs.run import read_done
+
+#: Bytes of one notebook and of all together.
+LIMIT, ALL = 300_000, 4_000_000
+#: Widths in pixels and numbers of colours that are tried for the pictures, until a notebook is small enough.
+_SIZES = ((640, 128), (520, 64), (400, 48), (300, 32), (200, 16))
+#: What is a picture or a text; widgets and bars of progress are neither.
+_KEPT = ("image/png", "text/html", "text/plain")
+
+
+def gallery(runs: Sequence[str | Path], into: str | Path) -> list[Path]:
+    """Write a copy of each executed notebook of some runs, at most one of each notebook.
+
+    Parameters
+    ----------
+    runs : sequence of path-like
+        Run folders, such as ``runs/demo``; a notebook is taken from the first that has executed it.
+    into : path-like
+        Folder of the copies; those of notebooks that no run has executed stay as they are.
+
+    Returns
+    -------
+    list of Path
+        The copies, of at most 300 kB each and 4 MB together.
+
+    Raises
+    ------
+    InputError
+        If no notebook was executed, or one is too large even with the smallest pictures.
+    """
+    found = {step: folder for step in NOTEBOOKS if (folder := _executed(step, map(Path, runs))) is not None}
+    if not found:
+        raise InputError(
+            "RUN", ", ".join(map(str, runs)), "no executed notebook lies in steps/; run it first"
+        )
+    into = Path(into)
+    into.mkdir(parents=True, exist_ok=True)
+    limit = min(LIMIT, ALL // len(NOTEBOOKS))
+    written = []
+    for step, folder in found.items():
+        target = into / f"{step}.ipynb"
+        text = _small(step, folder, limit)
+        with atomic_path(target) as part:
+            part.write_text(text, encoding="utf-8")
+        written.append(target)
+    return written
+
+
+def _executed(step: str, runs: Iterable[Path]) -> Path | None:
+    """Return the folder of the first run, and movie, in which a notebook ran to its end."""
+    for run in runs:
+        for folder in sorted(run.glob(f"steps/{step}*")):
+            # Notebook 00 leaves nothing but itself.
+            if (folder / "notebook.ipynb").is_file() and (read_done(folder) or step.startswith("00")):
+                return folder
+    return None
+
+
+def _small(step: str, folder: Path, limit: int) -> str:
+    notebook = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    done: dict[str, Any] = read_done(folder) or {}
+    for width, colors in _SIZES:
+        text = json.dumps(_copy(notebook, done, step, width, colors), indent=1, ensure_ascii=False) + "\n"
+        text = _without_paths(text, done)
+        if len(text.encode()) <= limit:
+            return text
+    raise InputError(str(folder / "notebook.ipynb"), f"{len(text) // 1000} kB", f"at most {limit // 1000} kB")
+
+
+def _copy(notebook: Any, done: dict[str, Any], step: str, width: int, colors: int) -> dict[str, Any]:
+    """Return the notebook with small pictures, without widgets, and with a line that says what it is."""
+    cells = []
+    for cell in notebook.cells:
+        kept: dict[str, Any] = {
+            "cell_type": cell.cell_type, "id": cell.id, "metadata": {}, "source": cell.source,
+        }  # fmt: skip
+        if cell.cell_type == "code":
+            kept |= {
+                "execution_count": cell.execution_count,
+                "outputs": [
+                    small for one in cell.outputs if (small := _output(one, width, colors)) is not None
+                ],
+            }
+        cells.append(kept)
+    cells.insert(1, {"cell_type": "markdown", "id": "gallery", "metadata": {}, "source": _about(step, done)})
+    metadata = {
+        key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata
+    }
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _about(step: str, done: dict[str, Any]) -> str:
+    if not done:
+        return f"*Executed; put here by `python -m helpers gallery`, without widgets. The notebook itself: [{step}](../notebooks/{step}.ipynb).*"
+    commit = f" ({done['git_commit'][:7]})" if done.get("git_commit") else ""
+    version = done.get("packages", {}).get("volltrack", "")
+    return (
+        f"*Executed on {done.get('started', '')[:10]} with Volltrack {version}{commit}, in {done.get('duration_s', 0):.0f} s on "
+        f"{done.get('device', '')}; put here by `python -m helpers gallery`, with small pictures and without widgets. "
+        f"The notebook itself: [{step}](../notebooks/{step}.ipynb).*"
+    )
+
+
+def _output(output: Any, width: int, colors: int) -> dict[str, Any] | None:
+    """Return an output as GitHub shows it; None for what it does not."""
+    if output.output_type == "stream":
+        return None if output.name == "stderr" else dict(output)
+    if output.output_type == "error" or "data" not in output:
+        return dict(output)
+    if any("widget" in kind for kind in output.data) and "image/png" not in output.data:
+        return None
+    data = {kind: output.data[kind] for kind in _KEPT if kind in output.data}
+    if "image/png" in data:
+        data = {"image/png": _picture(data["image/png"], width, colors)}
+    return {**output, "data": data, "metadata": {}}
+
+
+def _picture(text: str, width: int, colors: int) -> str:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        shown = image.convert("RGB")
+        if shown.width > width:
+            shown = shown.resize(
+                (width, max(1, round(shown.height * width / shown.width))), Image.Resampling.LANCZOS
+            )
+        buffer = io.BytesIO()
+        shown.quantize(colors, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _without_paths(text: str, done: dict[str, Any]) -> str:
+    """Name the run's folder as a reader has it, not as it is called on this machine."""
+    run_dir = Path(str(done.get("parameters", {}).get("run_dir") or "runs/demo"))
+    text = text.replace(run_dir.as_posix(), f"runs/{run_dir.name}")
+    return (
+        re.sub(re.escape(run_dir.parent.as_posix()) + r"(?=[/\"'])", "runs", text)
+        if run_dir.is_absolute()
+        else text
+    )

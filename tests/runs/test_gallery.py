@@ -1,0 +1,101 @@
+"""The gallery: executed notebooks that GitHub shows, small and without what belongs to this machine."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.errors import InputError
+from helpers.runs import gallery as module
+from helpers.runs.gallery import gallery
+
+
+def _png(width: int = 1400) -> str:
+    noise = np.random.default_rng(0).integers(0, 255, (700, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "png")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of one step that says where it lies, shows a large picture, a bar and a warning."""
+    folder = tmp_path / "runs" / "demo" / "steps" / "05_segment-movie"
+    folder.mkdir(parents=True)
+    run_dir = folder.parents[1]
+    output = nbformat.v4.new_output
+    cell = nbformat.v4.new_code_cell(f'run_dir = "{run_dir}"')
+    cell.outputs = [
+        output("display_data", {"image/png": _png(), "text/plain": "<Figure>"}),
+        output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%|"}),
+        output("stream", name="stdout", text=f"written to {run_dir}/movies\n"),
+        output("stream", name="stderr", text="a warning in red\n"),
+        output("execute_result", {"text/html": "<table></table>", "text/plain": "cells 3"}),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Segment"), cell])
+    notebook.metadata["widgets"] = {"state": "x" * 10**6}
+    nbformat.write(notebook, folder / "notebook.ipynb")
+    done = {
+        "parameters": {"run_dir": str(run_dir)},
+        "started": "2026-11-27T07:00:00+0000",
+        "duration_s": 3.0,
+        "device": "2 CPU cores",
+        "packages": {"volltrack": "0.1.0"},
+        "git_commit": "a" * 40,
+    }
+    (folder / "done.json").write_text(json.dumps(done))
+    return run_dir
+
+
+def test_a_copy_shows_what_came_out_and_nothing_of_this_machine(run: Path, tmp_path: Path) -> None:
+    (copy,) = gallery([run], tmp_path / "gallery")
+    assert copy.name == "05_segment.ipynb"
+    assert copy.stat().st_size <= module.LIMIT
+    text = copy.read_text(encoding="utf-8")
+    assert str(tmp_path) not in text and "runs/demo/movies" in text
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    assert (
+        "Executed on 2026-11-27 with Volltrack 0.1.0 (aaaaaaa), in 3 s on 2 CPU cores"
+        in notebook.cells[1].source
+    )
+    assert "widgets" not in notebook.metadata
+    outputs = notebook.cells[2].outputs
+    assert [one.output_type for one in outputs] == ["display_data", "stream", "execute_result"]
+    assert "in red" not in text and "0%|" not in text
+    picture = Image.open(io.BytesIO(base64.b64decode(outputs[0]["data"]["image/png"])))
+    assert 200 <= picture.width <= 640 and picture.height == pytest.approx(picture.width / 2, abs=1)
+
+
+def test_what_was_not_executed_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no executed notebook"):
+        gallery([tmp_path], tmp_path / "gallery")
+
+
+def test_a_notebook_that_stays_too_large_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LIMIT", 2000)
+    with pytest.raises(InputError, match="at most 2 kB"):
+        gallery([run], tmp_path / "gallery")
+
+
+def test_the_gallery_of_the_repository_is_within_its_limits() -> None:
+    """GitHub shows notebooks of up to some hundred kB; together they must not weigh on a clone."""
+    folder = Path(__file__).parents[2] / "gallery"
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.ipynb")}
+    assert len(sizes) >= 10, sorted(sizes)
+    assert max(sizes.values()) <= module.LIMIT and sum(sizes.values()) <= module.ALL
+    for path in folder.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        assert not [o for c in notebook.cells for o in c.get("outputs", []) if o["output_type"] == "error"], (
+            path
+        )
+        assert 'run_dir = "/' not in path.read_text(encoding="utf-8").replace("\\", ""), path
