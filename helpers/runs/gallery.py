@@ -65,12 +65,18 @@ def gallery(runs: Sequence[str | Path], into: str | Path) -> list[Path]:
 
 def _executed(step: str, runs: Iterable[Path]) -> Path | None:
     """Return the folder of the first run, and movie, in which a notebook ran to its end."""
-    for run in runs:
-        for folder in sorted(run.glob(f"steps/{step}*")):
-            # Notebook 00 leaves nothing but itself.
-            if (folder / "notebook.ipynb").is_file() and (read_done(folder) or step.startswith("00")):
-                return folder
-    return None
+    folders = (folder for run in runs for folder in sorted(run.glob(f"steps/{step}*")))
+    return next((folder for folder in folders if _ended(folder)), None)
+
+
+def _ended(folder: Path) -> bool:
+    """Whether a step is done, and its notebook whole and without an error; notebook 00 leaves nothing but itself."""
+    notebook = folder / "notebook.ipynb"
+    if not notebook.is_file() or (read_done(folder) is None and not folder.name.startswith("00")):
+        return False
+    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    failed = any(one.output_type == "error" for cell in cells for one in cell.outputs)
+    return not failed and all(cell.execution_count for cell in cells)
 
 
 def _small(step: str, folder: Path, limit: int) -> str:
@@ -109,10 +115,9 @@ def _copy(notebook: Any, done: dict[str, Any], step: str, width: int, colors: in
 def _about(step: str, done: dict[str, Any]) -> str:
     if not done:
         return f"*Executed; put here by `python -m helpers gallery`, without widgets. The notebook itself: [{step}](../notebooks/{step}.ipynb).*"
-    commit = f" ({done['git_commit'][:7]})" if done.get("git_commit") else ""
     version = done.get("packages", {}).get("volltrack", "")
     return (
-        f"*Executed on {done.get('started', '')[:10]} with Volltrack {version}{commit}, in {done.get('duration_s', 0):.0f} s on "
+        f"*Executed on {done.get('started', '')[:10]} with Volltrack {version}, in {done.get('duration_s', 0):.0f} s on "
         f"{done.get('device', '')}; put here by `python -m helpers gallery`, with small pictures and without widgets. "
         f"The notebook itself: [{step}](../notebooks/{step}.ipynb).*"
     )
