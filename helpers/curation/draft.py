@@ -76,10 +76,11 @@ class Draft:
     def _close(self, t: int) -> None:
         before, after = self.state.labels.frame(t), self._frames.pop(t)
         if (change := VoxelChange.between(t, before, after)) is not None:
-            labels = change.labels()
-            was, will = _present(before, labels), _present(after, labels)
+            left, came = change.sides()  # which are there before, and after, without a look
+            was = left | _present(before, came - left)
+            will = came | _present(after, left - came)
             self._closed[t] = _FrameChange(
-                change, labels.tolist(), labels[was & ~will].tolist(), labels[will & ~was].tolist()
+                change, sorted(left | came), sorted(was - will), sorted(will - was)
             )
 
     def voxels(self, cell: Cell) -> np.ndarray:
@@ -252,12 +253,11 @@ class Draft:
         )
 
 
-def _present(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _present(labels: np.ndarray, wanted: set[int]) -> set[int]:
     """Return which labels occur in a frame."""
     if len(wanted) <= 4:
-        return np.array([bool((labels == label).any()) for label in wanted], bool)
-    found = voxels_of(labels, wanted.tolist())
-    return np.array([len(found[int(label)]) > 0 for label in wanted], bool)
+        return {label for label in wanted if (labels == label).any()}
+    return {label for label, index in voxels_of(labels, sorted(wanted)).items() if len(index)}
 
 
 class NothingToDo(InputError):

@@ -116,9 +116,13 @@ class VoxelChange:
 
     def labels(self) -> np.ndarray:
         """Return the labels that occur in it, before or after, without the background."""
+        left, came = self.sides()
+        return np.array(sorted(left | came), np.int64)
+
+    def sides(self) -> tuple[set[int], set[int]]:
+        """Return the labels whose voxels get others, and those that voxels get; without the background."""
         _, _, before, after = decode(self.text, 4)
-        found = np.unique(np.concatenate([before, after]))
-        return found[found > 0]
+        return set(np.unique(before).tolist()) - {0}, set(np.unique(after).tolist()) - {0}
 
 
 @dataclass(frozen=True)
