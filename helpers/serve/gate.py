@@ -13,6 +13,8 @@ from helpers.serve.service import Limits
 
 #: Answered to everybody: says only that the server is there.
 OPEN = "/health"
+_WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
+_TYPES = ("application/json", "image/tiff", "application/zip")
 #: So long the body of a request that is refused may take.
 _DISCARD_S = 10.0
 #: Without a token, pages of other names that point to this machine must not reach the server through a browser.
@@ -94,9 +96,9 @@ class Gate:
         return _line(401, f"{why}, as in http://host:port/TOKEN/stardist/", {"WWW-Authenticate": "Bearer"})
 
     def _size(self, scope: Any, headers: dict[bytes, str]) -> int:
-        if scope["method"] in ("GET", "HEAD"):
-            if b"content-length" in headers and headers[b"content-length"] != "0":
-                raise _Refused(400, "nothing is read from the body of a GET")
+        if scope["method"] in _WITHOUT_BODY:
+            if headers.get(b"content-length", "0") != "0" or b"transfer-encoding" in headers:
+                raise _Refused(400, f"nothing is read from the body of a {scope['method']}")
             return 0
         if not headers.get(b"content-length", "").isdigit():
             raise _Refused(411, "the length of the request is missing (Content-Length)")
@@ -104,8 +106,12 @@ class Gate:
         if size > self._limits.body_mb * 2**20:
             raise _Refused(413, f"the request is larger than {self._limits.body_mb} MB: crop the image")
         # A form of another page could send text, but not JSON, without asking the browser first.
-        if size and headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise _Refused(415, "the request must be JSON (Content-Type: application/json)")
+        kind = headers.get(b"content-type", "").partition(";")[0].strip().lower()
+        if size and kind not in _TYPES:
+            raise _Refused(
+                415,
+                "the request must be JSON (Content-Type: application/json), a volume image/tiff or application/zip",
+            )
         if self._held + size > self._limits.held_mb * 2**20:
             raise _Refused(503, "too many large images wait already: try again later")
         return size

@@ -6,6 +6,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,22 +19,21 @@ from helpers import __version__
 from helpers.errors import InputError
 from helpers.models.from_annotations import Network
 from helpers.serve.gate import OPEN
-from helpers.serve.line import Gone, LineFull
+from helpers.serve.jobs import Jobs
+from helpers.serve.jobs_calls import add_jobs
 from helpers.serve.pages import metrics, status_page
 from helpers.serve.qupath import Call, Reset, features, read_annotations, read_image
+from helpers.serve.refusals import NothingFound, in_words, line
 from helpers.serve.service import Service, log
-from helpers.serve.trained_models import SERVED, NoSuchModel, TrainedModels, TrainingRefused
+from helpers.serve.trained_models import SERVED, TrainedModels
 from helpers.serve.training_process import Plan
+from helpers.serve.volumes import Volumes
 
 #: How often a waiting client is looked for.
 _LOOK_S = 0.3
 
 
-class NothingFound(Exception):
-    """No cell was found: a 200 would let QuPath delete the outlines that are there, and show none."""
-
-
-def application(service: Service, models: TrainedModels, ending: threading.Event) -> FastAPI:
+def application(service: Service, models: TrainedModels, store: Path, ending: threading.Event) -> FastAPI:
     """Return the application.
 
     Parameters
@@ -41,6 +41,8 @@ def application(service: Service, models: TrainedModels, ending: threading.Event
     service : Service
         Its queue is waited in.
     models : TrainedModels
+    store : Path
+        Folder for what jobs are given, and what they give.
     ending : threading.Event
         Set when the server ends: then trainings do too.
     """
@@ -50,6 +52,9 @@ def application(service: Service, models: TrainedModels, ending: threading.Event
     desk = _Desk(service, models, ending)
     for network in SERVED:
         _add(app, desk, network)
+    volumes = Volumes(store / "volumes", service.limits)
+    jobs = Jobs(service, models, volumes, store / "jobs", ending)
+    add_jobs(app, service, models, jobs, volumes)
     app.add_exception_handler(RequestValidationError, _unfit)
     app.add_exception_handler(HTTPException, _refused)
     # A failure that nobody foresaw is told by uvicorn's 500 otherwise, without a word.
@@ -69,7 +74,7 @@ def application(service: Service, models: TrainedModels, ending: threading.Event
 
     @app.get("/", response_class=HTMLResponse)
     def status() -> str:
-        return status_page(service, models)
+        return status_page(service, models, jobs)
 
     return app
 
@@ -196,33 +201,13 @@ class _Desk:
                     )
                     outcome, said = "OK", ""
                 except Exception as error:
-                    status, said = _status(name, error)
-                    answer, outcome = _line(status, said), str(status)
+                    status, said = in_words(name, error)
+                    answer, outcome = line(status, said), str(status)
                 tasks.cancel_scope.cancel()
         finally:
             gone.set()
         self._service.note(f"http {name}", peer, outcome, started, said)
         return answer
-
-
-def _status(name: str, error: Exception) -> tuple[int, str]:
-    if isinstance(error, NoSuchModel):
-        return 404, str(error)
-    if isinstance(error, (InputError, TrainingRefused)):
-        return 422, " ".join(str(error).split())
-    if isinstance(error, NothingFound):
-        return (
-            422,
-            "no cell was found, so the outlines in QuPath are left as they are: outline more cells and train again",
-        )
-    if isinstance(error, LineFull):
-        return 503, str(error)
-    if isinstance(error, Gone):
-        return 499, "the client has left, or the server ends: the model is as it was"
-    if isinstance(error, MemoryError):
-        return 413, "the image does not fit this server's memory: crop it"
-    log.exception("%s failed", name, exc_info=error)
-    return 500, "the server failed at this image; its log says where"
 
 
 async def _unfit(_: Request, error: Exception) -> PlainTextResponse:
@@ -231,21 +216,19 @@ async def _unfit(_: Request, error: Exception) -> PlainTextResponse:
     place = [str(part) for part in first.get("loc", ()) if part != "body" and not isinstance(part, int)]
     where = ".".join(place).encode("ascii", "replace").decode()[:60]
     said = "not JSON" if first.get("type") == "json_invalid" else first.get("msg", "not understood")
-    return _line(422, f"{where or 'the request'}: {said}")
+    return line(422, f"{where or 'the request'}: {said}")
 
 
 async def _refused(_: Request, error: Exception) -> PlainTextResponse:
     status = error.status_code if isinstance(error, HTTPException) else 400
     if status == 404:
         known = ", ".join(f"/{network}/" for network in SERVED)
-        return _line(404, f"there is nothing at this address: it should end in one of {known}")
-    return _line(status, str(getattr(error, "detail", "not understood")))
+        return line(
+            404, f"there is nothing at this address: it should end in one of {known}; jobs are under /api/"
+        )
+    return line(status, str(getattr(error, "detail", "not understood")))
 
 
 async def _failed(_: Request, error: Exception) -> PlainTextResponse:
     log.exception("a request failed", exc_info=error)
-    return _line(500, "the server failed; its log says where")
-
-
-def _line(status: int, line: str) -> PlainTextResponse:
-    return PlainTextResponse(line.encode("utf-8", "replace").decode(), status)
+    return line(500, "the server failed; its log says where")

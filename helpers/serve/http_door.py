@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class HttpDoor:
     _thread: threading.Thread
     _models: Any
     _ending: threading.Event
+    _store: tempfile.TemporaryDirectory[str]
 
     def stop(self, grace_s: float) -> None:
         """End it: trainings at once, what else is answered in `grace_s` seconds."""
@@ -37,6 +39,7 @@ class HttpDoor:
         self._server.force_exit = True
         self._thread.join(10)
         self._models.close()
+        self._store.cleanup()
 
 
 def open_door(
@@ -79,8 +82,9 @@ def open_door(
     except InputError:
         listening.close()
         raise
+    store = tempfile.TemporaryDirectory(prefix="volltrack-jobs-", ignore_cleanup_errors=True)
     config = uvicorn.Config(
-        Gate(application(service, trained, ending), token, service.limits),
+        Gate(application(service, trained, Path(store.name), ending), token, service.limits),
         http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=2,
         ssl_certfile=None if tls is None else str(tls.certificate), ssl_keyfile=None if tls is None else str(tls.key),
@@ -90,7 +94,7 @@ def open_door(
     thread.start()
     while not server.started and thread.is_alive():
         thread.join(0.02)
-    return HttpDoor(listening.getsockname()[1], server, thread, trained, ending)
+    return HttpDoor(listening.getsockname()[1], server, thread, trained, ending, store)
 
 
 def _listen(host: str, port: int) -> socket.socket:

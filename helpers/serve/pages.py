@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from datetime import datetime
 from html import escape
 
 from helpers import __version__
+from helpers.serve.jobs import Job, Jobs
 from helpers.serve.service import Service
 from helpers.serve.trained_models import TrainedModels
 
+_JOBS_SHOWN = 20
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>Volltrack server</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}}
@@ -21,13 +24,15 @@ progress{{width:16rem}}</style></head><body>
 <p>{running} running, {waiting} waiting. Up since {since}.</p>
 <h2>Trained models</h2>
 {models}
+<h2>Jobs</h2>
+{jobs}
 <h2>Requests</h2>
 {requests}
 </body></html>
 """
 
 
-def status_page(service: Service, models: TrainedModels) -> str:
+def status_page(service: Service, models: TrainedModels, jobs: Jobs) -> str:
     """Return the page in HTML; it loads nothing from elsewhere."""
     progress = models.progress
     now = "No training is going on."
@@ -38,8 +43,20 @@ def status_page(service: Service, models: TrainedModels) -> str:
             f"{100 * progress.fraction:.0f} %{loss}"
         )
     trained = [
-        (m.network, m.name, str(m.epochs), _number(m.loss), _number(m.validation_loss), _time(m.made))
+        (
+            m.network,
+            m.name,
+            m.version,
+            str(m.epochs),
+            _number(m.loss),
+            _number(m.validation_loss),
+            _time(m.made),
+        )
         for m in models
+    ]
+    ordered = [
+        (job.id, job.order.kind, f"{job.order.network} {job.order.model}", _state(job), job.error)
+        for job in itertools.islice(jobs, _JOBS_SHOWN)
     ]
     requests = sorted(
         (str(key[0]), str(key[1]), str(count))
@@ -52,7 +69,10 @@ def status_page(service: Service, models: TrainedModels) -> str:
         running=service.device.inside,
         waiting=service.device.waiting,
         since=_time(service.started),
-        models=_table(("network", "name", "epochs", "loss", "validation loss", "trained"), trained),
+        models=_table(
+            ("network", "name", "version", "epochs", "loss", "validation loss", "trained"), trained
+        ),
+        jobs=_table(("job", "kind", "model", "state", ""), ordered),
         requests=_table(("call", "outcome", "count"), requests),
     )
 
@@ -84,6 +104,14 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
         return "<p>None yet.</p>"
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return "<table><tr>" + "".join(f"<th>{name}</th>" for name in head) + f"</tr>{body}</table>"
+
+
+def _state(job: Job) -> str:
+    if job.state == "waiting":
+        return f"waiting, {job.position} before it"
+    if job.state == "running" and job.order.kind == "train":
+        return f"running, {100 * job.fraction:.0f} %"
+    return job.state
 
 
 def _number(value: float | None) -> str:

@@ -61,6 +61,10 @@ class Limits:
         Most batches of a training.
     minutes : float
         Longest training.
+    stored_mb : int
+        Of volumes and results of jobs that lie on the disk.
+    jobs : int
+        Jobs that are remembered, and volumes that are kept.
     """
 
     message_mb: int = 512
@@ -73,6 +77,8 @@ class Limits:
     pixels: int = 2**25
     batches: int = 20_000
     minutes: float = 60.0
+    stored_mb: int = 8192
+    jobs: int = 200
 
 
 @dataclass(frozen=True)
@@ -187,13 +193,29 @@ class Service:
         Gone, LineFull
             From the queue.
         """
+        prepared = self._prepared(picture, settings)
+        if prepared is None:
+            return _nothing(picture)
+        with self.device.turn(alive):
+            return self._segmented(picture, *prepared, alive)
+
+    def segment_now(self, picture: Picture, settings: Settings, alive: Callable[[], bool]) -> Cells:
+        """Segment one picture, as `segment`, for a caller whose turn it is."""
+        prepared = self._prepared(picture, settings)
+        return _nothing(picture) if prepared is None else self._segmented(picture, *prepared, alive)
+
+    def _prepared(self, picture: Picture, settings: Settings) -> tuple[NDArray, Segmenter] | None:
+        """Return the frame and what segments it; None where there is nothing to be seen."""
         frame = self._channels(picture, settings)
         if min(picture.shape[1:]) < _TINY or frame.min() == frame.max():
-            return _nothing(picture)
+            return None
         segmenter = self._segmenter(picture, settings)
-        if not fits_memory(picture.shape):
-            segmenter = _by_blocks(segmenter, picture.shape)
-        with self.device.turn(alive), stopped_by(lambda: _still(alive)), hidden():
+        return frame, segmenter if fits_memory(picture.shape) else _by_blocks(segmenter, picture.shape)
+
+    def _segmented(
+        self, picture: Picture, frame: NDArray, segmenter: Segmenter, alive: Callable[[], bool]
+    ) -> Cells:
+        with stopped_by(lambda: _still(alive)), hidden():
             started = time.perf_counter()
             try:
                 found = segmenter(frame)

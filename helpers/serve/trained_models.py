@@ -6,6 +6,7 @@ replaced. A model is replaced at once and only by a finished one (`helpers.model
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -30,6 +31,7 @@ from helpers.errors import InputError
 from helpers.models.from_annotations import Network
 from helpers.segmentation.segmenter import Segmenter
 from helpers.serve.line import Gone
+from helpers.serve.refusals import NothingThere, TrainingRefused
 from helpers.serve.service import log
 from helpers.serve.training_process import Plan
 
@@ -39,14 +41,6 @@ _NAME = re.compile(r"\w[\w .-]{0,39}")
 _LOOK_S = 0.2
 #: A training ends by itself once its time is over, but only at the end of an epoch: then it is ended.
 _PATIENCE = 1.5
-
-
-class NoSuchModel(InputError):
-    """A model that nobody has trained yet."""
-
-
-class TrainingRefused(Exception):
-    """A training came to nothing; says why, in a line for the user."""
 
 
 @dataclass
@@ -70,10 +64,23 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model on disk: network, name, epochs, losses of the last epoch, and when it was made (seconds since 1970)."""
+    """A model on disk.
+
+    Attributes
+    ----------
+    network, name : str
+    version : str
+        Another one after each training: the beginning of the SHA-256 of its ``training.json``.
+    epochs : int
+    loss, validation_loss : float or None
+        Of the last epoch.
+    made : float
+        Seconds since 1970.
+    """
 
     network: str
     name: str
+    version: str
     epochs: int
     loss: float | None
     validation_loss: float | None
@@ -135,8 +142,8 @@ class TrainedModels:
         Parameters
         ----------
         plan : Plan
-        image : ndarray, (Y, X)
-        labels : ndarray of int32, (Y, X)
+        image : ndarray, (Y, X) or (Z, Y, X)
+        labels : ndarray of int32, likewise
         alive : callable
             Says whether the model is still wanted; else the training is ended.
 
@@ -173,12 +180,12 @@ class TrainedModels:
 
         Raises
         ------
-        NoSuchModel
+        NothingThere
             It was not trained yet.
         """
         folder = self.path(network, name)
         if not (folder / "training.json").is_file():
-            raise NoSuchModel("modelname", name, f"a trained model: train {network} first, then segment")
+            raise NothingThere("modelname", name, f"a trained model: train {network} first, then segment")
         with self._opening:
             key = folder, (folder / "training.json").stat().st_mtime_ns, folder.stat().st_ino
             if self._open is None or self._open[0] != key:
@@ -202,13 +209,30 @@ class TrainedModels:
         for network in SERVED:
             for file in sorted((self.folder / network).glob("[!.]*/training.json")):
                 try:
-                    found, made = json.loads(file.read_text()), file.stat().st_mtime
+                    content, made = file.read_bytes(), file.stat().st_mtime
+                    found = json.loads(content)
                 except (OSError, ValueError):  # it is being replaced
                     continue
                 state = found.get("state") or {}
                 last = (state.get("history") or [{}])[-1]
                 losses = last.get("loss"), last.get("val_loss")
-                yield Trained(network, file.parent.name, state.get("epoch", 0), *losses, made)
+                version = hashlib.sha256(content).hexdigest()[:12]
+                yield Trained(network, file.parent.name, version, state.get("epoch", 0), *losses, made)
+
+    def provenance(self, network: Network, name: str) -> dict[str, Any]:
+        """Return what a model was trained with, and how it went: its ``training.json``.
+
+        Raises
+        ------
+        NothingThere
+            There is no such model.
+        """
+        try:
+            return json.loads((self.path(network, name) / "training.json").read_text())
+        except OSError:
+            raise NothingThere(
+                "model", name, f"a trained model of {network}: GET /api/models lists them"
+            ) from None
 
 
 def _run(job: Path, plan: Plan, progress: Progress, alive: Callable[[], bool]) -> tuple[int, dict[str, Any]]:

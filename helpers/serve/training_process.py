@@ -38,30 +38,33 @@ class Plan:
     batches : int
         In all.
     batch_size : int
-    patch : int
-        Side of a patch in pixels; images may be smaller.
+    patch : int or None
+        Side of a patch in pixels; images may be smaller. None: as much of them as is useful.
     minutes : float
         The training ends at the end of the first of 20 epochs after so many.
     learning_rate : float, optional
     seed : int
+    voxel_size : tuple of float
+        (z, y, x) in µm, or (y, x); in pixels where nobody says it.
     """
 
     network: Network
     folder: str
     batches: int
     batch_size: int
-    patch: int
+    patch: int | None
     minutes: float
     learning_rate: float | None = None
     seed: int = 42
+    voxel_size: tuple[float, ...] = (1.0, 1.0)
 
 
-def settings_of(plan: Plan) -> Any:
-    """Return the network's settings for a plan."""
+def settings_of(plan: Plan, n_dim: int = 2) -> Any:
+    """Return the network's settings for a plan, for images of two or three dimensions."""
     epochs = min(_EPOCHS, plan.batches)
     chosen: dict[str, Any] = {"learning_rate": plan.learning_rate} if plan.learning_rate else {}
     return default_settings(
-        plan.network, epochs=epochs, steps_per_epoch=math.ceil(plan.batches / epochs), batch_size=plan.batch_size,
+        plan.network, n_dim, epochs=epochs, steps_per_epoch=math.ceil(plan.batches / epochs), batch_size=plan.batch_size,
         max_minutes=plan.minutes, **chosen,
     )  # fmt: skip
 
@@ -78,10 +81,11 @@ def main(arguments: Sequence[str]) -> int:
             raise TrainingStopped
         tell(fraction=step.fraction, loss=float(step.loss))
 
-    patch = [max(16, min(plan.patch, n) // 16 * 16) for n in image.shape]
+    side = plan.patch
+    patch = None if side is None else [max(16, min(side, n) // 16 * 16) for n in image.shape]
     try:
         state = train_from_annotations(
-            plan.network, [image], [labels], plan.folder, voxel_size=(1.0, 1.0), settings=settings_of(plan),
+            plan.network, [image], [labels], plan.folder, voxel_size=plan.voxel_size, settings=settings_of(plan, image.ndim),
             patch_size=patch, seed=plan.seed, go_on=True, watch=watch,
         )  # fmt: skip
     except InputError as error:
