@@ -116,7 +116,14 @@ def test_sparse_labels_of_a_stack_train_a_model_that_segments(server, tmp_path):
     background = np.where(drawn > 0, -1, drawn).astype(np.int16)
     sent = [call(server, "POST", "volumes", tiff(tmp_path, a), TIFF)["id"] for a in (raw, drawn, background)]
     model = {"network": "elephant", "model": "mine", "volume": sent[0]}
-    order = {"kind": "train", "batches": 2, "batch_size": 1, "seed": 7, "labels": sent[1]} | model
+    order = {
+        "kind": "train",
+        "batches": 2,
+        "batch_size": 1,
+        "patch": 16,
+        "seed": 7,
+        "labels": sent[1],
+    } | model
     trained = ended(server, call(server, "POST", "jobs", order)["id"])
     assert (trained["state"], trained["fraction"], trained["error"]) == ("done", 1.0, ""), trained
     (listed,) = [m for m in call(server, "GET", "models") if m["name"] == "mine"]
@@ -244,6 +251,7 @@ def test_two_hundred_malformed_volumes_and_orders(server, tmp_path):
 def test_the_api_keeps_what_its_description_promises(server):
     schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, Phase, given, settings
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     @schemathesis.serializer("image/tiff", "application/zip")
     def raw_bytes(_: Any, value: Any) -> bytes:
@@ -258,14 +266,15 @@ def test_the_api_keeps_what_its_description_promises(server):
             continue
 
         @settings(
-            max_examples=8, database=None, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+            max_examples=5, database=None, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(case=described.as_strategy())
         def sent(case: Any) -> None:
             answer = case.call(base_url=address)
             assert answer.status_code < 500 or answer.status_code == 503, (case, answer.text)
-            case.validate_response(answer)
+            # What a description cannot say: that bytes are a volume, and an id that of something there.
+            case.validate_response(answer, excluded_checks=[positive_data_acceptance])
 
         sent()
         asked.add((described.method, described.path))

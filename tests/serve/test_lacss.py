@@ -38,19 +38,20 @@ def test_lacss_answers_with_outlines(server: str) -> None:
     assert found.cells["quality"].between(0, 1, inclusive="right").all()
 
 
-def test_lacss_answers_with_surfaces(server: str) -> None:
-    connection = Connection(Address(server, token=TOKEN), timeout_s=1800)
-    settings = DetectionParameters(min_score=0.01, nms_iou=0.9)
-    found = RemoteSegmenter(connection, settings, (0.5, 0.5, 0.5))(blobs((24, 30, 28), 6, seed=1))
-    assert found.main.shape == (24, 30, 28)
-    assert found.cells is not None and len(found.cells) == found.main.max() > 0
-    assert found.cells["quality"].between(0, 1, inclusive="right").all()
-    assert "watertight" in found.cells
-
-
 def test_lacss_refuses_a_token_and_pixels_that_are_not_square(server: str) -> None:
     with pytest.raises(InputError, match="token_variable"):
         Connection(Address(server, token="another")).greet()
     connection = Connection(Address(server, token=TOKEN))
     with pytest.raises(InputError, match=r"server = .*refuses.*isometric"):
         RemoteSegmenter(connection, DetectionParameters(), (1.0, 0.5, 0.6))(np.zeros((1, 64, 64), np.uint8))
+
+
+def test_lacss_answers_with_surfaces(server: str) -> None:
+    connection = Connection(Address(server, token=TOKEN), timeout_s=1800)
+    # The cells of random weights lie over one another, and Lacss converts each surface face by face: a few will do.
+    settings = DetectionParameters(min_score=0.01, nms_iou=0.05)
+    found = RemoteSegmenter(connection, settings, (0.5, 0.5, 0.5))(blobs((24, 30, 28), 6, seed=1))
+    assert found.main.shape == (24, 30, 28)
+    assert found.cells is not None and len(found.cells) == found.main.max() > 0
+    assert found.cells["quality"].between(0, 1, inclusive="right").all()
+    assert "watertight" in found.cells
