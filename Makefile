@@ -77,8 +77,8 @@ benchmark: $(VENV)/installed-test
 	@test -z "$(ULTRACK)" || { test -x .venv-ultrack/bin/python || $(PYTHON) -m venv .venv-ultrack; .venv-ultrack/bin/python -m pip install --quiet ultrack==0.8.0; }
 	@$(BIN)/python tests/benchmarks/run.py
 
-# The README's scores, over seeds.  It goes on where it was interrupted.  EXPERIMENTS="demo ovule" runs some, UNTIL=03 only
-# trains; FROM=04 does the steps from there on again, after a change of the code.
+# The README's scores, over seeds.  It goes on where it was interrupted.  EXPERIMENTS="demo ovule" runs some, UNTIL=04 only
+# trains; FROM=05 does the steps from there on again, after a change of the code.
 SEEDS ?= 5
 scores: install
 	@$(BIN)/python tests/benchmarks/score_runs.py --seeds $(SEEDS) $(if $(EXPERIMENTS),--experiments $(EXPERIMENTS)) \
@@ -93,7 +93,7 @@ RUNS ?= runs/demo
 gallery: demo
 	@$(BIN)/python -m helpers gallery $(RUNS)
 
-# COLAB="--python 3.12 05 08" runs a part of it.
+# COLAB="--python 3.12 06 10" runs a part of it.
 colab: $(VENV)/installed-test
 	@$(BIN)/python tests/notebooks/colab_matrix.py $(COLAB)
 

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     new.add_argument("folder", metavar="FOLDER")
     run = commands.add_parser("run", help="run an experiment's notebooks; what is done already is skipped")
-    run.add_argument("--only", metavar="STEP", help="run one step, such as 05 or 05_segment")
+    run.add_argument("--only", metavar="STEP", help="run one step, such as segment or 06_segment")
     run.add_argument("--from", metavar="STEP", dest="start", help="run this step and those after it")
     run.add_argument("--dry-run", action="store_true", help="say what would run, and why")
     run.add_argument(
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("check", help="say what is installed, which devices are there and what is missing")
     commands.add_parser("columns", help="print what each column of each table of a run means, with its unit")
     steps = commands.add_parser("help", help="print the parameters of a step")
-    steps.add_argument("step", nargs="?", help="such as 05 or 05_segment; all steps where left out")
+    steps.add_argument("step", nargs="?", help="such as segment or 06_segment; all steps where left out")
     given = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may hold what a terminal cannot show

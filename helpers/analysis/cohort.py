@@ -22,7 +22,7 @@ from helpers.tracking.tracks import numeric_columns
 #: Movies, or animals, that each condition needs for them to be compared, not cells.
 MIN_MOVIES = 3
 Unit = Literal["auto", "animal", "movie", "cell"]
-#: Tables that notebooks 10, 11 and 12 leave in a movie's folder, one row a tracklet.
+#: Tables that notebooks 13_analyze_boundary_distance, 14_analyze_intensity_spectrum and 15_analyze_migration leave in a movie's folder, one row a tracklet.
 TABLES = ("boundary_tracklets.csv", "spectrum_tracklets.csv", "migration_tracklets.csv")
 #: Columns that say which tracklet a row is of, and are no measure.
 _KEYS = ("tracklet_id", "track_id", "generation", "start_frame", "end_frame", "n_points", "n_missing")
@@ -76,7 +76,7 @@ def read_cohort(movies: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         A row a tracklet: ``condition, movie`` (run and movie)``, animal`` (where named)``, tracklet_id, …`` and the measures of those notebooks
-        of 10, 11 and 12 that were run.
+        of the analyses that were run.
 
     Raises
     ------
@@ -100,7 +100,9 @@ def read_cohort(movies: pd.DataFrame) -> pd.DataFrame:
         found = [pd.read_csv(folder / name) for name in TABLES if (folder / name).is_file()]
         if not found:
             raise InputError(
-                "cohort", str(folder), "this movie is not analysed yet; run notebook 10, 11 or 12"
+                "cohort",
+                str(folder),
+                "this movie is not analysed yet; run notebook 13_analyze_boundary_distance, 14_analyze_intensity_spectrum or 15_analyze_migration",
             )
         table = found[0]
         for other in found[1:]:

@@ -18,7 +18,7 @@ from helpers.tracking.tracks import Tracks
 
 @dataclass(frozen=True)
 class Automatic:
-    """Labels and tracks of one movie in a run, as notebooks 05 to 08 wrote them.
+    """Labels and tracks of one movie in a run, as notebooks 06_segment to 10_track wrote them.
 
     Attributes
     ----------
@@ -43,20 +43,24 @@ class Automatic:
             No labels or tracks there, frames that are not segmented yet, or tracks that are not of these labels.
         """
         folder = Path(folder)
-        for name, maker in (("labels.zarr", "05 or 06"), ("tracks.csv", "08")):
+        for name, maker in (("labels.zarr", "06_segment or 07_segment_cellpose"), ("tracks.csv", "10_track")):
             if not (folder / name).exists():
                 raise InputError(str(folder / name), "not there", f"run notebook {maker} first")
         labels = LabelMovie.open(labels_of_tracks(folder))
         missing = sorted(set(range(labels.n_frames)) - labels.done_frames())
         if missing:
-            raise InputError(str(labels.path), f"frames {missing} missing", "let notebook 05 or 06 end first")
+            raise InputError(
+                str(labels.path),
+                f"frames {missing} missing",
+                "let notebook 06_segment or 07_segment_cellpose end first",
+            )
         tracks = table.read(folder / "tracks.csv")
         frames = tracks.objects["frame"]
         if len(frames) and frames.max() >= labels.n_frames:
             raise InputError(
                 str(folder / "tracks.csv"),
                 f"objects in frame {frames.max()}",
-                f"tracks of {labels.path}, which has {labels.n_frames} frames; run notebook 08 again",
+                f"tracks of {labels.path}, which has {labels.n_frames} frames; run notebook 10_track again",
             )
         return cls(folder, labels, tracks)
 
@@ -72,7 +76,7 @@ class Automatic:
         size = self.tracks.voxel_size or self.labels.voxel_size
         if size is None:
             raise InputError(
-                "voxel_size_um", None, "neither tracks nor labels say it; give it to notebook 08"
+                "voxel_size_um", None, "neither tracks nor labels say it; give it to notebook 10_track"
             )
         return size
 

@@ -72,7 +72,7 @@ def evaluate(
     frames : sequence of int, optional
         Curated frames, such as ``range(3, 8)``; all where left out.
     own : bool
-        Add the scores of notebook 09: TRA and division F1.
+        Add the scores of notebook 11_evaluate_tracking: TRA and division F1.
 
     Returns
     -------

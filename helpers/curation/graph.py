@@ -1,7 +1,7 @@
 """Who is linked to whom: the curated tracks while they are edited.
 
 An object keeps its id for good; the label it has in its frame may change. A cell without an id is in no track and
-not in the table of objects, such as one that notebook 08 left out.
+not in the table of objects, such as one that notebook 10_track left out.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Curation:
     Parameters
     ----------
     folder : path-like
-        ``<run>/movies/<id>``, with the results of notebooks 05 (or 06) and 08.
+        ``<run>/movies/<id>``, with the results of notebooks 06_segment (or 07_segment_cellpose) and 10_track.
     author : str, optional
         Who edits; the name of who is logged in where left out.
 

@@ -1,4 +1,4 @@
-"""The curated state as Tracks: rows of cells that no edit touched stay as notebook 08 wrote them."""
+"""The curated state as Tracks: rows of cells that no edit touched stay as notebook 10_track wrote them."""
 
 from __future__ import annotations
 

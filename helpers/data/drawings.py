@@ -5,7 +5,7 @@
     <folder>/raw/<movie>_t0003_c0.tif      the frame
     <folder>/drawn/<movie>_t0003_c0.tif    -1 not annotated, 0 background, cells from 1
 
-Notebook 01 reads the two folders as ``raw_dir`` and ``annotation_dir``.
+Notebook 03_create_dataset reads the two folders as ``raw_dir`` and ``annotation_dir``.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@
     annotations: {raw_dir: train/raw, annotation_dir: train/drawn}     # in place of pairs, or beside: where only some cells are drawn
     movies: demo_movies.csv               # one row a movie: movie_id, movie, truth, …
     steps:
-      01_create_dataset: {patch_size: [16, 64, 64]}
-      05_segment: {}
+      03_create_dataset: {patch_size: [16, 64, 64]}
+      06_segment: {}
 
 Paths are relative to `data_dir`: the folder of prepared data, or else the folder of the YAML file.
 """

@@ -82,7 +82,7 @@ class Marks:
             self._collect(value, place)
 
     def where(self, *keys: object) -> str:
-        """Return ``"file.yaml, line 7, column 3, steps.05_segment"`` for a key, or for what holds it."""
+        """Return ``"file.yaml, line 7, column 3, steps.06_segment"`` for a key, or for what holds it."""
         place = tuple(map(str, keys))
         known = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in self._places), None)
         return f"{self._path.name}{_at(self._places[known] if known else None)}, {'.'.join(place)}"

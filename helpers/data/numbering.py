@@ -67,7 +67,7 @@ def frame_files(files: Sequence[Path], where: str, *, fill: bool = False) -> lis
         raise InputError(
             where,
             f"{len(files)} stacks",
-            f"frames are missing: {shown} ({between}); add them; or set missing_frames (notebooks 05, 06) to 'empty' to have them without cells",
+            f"frames are missing: {shown} ({between}); add them; or set missing_frames (notebooks 06_segment, 07_segment_cellpose) to 'empty' to have them without cells",
         )
     return [there.get(n) for n in frames]
 

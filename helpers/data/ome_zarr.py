@@ -21,7 +21,7 @@ from helpers.data.units import micrometres, seconds
 from helpers.errors import InputError
 
 #: What to do about chunks that are not there.
-LOST_CHUNKS = "give the whole Zarr; if its writer left out what is all 0, set missing_frames (notebooks 05, 06) to 'empty' to read zeros there"
+LOST_CHUNKS = "give the whole Zarr; if its writer left out what is all 0, set missing_frames (notebooks 06_segment, 07_segment_cellpose) to 'empty' to read zeros there"
 #: Bytes of one chunk of 8-byte voxels (32 MiB of 16 bits); a larger stack is cut along z, a larger plane along y.
 _LARGEST_CHUNK = 2**27
 

@@ -1,4 +1,4 @@
-"""Train a Cellpose network on the training set of notebook 01, from scratch or from a given model; cellpose 3.1.
+"""Train a Cellpose network on the training set of notebook 03_create_dataset, from scratch or from a given model; cellpose 3.1.
 
 Cellpose learns planes. A patch (Z, Y, X) gives XY planes, and, stretched to cubic voxels, ZY and ZX planes, which are
 what it will see in 3D. The loop is our own because a training that was killed has to go on where it was: which planes a

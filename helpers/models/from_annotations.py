@@ -1,4 +1,4 @@
-"""One call from images and sparse labels to a model folder: what the server, scripts and notebook 16 train with."""
+"""One call from images and sparse labels to a model folder: what the server, scripts and notebook 01_annotate train with."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def train_from_annotations(
     labels : sequence of int ndarray
         -1 not annotated, 0 background, cells from 1 (`helpers.data.sparse_labels`).
     folder : path
-        The model folder, which notebooks 05 and 06 open. While the training goes on, and if it fails or is ended, what was there
+        The model folder, which notebooks 06_segment and 07_segment_cellpose open. While the training goes on, and if it fails or is ended, what was there
         stays as it is.
     voxel_size : (z, y, x) or (y, x) in µm
     settings : TrainingSettings, optional

@@ -2,10 +2,10 @@
 
 ::
 
-    runs/my      models, labels, edits ──complete frames──>  runs/my_2   notebook 01 (curated_runs), 03, 04
+    runs/my      models, labels, edits ──complete frames──>  runs/my_2   03_create_dataset (curated_runs), 04_train_segmentation, 05_optimize_thresholds
     runs/my  <──models and thresholds, if F1 rises── python -m helpers adopt runs/my_2 --in runs/my
 
-Notebook 05 of ``runs/my`` then segments anew, and the edits are repeated on what comes out (`helpers.curation.rebase`).
+Notebook 06_segment of ``runs/my`` then segments anew, and the edits are repeated on what comes out (`helpers.curation.rebase`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _IOU = 0.5
 
 
 def held_back(run: Path) -> list[StackPair]:
-    """Return the curated frames that notebook 01 of a run kept for validation.
+    """Return the curated frames that notebook 03_create_dataset of a run kept for validation.
 
     Raises
     ------
     InputError
         No training set there, or none of its validation stacks is a curated frame.
     """
-    about = read_json(run / "dataset" / "dataset.json", "run notebook 01 first")
+    about = read_json(run / "dataset" / "dataset.json", "run notebook 03_create_dataset first")
     names = about.get("validation_stacks", [])
     folder = run / "dataset" / "curated"
     found = [name for name in names if (folder / "raw" / f"{name}.tif").is_file()]
@@ -44,7 +44,7 @@ def held_back(run: Path) -> list[StackPair]:
         raise InputError(
             "validation_stacks",
             names,
-            "one curated frame or more: name some in validation_stacks of notebook 01, so that they are not learned",
+            "one curated frame or more: name some in validation_stacks of notebook 03_create_dataset, so that they are not learned",
         )
     return [
         StackPair(folder / "raw" / f"{name}.tif", folder / "labels" / f"{name}.tif", name=name)
@@ -140,8 +140,10 @@ def open_models(run: Path) -> Segmenter:
 
     there = {name for name in ("stardist", "unet") if (run / "models" / name).is_dir()}
     if not there:
-        raise InputError("run", str(run), "a run with models; run notebook 03 first")
+        raise InputError("run", str(run), "a run with models; run notebook 04_train_segmentation first")
     method = METHODS[0] if len(there) == 2 else there.pop()
-    size = tuple(read_json(run / "dataset" / "dataset.json", "run notebook 01 first")["voxel_size"])
+    size = tuple(
+        read_json(run / "dataset" / "dataset.json", "run notebook 03_create_dataset first")["voxel_size"]
+    )
     p = Segment(run_dir=run, movie=run, method=method, compare_methods=False)  # type: ignore[call-arg]
     return open_segmenter(p, size)

@@ -80,7 +80,9 @@ def _ask(found: Audit, ask: Callable[[str], str]) -> None:
 def _folder(run_dir: Path, movie: str | None) -> Path:
     tracked = sorted(path.parent.name for path in run_dir.glob("movies/*/tracks.csv"))
     if not tracked:
-        raise InputError("run", str(run_dir), "a run folder with a movie that is tracked; run notebook 08")
+        raise InputError(
+            "run", str(run_dir), "a run folder with a movie that is tracked; run notebook 10_track"
+        )
     if movie is None and len(tracked) > 1:
         raise InputError("movie", None, f"name one with --movie: {', '.join(tracked)}")
     if movie is not None and movie not in tracked:

@@ -54,7 +54,7 @@ def run_experiment(
     experiment : Experiment
         What to run.
     only, start : str, optional
-        Run only this step, or this step and those after it (a name or its number, such as ``"05"``).
+        Run only this step, or this step and those after it (its name, such as ``"segment"``, or number).
     dry_run : bool
         Say what would run, and why; run nothing.
     cores : int, optional

@@ -12,9 +12,9 @@ import sys
 #: Package → what it is for. All but those marked optional must be there.
 _NEEDED = {
     "numpy": "arrays",
-    "tensorflow": "networks (notebooks 02–05)",
-    "csbdeep": "the U-Net (03–05)",
-    "stardist": "StarDist (03–05)",
+    "tensorflow": "networks (02–06)",
+    "csbdeep": "the U-Net (04–06)",
+    "stardist": "StarDist (04–06)",
     "n2v": "the denoiser (02)",
     "papermill": "running notebooks in batches",
     "ipywidgets": "progress bars in notebooks",
@@ -24,7 +24,7 @@ _OPTIONAL = {
     "torch": "Cellpose",
     "cellpose": "Cellpose",
     "napari": "viewing in 3D",
-    "traccuracy": "scores of tracks (09)",
+    "traccuracy": "scores of tracks (11)",
     "geff": "track files",
     "jupyterlab": "opening notebooks",
 }

@@ -2,7 +2,7 @@
 
 A table that is given is read; of one that a step will write the columns are known all the same::
 
-    05, 06, 15  ─ measures ─>  08  ─ + track_id, generation … ─>  11, 12
+    06, 07, 08  ─ measures ─>  10  ─ + track_id, generation … ─>  14, 15
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from helpers.runs.parameters.analysis import TrackedMovie
 from helpers.runs.parameters.base import Parameters
 from helpers.tracking.tracks import Tracks, check_objects, numeric_columns
 
-#: Parameters of notebook 08 that ask for a column.
+#: Parameters of notebook 10_track that ask for a column.
 _TRACKING = (
     *("color_by", "penalties", "tracker_options", "track_filters"),
     *("min_size_um3", "max_size_um3", "min_intensity", "min_quality"),
 )
-#: Parameters of notebook 11 that must go together.
+#: Parameters of notebook 14_analyze_intensity_spectrum that must go together.
 _SPECTRUM = ("window", "n_permutations", "significance_level", "significance", "max_frequency_hz")
 
 
@@ -85,7 +85,7 @@ def _cells(p: Track, steps: Mapping[str, Any], planar: bool | None) -> pd.DataFr
     """Return a table with the columns of the one that is tracked; None where they are not known."""
     if p.objects is None:
         makers = [one for one in steps.values() if one.segments]
-        own = next((one for one in makers if not getattr(one, "beside_05", False)), None)
+        own = next((one for one in makers if not getattr(one, "beside_segment", False)), None)
         if own is not None:
             if planar is None:
                 return None

@@ -33,7 +33,7 @@ def curated_pairs(runs: Sequence[Path], folder: Path, *, cells: bool = False) ->
     Parameters
     ----------
     runs : sequence of Path
-        Run folders with movies that were corrected in notebook 14 or napari.
+        Run folders with movies that were corrected in notebook 12_curate or napari.
     folder : Path
         Where ``raw/<run>_<movie>_t<frame>.tif`` and ``labels/…`` are written; those of the same name are replaced.
     cells : bool
@@ -52,7 +52,7 @@ def curated_pairs(runs: Sequence[Path], folder: Path, *, cells: bool = False) ->
             raise InputError(
                 "curated_runs",
                 str(run),
-                "a run with frames that are complete: confirm them in notebook 14"
+                "a run with frames that are complete: confirm them in notebook 12_curate"
                 + (", or some of their cells" if cells else ""),
             )
         for movie, state, frames in found:
@@ -67,7 +67,7 @@ def _movies(run: Path) -> list[tuple[Path, State]]:
     found = sorted(path for path in Path(run).glob("movies/*") if is_curated(path))
     if not found:
         raise InputError(
-            "curated_runs", str(run), "a run folder with a movie that was corrected in notebook 14"
+            "curated_runs", str(run), "a run folder with a movie that was corrected in notebook 12_curate"
         )
     return [(movie, read_state(movie)) for movie in found]
 
@@ -90,7 +90,9 @@ def _pairs_of(
     raw = raw_movie(movie)
     if raw is None:
         raise InputError(
-            "curated_runs", str(movie), "a movie whose raw images are still where notebook 05 found them"
+            "curated_runs",
+            str(movie),
+            "a movie whose raw images are still where notebook 06_segment found them",
         )
     if raw.shape[-3:] != state.shape[1:]:
         raise InputError(

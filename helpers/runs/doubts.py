@@ -107,7 +107,7 @@ def _enough(results: Mapping[str, Any]) -> Check:
     return _judged(
         tracklets < _FEW,
         f"{tracklets} tracklets were measured.",
-        "A median of so few says little: pool movies in notebook 13.",
+        "A median of so few says little: pool movies in notebook 16_compare_conditions.",
     )
 
 
@@ -162,10 +162,14 @@ def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Ch
     if cells is not None and cells <= FEW_CELLS:
         yield Check(
             "look", f"Only {cells} cells to validate on: the thresholds are a guess.",
-            "Hold back more stacks in notebook 01 (validation_fraction).",
+            "Hold back more stacks in notebook 03_create_dataset (validation_fraction).",
         )  # fmt: skip
     if said := results.get("validated_on_training"):
-        yield Check("look", str(said), "Hold back cells or stacks in notebook 01 (validation_fraction).")
+        yield Check(
+            "look",
+            str(said),
+            "Hold back cells or stacks in notebook 03_create_dataset (validation_fraction).",
+        )
     for method, name in names.items():
         found = results.get(method)
         if not isinstance(found, Mapping) or "highest" not in found:
@@ -173,20 +177,20 @@ def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Ch
         if found["highest"] == 0:
             yield Check(
                 "wrong", f"{name} finds no cell of the validation stacks at any threshold.",
-                "Look at its losses in notebook 03; train for more epochs (n_epochs) or on more patches.",
+                "Look at its losses in notebook 04_train_segmentation; train for more epochs (n_epochs) or on more patches.",
             )  # fmt: skip
             continue
         yield _judged(
             found["score"] < _POOR_F1,
             f"{name} reaches {found['score']:.2f} on the validation stacks.",
-            "Train its network for more epochs or on more stacks (notebook 03).",
+            "Train its network for more epochs or on more stacks (notebook 04_train_segmentation).",
         )
         ends = [k for k, limits in LIMITS.items() if found.get(k) in limits and found.get(k) != 1.0]
         if ends:
             values = ", ".join(f"{k} = {found[k]:g}" for k in ends)
             yield Check(
                 "look", f"{name}: {values} lies at the end of what is sensible.",
-                "Look at the curve in notebook 04, and at the network's prediction in notebook 03.",
+                "Look at the curve in notebook 05_optimize_thresholds, and at the network's prediction in notebook 04_train_segmentation.",
             )  # fmt: skip
 
 
@@ -217,7 +221,7 @@ def _labels_scored(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator
     if scores[best] > scores[first] + 0.01:
         yield Check(
             "look", f"Against the truth {best} finds more cells (F1 {scores[best]:.2f}) than {first} ({scores[first]:.2f}).",
-            f"Set method to '{best}' in notebook 05, or choose the thresholds again with more validation stacks.",
+            f"Set method to '{best}' in notebook 06_segment, or choose the thresholds again with more validation stacks.",
         )  # fmt: skip
     else:
         yield _judged(
@@ -241,12 +245,12 @@ def _tracked(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Itera
         yield _judged(
             lone > _ONE_FRAME * tracks,
             f"{lone} of {tracks} tracks are of one frame only.",
-            "Mostly errors of the segmentation or too small a max_distance_um; see the suspects in notebook 14.",
+            "Mostly errors of the segmentation or too small a max_distance_um; see the suspects in notebook 12_curate.",
         )
     divisions, plausible = results.get("divisions", 0), results.get("plausible_divisions")
     if plausible is not None and divisions:
         other = ", or try the global tracker (tracker)" if parameters.get("tracker") != "global" else ""
-        remedy = f"Their reasons stand in notebook 12; look at them in notebook 14{other}."
+        remedy = f"Their reasons stand in notebook 15_analyze_migration; look at them in notebook 12_curate{other}."
         yield _implausible(divisions, plausible, remedy)
     if results.get("optimal") is False:
         yield Check(
@@ -270,13 +274,13 @@ def _tracks_scored(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator
         yield _judged(
             links < _POOR_LNK,
             f"Against the truth, LNK is {links:.3f}: {100 * links**10:.0f} % of the cells would be followed over ten frames.",
-            "Speeds and distances over many frames are of a part of the cells: raise max_distance_um, or correct links in notebook 14.",
+            "Speeds and distances over many frames are of a part of the cells: raise max_distance_um, or correct links in notebook 12_curate.",
         )
     if divisions is not None:
         yield _judged(
             divisions < _POOR_DIVISIONS,
             f"Against the truth, F1 of the divisions is {divisions:.2f}.",
-            "Do not rely on numbers of divisions before they are corrected in notebook 14.",
+            "Do not rely on numbers of divisions before they are corrected in notebook 12_curate.",
         )
 
 
@@ -300,7 +304,7 @@ def _rhythms(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check
     yield _judged(
         spectra < max(_FEW, tracklets / 2),
         f"{spectra} of {tracklets} tracklets are long enough for a spectrum.",
-        "Longer tracks are needed: a longer movie, or larger max_frame_gap and max_distance_um in notebook 08.",
+        "Longer tracks are needed: a longer movie, or larger max_frame_gap and max_distance_um in notebook 10_track.",
     )
     false, rhythmic = results.get("false_rhythms"), results.get("rhythmic", 0)
     if false is not None and spectra:
@@ -324,7 +328,7 @@ def _migration(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Ite
     divisions = results.get("divisions", 0)
     plausible = results.get("plausible_divisions", divisions)
     if plausible < divisions:
-        remedy = "Their reasons stand in migration_divisions.csv; look at them in notebook 14."
+        remedy = "Their reasons stand in migration_divisions.csv; look at them in notebook 12_curate."
         yield _implausible(divisions, plausible, remedy)
 
 

@@ -70,7 +70,7 @@ def _executed(step: str, runs: Iterable[Path]) -> Path | None:
 
 
 def _ended(folder: Path) -> bool:
-    """Whether a step is done, and its notebook whole and without an error; notebook 00 leaves nothing but itself."""
+    """Whether a step is done, and its notebook whole and without an error; notebook 00_start_here leaves nothing but itself."""
     notebook = folder / "notebook.ipynb"
     if not notebook.is_file() or (read_done(folder) is None and not folder.name.startswith("00")):
         return False

@@ -15,7 +15,7 @@ IMPORTED = "imported"
 
 
 class GivenLabels:
-    """The label movie that notebook 05 measures in place of a segmentation.
+    """The label movie that notebook 06_segment measures in place of a segmentation.
 
     Parameters
     ----------

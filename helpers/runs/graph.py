@@ -38,7 +38,7 @@ class Node:
     ----------
     job : Job
     label : str
-        Such as ``"[3/12] 05_segment [a]"``.
+        Such as ``"[3/12] 06_segment [a]"``.
     why : str or None
         Why it must run; None where it is done, but something before it runs.
     needs : tuple of str

@@ -167,7 +167,7 @@ def _where(experiment: Experiment, p: Parameters, name: str) -> str:
 def _look_at_conditions(
     experiment: Experiment, p: CompareConditions, jobs: Sequence[Job], found: Findings
 ) -> None:
-    """Look at the movies of notebook 13 and their conditions, and say which have none while others do."""
+    """Look at the movies of notebook 16_compare_conditions and their conditions, and say which have none while others do."""
     if p.cohort and p.cohort.is_file():
         try:
             movies = read_table(p.cohort, "cohort", dtype=str)
@@ -181,7 +181,7 @@ def _look_at_conditions(
     analysed = {job.movie_id for job in jobs if job.parameters.name in CompareConditions.reads}
     for movie in () if p.cohort else sorted({*p.conditions} - analysed):
         if not any(p.path("movies", movie, "analysis").glob("*_tracklets.csv")):
-            expected = "is not analysed: turn on 10, 11 or 12, or leave the movie out"
+            expected = "is not analysed: turn on one of the analyses, such as analyze_migration, or leave the movie out"
             found.whole.add(experiment.where("steps", p.step, "conditions"), movie, expected)
     blank = [row["movie_id"] for row in experiment.movies if "condition" not in row]
     own = p.cohort or experiment.steps[p.step].get("conditions")

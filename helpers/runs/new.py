@@ -123,7 +123,7 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
 
 _NO_PAIRS = (
     "no training pairs (train/raw and train/label): the experiment segments with Cellpose; with pairs, turn on "
-    "01 to 05 in the file"
+    "create_dataset to segment in the file"
 )
 
 
@@ -160,7 +160,9 @@ def _boundary_width(data: Path, pairs: tuple[str, str]) -> BoundaryWidth | None:
     try:
         found = match_pairs(data / pairs[0], data / pairs[1])
         return choose_boundary_width(open_stacks(found, voxel_size=None, boundary_width=0.0))
-    except InputError:  # notebook 01 tells what is wrong, and takes a voxel size in place of the file's
+    except (
+        InputError
+    ):  # notebook 03_create_dataset tells what is wrong, and takes a voxel size in place of the file's
         return None
 
 

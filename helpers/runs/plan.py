@@ -1,10 +1,10 @@
 """An experiment becomes jobs: one notebook with one set of checked parameters each, and which waits for which.
 
-01 ─┬─> 03 ─> 04 ─> 05 [a] ─┬─> 07 [a]
-02 ─┘                       └─> 08 [a] ─┬─> 09 [a]
-              04 ─> 05 [b] …            ├─> 14 [a]
-                                        └─> 10, 11, 12 [a] ─┬─> 13
-                                            10, 11, 12 [b] ─┘
+02 ─> 03 ─> 04 ─> 05 ─┬─> 06 [a] ─┬─> 09 [a]
+                      │           └─> 10 [a] ─┬─> 11 [a]
+                      └─> 06 [b] …            ├─> 12 [a]
+                                              └─> 13, 14, 15 [a] ─┬─> 16
+                                                  13, 14, 15 [b] ─┘
 """
 
 from __future__ import annotations
@@ -143,13 +143,7 @@ def plan(experiment: Experiment, *, mistakes: Mistakes | None = None) -> list[Jo
             jobs.append(_job(cls, values, experiment, row, found))
     if mistakes is None:
         found.tell()
-    return _in_order([job for job in jobs if job is not None])
-
-
-def _in_order(jobs: list[Job]) -> list[Job]:
-    """Put the denoiser before the training set that wants its copies; all else is in order by its number."""
-    early = [job for job in jobs if any(other.reads(job) for other in jobs if other.step < job.step)]
-    return early + [job for job in jobs if job not in early]
+    return [job for job in jobs if job is not None]
 
 
 def _check_run_dir(experiment: Experiment, mistakes: Mistakes) -> None:
@@ -293,7 +287,7 @@ def _overrides(cls: type[Parameters], row: dict[str, Any], experiment: Experimen
             found[name] = text if takes_text(field) or is_word else value
         elif name in cls.batch_options:
             found[name] = value_of(text)
-    # Labels from elsewhere are measured once, by 05: what comes after reads what 05 leaves.
+    # Labels from elsewhere are measured once, by 06_segment: what comes after reads what that leaves.
     if cls is not Segment and Segment.step in experiment.steps and not {"objects", "tracks"} & row.keys():
         found.pop("labels", None)
     return found

@@ -327,14 +327,14 @@ def _owner(parameters: Parameters, path: Path) -> str:
 def hint(path: Path) -> str:
     """Say which notebook makes a file of the run folder; nothing where that is not known."""
     makers = {
-        "training.npz": "; notebook 01 makes it",
-        "dataset.json": "; notebook 01 makes it",
-        "thresholds.json": "; notebook 04 makes it",
-        "labels.zarr": "; notebook 05, 06 or 15 makes it",
-        "objects.csv": "; notebook 05, 06 or 15 makes it",
-        "tracks.csv": "; notebook 08 makes it",
-        "cellpose_model": "; train it with notebook 03 (train_cellpose), or name a model",
-        "weights_best.h5": "; train the network first (02_train_denoiser or 03_train_segmentation)",
+        "training.npz": "; notebook 03_create_dataset makes it",
+        "dataset.json": "; notebook 03_create_dataset makes it",
+        "thresholds.json": "; notebook 05_optimize_thresholds makes it",
+        "labels.zarr": "; notebook 06_segment, 07_segment_cellpose or 08_segment_remote makes it",
+        "objects.csv": "; notebook 06_segment, 07_segment_cellpose or 08_segment_remote makes it",
+        "tracks.csv": "; notebook 10_track makes it",
+        "cellpose_model": "; train it with notebook 04_train_segmentation (train_cellpose), or name a model",
+        "weights_best.h5": "; train the network first (02_train_denoiser or 04_train_segmentation)",
     }
     return makers.get(path.name, "")
 

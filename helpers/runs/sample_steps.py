@@ -92,7 +92,7 @@ def _training_set() -> None:
     p = settings_of(CreateDataset)
     if p.path("dataset", "training.npz").exists() and read_done(step_folder(p)):
         return
-    _say("the training set of notebook 01")
+    _say("the training set of notebook 03_create_dataset")
     run = Run.start(p)
     run.finish(dataset.results(dataset.make(p, dataset.find_pairs(p))))
 
@@ -106,7 +106,7 @@ def _networks() -> None:
     from helpers.models import stardist, unet
     from helpers.runs.steps import training as step
 
-    _say("the networks of notebook 03, a few minutes without a GPU")
+    _say("the networks of notebook 04_train_segmentation, a few minutes without a GPU")
     training_set = TrainingSet.open(p.path("dataset", "training.npz"))
     unet.train(
         training_set, p.path("models", "unet"), step.unet_settings(p), augmentation=step.augmentation(p)
@@ -127,14 +127,14 @@ def _thresholds() -> None:
     from helpers.runs.steps import thresholds as step
     from helpers.runs.steps.segmentation import open_segmenter
 
-    _say("the thresholds of notebook 04")
+    _say("the thresholds of notebook 05_optimize_thresholds")
     stacks = step.validation_stacks(p)
     step.save(step.search(open_segmenter(p, stacks[0].voxel_size), stacks, p), p)
 
 
 def _segmented() -> None:
     _thresholds()
-    _segment(settings_of(Segment), "the labels of notebook 05")
+    _segment(settings_of(Segment), "the labels of notebook 06_segment")
 
 
 def _segment(p: Segment, what: str) -> None:
@@ -168,7 +168,7 @@ def _cellpose() -> None:
     from helpers.models import cellpose_training
     from helpers.runs.steps import training as step
 
-    _say("a small Cellpose network, as notebook 03 trains it, a few minutes without a GPU")
+    _say("a small Cellpose network, as notebook 04_train_segmentation trains it, a few minutes without a GPU")
     p = settings_of(TrainSegmentation).model_copy(update={"cellpose": {"cell_pixels": 12.0}})
     p = TrainSegmentation.checked(p.model_dump())
     training_set = TrainingSet.open(p.path("dataset", "training.npz"))
@@ -181,7 +181,9 @@ def _labels() -> None:
     if p.movie_path("objects.csv").exists():
         return
     given = {"labels": RUN / "data" / "movie" / "labels.ome.tif", "compare_methods": False}
-    _segment(p.model_copy(update=given), "the movie's true cells, measured (notebook 05 would find them)")
+    _segment(
+        p.model_copy(update=given), "the movie's true cells, measured (notebook 06_segment would find them)"
+    )
 
 
 def _tracks() -> None:
@@ -192,14 +194,14 @@ def _tracks() -> None:
         return
     from helpers.runs.steps import tracking as step
 
-    _say("the tracks of notebook 08")
+    _say("the tracks of notebook 10_track")
     cells, _ = step.keep_cells(step.open_cells(p), p)
     cells, tracks, _ = step.track_movie(cells, p)
     step.write_all(step.keep_tracks(tracks, cells, p)[0], cells, p)
 
 
 def _cohort() -> None:
-    """Make movies of cells that move more or less, and analyse them as notebook 12 does."""
+    """Make movies of cells that move more or less, and analyse them as notebook 15_analyze_migration does."""
     _once(RUN / "data" / "cohort", _make_cohort)
 
 

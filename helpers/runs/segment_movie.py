@@ -45,7 +45,7 @@ _SHOWN = (256, 1024, 1024)
 
 @dataclass(frozen=True)
 class SegmentedMovie:
-    """What notebook 05, 06 or 15 leaves behind for one movie.
+    """What notebook 06_segment, 07_segment_cellpose or 08_segment_remote leaves behind for one movie.
 
     Attributes
     ----------
@@ -105,13 +105,13 @@ def segment_movie(movie: Movie, open_segmenter: Callable[[], Segmenter], p: Segm
         Returns the segmenter (one frame in, labels of each method out); called only if a frame is missing and there
         are no labels from elsewhere.
     p : Segment, SegmentCellpose or SegmentRemote
-        Parameters of notebook 05, 06 or 15.
+        Parameters of notebook 06_segment, 07_segment_cellpose or 08_segment_remote.
 
     Returns
     -------
     SegmentedMovie
         ``labels.zarr``, ``objects.csv`` and, with `compare_methods`, ``labels_<method>.zarr`` lie in its folder;
-        with `beside_05` ``labels_<method>.zarr`` and ``objects_<method>.csv``.
+        with `beside_segment` ``labels_<method>.zarr`` and ``objects_<method>.csv``.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def segment_frames(
     open_segmenter : callable
         Returns the segmenter; called only if a frame is missing and there are no labels from elsewhere.
     p : Segment, SegmentCellpose or SegmentRemote
-        Parameters of notebook 05, 06 or 15.
+        Parameters of notebook 06_segment, 07_segment_cellpose or 08_segment_remote.
     frames : range
         The frames that are this process's.
 
@@ -295,9 +295,11 @@ def _measured(p: SegmentsMovie) -> int:
 
 
 def _named(p: SegmentsMovie, name: str) -> Path:
-    """Return a file of the movie's folder; notebooks 06 and 15 have their own names where they work beside 05."""
+    """Return a file of the movie's folder; notebooks 07_segment_cellpose and 08_segment_remote have their own names where they work beside 05."""
     stem, dot, ending = name.partition(".")
-    return p.movie_path() / (f"{stem}_{p.method}{dot}{ending}" if getattr(p, "beside_05", False) else name)
+    return p.movie_path() / (
+        f"{stem}_{p.method}{dot}{ending}" if getattr(p, "beside_segment", False) else name
+    )
 
 
 def _frames_folder(p: SegmentsMovie) -> Path:
@@ -321,7 +323,7 @@ def _open(movie: Movie, p: SegmentsMovie) -> dict[str, LabelMovie]:
                 "movie_id",
                 folder.name,
                 f"{folder} holds the labels of notebook {before.get('step', Segment.step)}: give another movie_id"
-                + (", or set beside_05" if hasattr(p, "beside_05") else ""),
+                + (", or set beside_segment" if hasattr(p, "beside_segment") else ""),
             )
         if before["sha256"] != made_from["sha256"]:
             others = [] if p.step != Segment.step else [folder / f"labels_{m}.zarr" for m in METHODS]
@@ -344,7 +346,11 @@ def _made_before(marker: Path) -> dict[str, Any]:
     remedy = f"delete it and the labels in {marker.parent}: they are made again from the start"
     before = read_json(marker, remedy)
     if not isinstance(before.get("sha256"), str):
-        raise InputError(str(marker), before, f"is not what notebook 05, 06 or 15 writes; {remedy}")
+        raise InputError(
+            str(marker),
+            before,
+            f"is not what notebook 06_segment, 07_segment_cellpose or 08_segment_remote writes; {remedy}",
+        )
     return before
 
 

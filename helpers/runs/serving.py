@@ -1,4 +1,4 @@
-"""``python -m helpers serve``: what notebooks 05 and 06 segment with, for other programs."""
+"""``python -m helpers serve``: what notebooks 06_segment and 07_segment_cellpose segment with, for other programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 #: What is said of a movie on the disk has no meaning for pictures that come over the network.
 _OF_MOVIES = (
     *("movie", "movie_id", "labels", "labels_key", "dataset_key", "tissue_mask", "save_tiff"),
-    *("frame_interval_s", "missing_frames", "compare_methods", "beside_05", "run_dir", "method", "model"),
+    *(
+        "frame_interval_s",
+        "missing_frames",
+        "compare_methods",
+        "beside_segment",
+        "run_dir",
+        "method",
+        "model",
+    ),
 )
 
 #: Environment variable that names the token, so that a service's command line does not show it.
@@ -86,7 +94,7 @@ def served_model(given: argparse.Namespace) -> ServedModel:
 
 
 def run_model(run: Path, method: str | None = None, settings: Mapping[str, Any] | None = None) -> ServedModel:
-    """Return the networks of a run as notebook 05 uses them.
+    """Return the networks of a run as notebook 06_segment uses them.
 
     Parameters
     ----------
@@ -95,7 +103,7 @@ def run_model(run: Path, method: str | None = None, settings: Mapping[str, Any] 
     method : {"vollseg", "stardist", "unet"}, optional
         None: VollSeg where both networks are there, else the one that is.
     settings : mapping, optional
-        Parameters of notebook 05. `voxel_size_um` is that of pictures that are not calibrated.
+        Parameters of notebook 06_segment. `voxel_size_um` is that of pictures that are not calibrated.
 
     Raises
     ------
@@ -107,7 +115,9 @@ def run_model(run: Path, method: str | None = None, settings: Mapping[str, Any] 
     there = [name for name in ("stardist", "unet") if (run / "models" / name).is_dir()]
     if not there:
         raise InputError(
-            "--model", str(run), "a run folder with models/stardist or models/unet (notebook 03)"
+            "--model",
+            str(run),
+            "a run folder with models/stardist or models/unet (notebook 04_train_segmentation)",
         )
     method = method or ("vollseg" if len(there) == 2 else there[0])
     p = Segment.checked({"run_dir": run, "method": method, **(settings or {})}, source="--set")
@@ -128,14 +138,14 @@ def run_model(run: Path, method: str | None = None, settings: Mapping[str, Any] 
 
 
 def cellpose_model(name: str, settings: Mapping[str, Any] | None = None) -> ServedModel:
-    """Return a model of Cellpose as notebook 06 uses it; the parameters are those of `run_model`.
+    """Return a model of Cellpose as notebook 07_segment_cellpose uses it; the parameters are those of `run_model`.
 
     Parameters
     ----------
     name : str
-        Built-in name, file, or a folder that holds ``cellpose_model`` (as notebook 03 writes it).
+        Built-in name, file, or a folder that holds ``cellpose_model`` (as notebook 04_train_segmentation writes it).
     settings : mapping, optional
-        Parameters of notebook 06.
+        Parameters of notebook 07_segment_cellpose.
     """
     from helpers.serve.service import ServedModel
 

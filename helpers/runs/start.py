@@ -1,4 +1,4 @@
-"""Notebook 00: which notebooks to run for what one has, how long they take here, and whether the machine is ready."""
+"""Notebook 00_start_here: which notebooks to run for what one has, how long they take here, and whether the machine is ready."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from helpers.runs.sample import RUN
 from helpers.runs.sample_steps import make_data
 
 _TRAIN = {
-    "create_dataset": "set raw_dir and label_dir to your stacks and their outlines",
     "train_denoiser": "only where noise hides the cells: set raw_paths",
+    "create_dataset": "set raw_dir and label_dir to your stacks and their outlines",
     "train_segmentation": "",
     "optimize_thresholds": "",
     "segment": "set movie",
@@ -63,7 +63,7 @@ _WAYS: dict[str, dict[str, str]] = {
     },
 }
 #: Minutes that a notebook took on the demo (12 frames of 24 × 128 × 128 voxels), with two cores of the pace below.
-#: Those of 06, 13, 14 and 16 are of the sample data of the notebooks themselves.
+#: Those of Cellpose, of conditions, of curation and of drawing are of the sample data of the notebooks themselves.
 MINUTES = {
     "create_dataset": 0.3,
     "train_denoiser": 2.1,
@@ -129,7 +129,7 @@ def machine() -> str:
     lines = [line for line in text.splitlines() if "TO DO" not in line and "MISSING" not in line]
     if "sees the GPU" not in text:
         lines.append(
-            "TO DO: choose a GPU for notebooks 02 to 06: Runtime → Change runtime type → T4 GPU → Save, then run all again"
+            "TO DO: choose a GPU for notebooks 02_train_denoiser to 07_segment_cellpose: Runtime → Change runtime type → T4 GPU → Save, then run all again"
         )
     drive = "is mounted" if Path("/content/drive").is_dir() else "is not mounted"
     lines.append(

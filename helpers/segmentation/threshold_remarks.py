@@ -34,14 +34,14 @@ def remarks(found: Mapping[str, Thresholds]) -> list[str]:
     if n_true <= FEW_CELLS:
         said.append(
             f"Only {n_true} cells to validate on: one of them found or lost moves F1 by about {1 / max(n_true, 1):.2f}. "
-            "The thresholds are a guess; keep more stacks for validation in notebook 01."
+            "The thresholds are a guess; keep more stacks for validation in notebook 03_create_dataset."
         )
     for method, best in found.items():
         name = _METHODS.get(method, method)
         if best.highest == 0:
             said.append(
                 f"{name} finds no cell at any threshold ({best.measure.upper()} 0.0). Its network has not learned these "
-                "cells: look at its losses in notebook 03, train it for more epochs, or give it more patches."
+                "cells: look at its losses in notebook 04_train_segmentation, train it for more epochs, or give it more patches."
             )
             continue
         said += [
@@ -60,7 +60,7 @@ def _divided(best: Thresholds) -> list[str]:
         return [
             f"the {shut[1]} alone, {best.score:.3f}, is better than any fusion with this {shut[0]} ({scores}), "
             f"which is left out: VollSeg's cells are the {shut[1]}'s. Train the {shut[0]} for more epochs or on more "
-            "stacks (notebook 03), and search again."
+            "stacks (notebook 04_train_segmentation), and search again."
         ]
     if best.divide == "always":
         return []

@@ -291,7 +291,7 @@ def save(thresholds: Thresholds, path: str | Path) -> Path:
     return path
 
 
-@reads("thresholds, as notebook 04 or StarDist writes them")
+@reads("thresholds, as notebook 05_optimize_thresholds or StarDist writes them")
 def load(path: str | Path) -> Thresholds:
     """Read what `save` wrote.
 
@@ -313,7 +313,7 @@ def load(path: str | Path) -> Thresholds:
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            str(path), "no such file", "thresholds written by the notebook 04_optimize_thresholds"
+            str(path), "no such file", "thresholds written by the notebook 05_optimize_thresholds"
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="a parameter of notebook 05, with --cellpose of 06, such as min_size_um3=20; several times",
+        help="a parameter of notebook 06_segment, with --cellpose of 07_segment_cellpose, such as min_size_um3=20; several times",
     )
     what.add_argument(
         "--models", metavar="FOLDER", help="of the models trained over HTTP; by default ~/.volltrack/models"

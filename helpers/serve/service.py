@@ -296,7 +296,7 @@ def _still(alive: Callable[[], bool]) -> None:
 
 
 def _by_blocks(segmenter: Segmenter, shape: tuple[int, ...]) -> Segmenter:
-    """Return what segments a picture that is larger than memory, as notebook 05 does, if this segmenter can."""
+    """Return what segments a picture that is larger than memory, as notebook 06_segment does, if this segmenter can."""
     if not isinstance(segmenter, VollSegSegmenter) or segmenter.slice_wise:
         raise InputError(
             "picture",

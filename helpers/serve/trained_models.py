@@ -1,4 +1,4 @@
-"""The models that clients train: a folder of model folders, ``<network>/<name>``, as notebooks 05 and 06 open them.
+"""The models that clients train: a folder of model folders, ``<network>/<name>``, as notebooks 06_segment and 07_segment_cellpose open them.
 
 Everything here is called while the device's queue lets its caller in, so that a model is never read while it is
 replaced. A model is replaced at once and only by a finished one (`helpers.models.from_annotations`).

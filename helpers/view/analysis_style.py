@@ -1,4 +1,4 @@
-"""What the plots of notebooks 10 to 13 share: time axes, units, and colours of roles and regions."""
+"""What the plots of notebooks 13_analyze_boundary_distance to 16_compare_conditions share: time axes, units, and colours of roles and regions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of notebook 10: how deep cells are, where they start and end, and how far that is from the truth."""
+"""Pictures of notebook 13_analyze_boundary_distance: how deep cells are, where they start and end, and how far that is from the truth."""
 
 from __future__ import annotations
 

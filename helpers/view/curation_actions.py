@@ -191,7 +191,7 @@ GROUPS: dict[str, dict[str, Action]] = {
             lambda desk: desk.do("tracks_from_labels"),
         ),
         "link anew": Action(
-            "Shift-T", "track all cells anew, as notebook 08 did; what is confirmed stands", _relink
+            "Shift-T", "track all cells anew, as notebook 10_track did; what is confirmed stands", _relink
         ),
         "delete tracks": Action(
             "Delete",

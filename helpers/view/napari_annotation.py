@@ -41,7 +41,7 @@ class AnnotationDock(QWidget):
         With the movie as a layer.
     movie : Movie
     run : Path
-        Run folder: ``annotations`` and ``models`` are in it, as notebooks 01, 03 and 16 have them.
+        Run folder: ``annotations`` and ``models`` are in it, as notebooks 03_create_dataset, 04_train_segmentation and 01_annotate have them.
     placed : dict
         Scale, units and axis labels of the movie's layers.
     dataset : str, optional

@@ -34,7 +34,7 @@ from helpers.view.panels import Panel, column_panel, distance_panel, spectrum_pa
 from helpers.view.style import new_figure, save_figure, styled
 from helpers.view.tracked_run import TrackedRun
 
-#: The table of notebook 12 that the scatter plot shows.
+#: The table of notebook 15_analyze_migration that the scatter plot shows.
 _TRACKLETS = "migration_tracklets.csv"
 
 
@@ -219,7 +219,7 @@ class TrackPanel(QWidget):
 
 
 class ScatterTab(QWidget):
-    """Two measures of notebook 12 against each other; a lasso selects tracklets.
+    """Two measures of notebook 15_analyze_migration against each other; a lasso selects tracklets.
 
     Parameters
     ----------
@@ -277,7 +277,13 @@ class ScatterTab(QWidget):
             if artist is not self.lasso.artists[0]:
                 artist.remove()
         if len(self.table) == 0:
-            self.axes.text(0.5, 0.5, "run notebook 12 first", transform=self.axes.transAxes, ha="center")
+            self.axes.text(
+                0.5,
+                0.5,
+                "run notebook 15_analyze_migration first",
+                transform=self.axes.transAxes,
+                ha="center",
+            )
         else:
             names = ("not selected", "selected")
             draw_scatter(

@@ -1,4 +1,4 @@
-"""Pictures of notebook 11: traces with their spectra, and the rhythms of all cells."""
+"""Pictures of notebook 14_analyze_intensity_spectrum: traces with their spectra, and the rhythms of all cells."""
 
 from __future__ import annotations
 

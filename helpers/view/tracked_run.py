@@ -19,7 +19,7 @@ from helpers.errors import InputError
 from helpers.tracking.formats import table
 from helpers.tracking.tracks import Tracks
 
-#: Tables of notebooks 10 and 12 whose columns tracks can be coloured by.
+#: Tables of notebooks 13_analyze_boundary_distance and 15_analyze_migration whose columns tracks can be coloured by.
 OBJECT_TABLES = ("boundary_objects.csv", "migration_objects.csv")
 #: Most voxels of a frame on which a drawn region or a hull is shown.
 _FINEST = 1_000_000
@@ -36,16 +36,16 @@ class TrackedRun:
     folder : Path
         ``<run>/movies/<name>``.
     tracks : Tracks
-        With all corrections, where someone curated them, and with the measures of notebooks 10 and 12 among the
+        With all corrections, where someone curated them, and with the measures of notebooks 13_analyze_boundary_distance and 15_analyze_migration among the
         columns of their objects, as far as these ran.
     voxel_size : tuple of float
         (z, y, x) in µm.
     movie : Movie or None
         The raw movie, where a notebook named it.
     labels : LabelMovie or None
-        Of notebook 05 or 06.
+        Of notebook 06_segment or 07_segment_cellpose.
     tissue : Movie, SampledTissue or None
-        What notebook 10 measured distances to.
+        What notebook 13_analyze_boundary_distance measured distances to.
     """
 
     name: str
@@ -138,7 +138,9 @@ def read_run(run_folder: str | Path, movie: str | None = None) -> TrackedRun:
     size = next((size for size in sizes if size is not None), None)
     if size is None and sizes[1:]:
         raise InputError(
-            "voxel_size_um", None, "neither tracks nor movie say the size of a voxel; give it to notebook 08"
+            "voxel_size_um",
+            None,
+            "neither tracks nor movie say the size of a voxel; give it to notebook 10_track",
         )
     size = size or (1.0, 1.0, 1.0)  # tracks without a movie are in µm already
     tissue = _tissue(folder, named, tracks, labels, raw, size, name)
@@ -156,7 +158,7 @@ def tracked_movies(run_folder: str | Path, movie: str | None = None) -> list[str
     tracked = sorted(path.parent.name for path in Path(run_folder).glob("movies/*/tracks.csv"))
     if not tracked:
         raise InputError(
-            "run_folder", str(run_folder), "there are no tracks in this run; run notebook 08 first"
+            "run_folder", str(run_folder), "there are no tracks in this run; run notebook 10_track first"
         )
     if movie is not None and movie not in tracked:
         raise InputError("movie", movie, f"one of {', '.join(tracked)}")
@@ -185,7 +187,7 @@ def _result(own: Path, raw: Movie | None) -> Path:
 
 
 def _with_measures(tracks: Tracks, analysis: Path) -> Tracks:
-    """The tracks with what notebooks 10 and 12 measured of the same objects."""
+    """The tracks with what notebooks 13_analyze_boundary_distance and 15_analyze_migration measured of the same objects."""
     objects = tracks.objects
     for file in OBJECT_TABLES:
         if (analysis / file).is_file():
@@ -199,7 +201,7 @@ def _with_measures(tracks: Tracks, analysis: Path) -> Tracks:
 
 
 def _named_files(run: Path, name: str) -> dict[str, Path | None]:
-    """The raw movie that a notebook of this movie names, and the mask or region of notebook 10; None for what is gone."""
+    """The raw movie that a notebook of this movie names, and the mask or region of notebook 13_analyze_boundary_distance; None for what is gone."""
     found: dict[str, Path | None] = {}
     for path in sorted(run.glob(f"steps/*-{name}/done.json")):
         with path.open(encoding="utf-8") as stream:
@@ -225,13 +227,13 @@ def _tissue(
     size: tuple[float, float, float],
     name: str,
 ) -> Movie | SampledTissue | None:
-    """What notebook 10 measured distances to: a mask, a drawn region, or the hull of the cells."""
+    """What notebook 13_analyze_boundary_distance measured distances to: a mask, a drawn region, or the hull of the cells."""
     mask, roi = named.get("tissue_mask"), named.get("roi")
     if mask is not None:
         return Movie.open(mask, missing_frames="empty")
     grid = labels or movie
     lost = (mask is None and "tissue_mask" in named) or (roi is None and "roi" in named)
-    if lost or grid is None or not any(folder.glob(f"steps/10_*-{name}/done.json")):
+    if lost or grid is None or not any(folder.glob(f"steps/*_analyze_boundary_distance-{name}/done.json")):
         return None
     if roi is not None:
         boundary: RoiBoundary | HullBoundary = RoiBoundary.read(roi, size)

@@ -25,9 +25,9 @@ def main(run: Path) -> None:
         HERE / "demo.gif", movie.movie, movie.tracks, labels=movie.labels,
         rotation=90, n_pictures=32, tail=6, fps=8, width=4.0,
     )  # fmt: skip
-    frames = sorted((run / "steps" / "05_segment-movie" / "figures").glob("frame_*.png"))
+    frames = sorted((run / "steps" / "06_segment-movie" / "figures").glob("frame_*.png"))
     _write("demo_segmentation", [frames[len(frames) // 2]], 900)
-    tracks = run / "steps" / "08_track-movie" / "figures"
+    tracks = run / "steps" / "10_track-movie" / "figures"
     _write("demo_tracks", [tracks / "tracks_by_track.png", tracks / "lineages_dividing.png"], 620)
     _napari(run)
 

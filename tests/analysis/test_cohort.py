@@ -130,7 +130,7 @@ def test_runs_are_read_and_joined(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="name each movie once"):
         read_cohort(pd.concat([movies, movies]))
-    with pytest.raises(InputError, match="not analysed yet; run notebook 10"):
+    with pytest.raises(InputError, match="not analysed yet; run notebook 13_analyze_boundary_distance"):
         read_cohort(movies.assign(movie_id="m2"))
     with pytest.raises(InputError, match=r"\['condition'\] are missing"):
         read_cohort(movies.drop(columns="condition"))

@@ -24,7 +24,7 @@ from helpers.runs.batch import run_experiment
 from helpers.tracking.objects import measure
 
 N_MOVIES = 8
-STEPS = {"08_track": {"tracker": "overlap"}, "12_analyze_migration": {}}
+STEPS = {"10_track": {"tracker": "overlap"}, "15_analyze_migration": {}}
 
 
 def write_experiment(folder: Path) -> Path:
@@ -54,7 +54,7 @@ def cases() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as made:
         path = write_experiment(Path(made))
         seconds: dict[str, float] = {}
-        for name, cores, only in (("warm", 2, "08"), ("one", 1, None), ("two", 2, None)):
+        for name, cores, only in (("warm", 2, "10"), ("one", 1, None), ("two", 2, None)):
             experiment = read_experiment(path, run_dir=Path(made) / name)
             started = time.perf_counter()
             failed = run_experiment(experiment, cores=cores, only=only, say=lambda line: None)

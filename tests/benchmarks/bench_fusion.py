@@ -121,7 +121,7 @@ def ours(
 def ours_by_borders(
     probability: np.ndarray, star_labels: np.ndarray, foreground: np.ndarray, voxel_size: Any
 ) -> np.ndarray:
-    """Fuse as notebook 04 chooses where StarDist alone is poor, as on these membranes."""
+    """Fuse as notebook 05_optimize_thresholds chooses where StarDist alone is poor, as on these membranes."""
     from helpers.segmentation.fusion import fuse
 
     return fuse(probability, star_labels, foreground, voxel_size=voxel_size, divide="borders")

@@ -85,7 +85,7 @@ def _segment(run: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def segment(run: Path, shape: tuple[int, ...], folder: Path) -> Any:
-    """Make a movie of one frame, and segment it as notebook 05 does."""
+    """Make a movie of one frame, and segment it as notebook 06_segment does."""
     from helpers.data.movies import Movie
     from helpers.runs.parameters import Segment
     from helpers.runs.segment_movie import segment_movie

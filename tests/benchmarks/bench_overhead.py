@@ -23,11 +23,11 @@ import yaml
 
 REPEATS = 3
 STEPS: dict[str, dict[str, Any]] = {
-    "08_track": {"tracker": "overlap"},
-    "09_evaluate_tracking": {},
-    "10_analyze_boundary_distance": {"border_is_boundary": True, "animation": "none"},
-    "11_analyze_intensity_spectrum": {},
-    "12_analyze_migration": {},
+    "10_track": {"tracker": "overlap"},
+    "11_evaluate_tracking": {},
+    "13_analyze_boundary_distance": {"border_is_boundary": True, "animation": "none"},
+    "14_analyze_intensity_spectrum": {},
+    "15_analyze_migration": {},
 }
 
 
@@ -36,7 +36,7 @@ def cases() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         experiment = _write_experiment(folder)
-        _timed(experiment, "08_track")
+        _timed(experiment, "10_track")
         empty = np.median([_timed(folder) for _ in range(1 + REPEATS)][1:], axis=0)
         for step in list(STEPS)[1:]:
             seconds, processor = np.median([_timed(experiment, step) for _ in range(1 + REPEATS)][1:], axis=0)

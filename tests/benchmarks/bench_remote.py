@@ -63,7 +63,7 @@ def local_and_remote(raw: np.ndarray, run: str, method: str) -> dict[str, np.nda
     model = run_model(Path(run), method)
     with start(model) as server:
         connection = Connection(Address(f"127.0.0.1:{server.grpc_port}"))
-        connection.greet()  # as notebook 15 does: Volltrack's own server is then asked for masks
+        connection.greet()  # as notebook 08_segment_remote does: Volltrack's own server is then asked for masks
         remote = RemoteSegmenter(connection, voxel_size=voxel_size)
         local: Any = replace(model.at(voxel_size), scored=False)  # type: ignore[type-var]
         for segmenter in (local, remote):

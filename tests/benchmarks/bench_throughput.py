@@ -1,4 +1,4 @@
-"""How much of notebook 05's time is not the networks': reading, normalising, fusion, measuring and writing.
+"""How much of notebook 06_segment's time is not the networks': reading, normalising, fusion, measuring and writing.
 
 Runs `helpers.runs.segment_movie` with the models and thresholds that the demo found (`make demo` first; skipped, with
 a line, where they are missing) on the demo's own frames. Networks and suppression have a column each; `equal` is the
@@ -44,7 +44,7 @@ def cases() -> Iterator[dict[str, Any]]:
         )
         wall, networks, suppression = measured.result
         made = entry(
-            "notebook 05, seconds a frame",
+            "notebook 06_segment, seconds a frame",
             f"{case}, {frames} frames",
             measured,
             "–",

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/fusion_rules.py runs/scores/*/seed_*      writes fusion_rules.md beside this file
 
-For each run the networks' outputs of its true movies are made once, with the thresholds that its notebook 04 found. Then the
+For each run the networks' outputs of its true movies are made once, with the thresholds that its notebook 05_optimize_thresholds found. Then the
 cells are fused with all rules, and with one of them off (or half and one and a half times as strong). A row gives the change
 of F1 (mean of IoU 0.5 and 0.7, TP, FP and FN pooled over all frames) with its 95 % interval, from drawing the true cells of
 each frame anew a thousand times (bootstrap; the same draw for both sides; false cells stay as they are). All seeds of an
@@ -73,7 +73,7 @@ class Case:
 
 
 def cases_of_run(run: Path, cells: str = "test") -> Iterator[Case]:
-    """Yield the frames of a run's true movies, or the stacks on which its notebook 04 chose ("validation")."""
+    """Yield the frames of a run's true movies, or the stacks on which its notebook 05_optimize_thresholds chose ("validation")."""
     found = thresholds.load(run / "thresholds.json")
     ways = {way: {**found.choices, **own, "divide": way} for way, own in (found.divided or {}).items()}
     for choices in ways.values():
@@ -92,7 +92,7 @@ def cases_of_run(run: Path, cells: str = "test") -> Iterator[Case]:
 
 
 def _frames(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[float, ...]]]:
-    for step in sorted((run / "steps").glob("07_*/done.json")):
+    for step in sorted((run / "steps").glob("*_evaluate_segmentation*/done.json")):
         parameters = json.loads(step.read_text())["parameters"]
         if parameters.get("truth"):
             raw, truth = Movie.open(parameters["raw"]), Movie.open(parameters["truth"])
@@ -183,7 +183,7 @@ def main() -> None:
         "# What each rule of the fusion is worth",
         "",
         "F1, mean of IoU 0.5 and 0.7, and its change with one rule changed (95 % interval; 0: less than 0.0005).",
-        "Made by `python tests/benchmarks/fusion_rules.py runs/scores/*/seed_*`; `divide` is what notebook 04 chose, and in",
+        "Made by `python tests/benchmarks/fusion_rules.py runs/scores/*/seed_*`; `divide` is what notebook 05_optimize_thresholds chose, and in",
         f"the last rows what else it could have been. {given.note}".strip(),
         "",
         "| rule | " + " | ".join(found) + " |",

@@ -9,7 +9,7 @@ The foreground is what the U-Net learns: ``eroded`` leaves out the border betwee
 file says, ``whole`` (`boundary_width_um` 0) does not. StarDist does not learn it: the second run takes the network of
 the first, and its data.
 
-A run goes on where it was interrupted, and what is done is skipped. ``--from 04`` forgets what the steps from there on
+A run goes on where it was interrupted, and what is done is skipped. ``--from 05`` forgets what the steps from there on
 found, for a change of the code; the networks stay.
 """
 
@@ -38,15 +38,15 @@ RUNS = ROOT / "runs"
 FOREGROUNDS = ("eroded", "whole")
 DEFAULT = ("demo", "ovule", "embryo", "embryo_few")
 #: Steps that say nothing about how good labels and tracks are.
-_LEFT_OUT = ("02", "10", "11", "12", "13")
+_LEFT_OUT = ("02", "13", "14", "15", "16")
 #: Farther apart than the seeds that one synthetic experiment uses.
 _DATA_SEEDS_APART = 10_000
 
 
 def variants(name: str) -> list[str]:
     """Return the names of an experiment's variants: one a foreground, or its own where no U-Net is trained."""
-    trained = _read(name)["steps"].get("03_train_segmentation", {})
-    has_foreground = "01_create_dataset" in _read(name)["steps"] and trained.get("train_unet", True)
+    trained = _read(name)["steps"].get("04_train_segmentation", {})
+    has_foreground = "03_create_dataset" in _read(name)["steps"] and trained.get("train_unet", True)
     return [f"{name}_{foreground}" for foreground in FOREGROUNDS] if has_foreground else [name]
 
 
@@ -70,9 +70,9 @@ def write_variant(name: str, variant: str, seed: int, *, until: str | None = Non
         first = _folder(runs, f"{name}_eroded", seed)
         content.pop("prepare", None)
         content["data_dir"] = str(first / "data")
-        content["steps"]["01_create_dataset"]["boundary_width_um"] = 0.0
-        if "03_train_segmentation" in content["steps"]:
-            content["steps"]["03_train_segmentation"]["train_stardist"] = False
+        content["steps"]["03_create_dataset"]["boundary_width_um"] = 0.0
+        if "04_train_segmentation" in content["steps"]:
+            content["steps"]["04_train_segmentation"]["train_stardist"] = False
             if not (folder / "models" / "stardist").exists():
                 shutil.copytree(first / "models" / "stardist", folder / "models" / "stardist")
     shutil.copy(MANIFESTS / content["movies"], folder)
@@ -87,9 +87,9 @@ def forget(folder: Path, start: str) -> None:
         if step >= start:
             for done in folder.glob(f"steps/{step}*"):
                 shutil.rmtree(done)
-    if start <= "06":
+    if start <= "07":
         shutil.rmtree(folder / "movies", ignore_errors=True)
-    if start <= "04":
+    if start <= "05":
         for found in folder.glob("thresholds*.json"):
             found.unlink()
 
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--experiments", nargs="+", default=DEFAULT, metavar="NAME", help="of data_manifests/"
     )
     parser.add_argument("--from", dest="start", metavar="STEP", help="do this step and those after it again")
-    parser.add_argument("--until", metavar="STEP", help="stop after this step, such as 03 to train only")
+    parser.add_argument("--until", metavar="STEP", help="stop after this step, such as 04 to train only")
     given = parser.parse_args(arguments)
     failed = []
     for seed, name in itertools.product(range(*given.seeds), given.experiments):

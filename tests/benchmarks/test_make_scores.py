@@ -36,8 +36,8 @@ def test_every_experiment_is_planned_with_every_seed_and_foreground(name: str, r
             assert experiment.run_dir == runs / "scores" / variant / f"seed_{seed}"
             seeds = {job.parameters.seed for job in jobs if hasattr(job.parameters, "seed")}
             assert seeds <= {42 + seed}
-            assert {job.step[:2] for job in jobs} <= {"01", "03", "04", "05", "06", "07", "08", "09"}
-            assert any(job.step.startswith("07") for job in jobs)
+            assert {job.step[:2] for job in jobs} <= {"03", "04", "05", "06", "07", "09", "10", "11"}
+            assert any(job.step.startswith("09") for job in jobs)
             seen.append(variant)
     assert sorted(set(seen)) == (
         [name] if name.startswith("cellpose") else [f"{name}_eroded", f"{name}_whole"]
@@ -50,7 +50,7 @@ def test_another_seed_is_other_data_and_another_training(runs: Path) -> None:
     published = yaml.safe_load((score_runs.MANIFESTS / "demo.yaml").read_text())
     assert first["prepare"] == published["prepare"]
     assert third["prepare"]["synthetic"]["seed"] - first["prepare"]["synthetic"]["seed"] > 2000
-    assert third["steps"]["03_train_segmentation"]["seed"] == 44
+    assert third["steps"]["04_train_segmentation"]["seed"] == 44
 
 
 def test_the_whole_foreground_shares_data_and_stardist_with_the_eroded(runs: Path) -> None:
@@ -59,7 +59,7 @@ def test_the_whole_foreground_shares_data_and_stardist_with_the_eroded(runs: Pat
     eroded, _ = open_experiment(score_runs.write_variant("demo", "demo_eroded", 2, runs=runs))
     assert experiment.data_dir == eroded.data_dir and not experiment.prepare
     by_step = {job.step[:2]: job.parameters for job in jobs}
-    assert by_step["01"].boundary_width_um == 0 and not by_step["03"].train_stardist
+    assert by_step["03"].boundary_width_um == 0 and not by_step["04"].train_stardist
     assert (path.parent / "models" / "stardist" / "weights_best.h5").read_text() == "demo_eroded, 2"
 
 
@@ -73,18 +73,18 @@ def test_what_reads_another_experiments_data_reads_that_of_its_seed(runs: Path) 
 @pytest.mark.parametrize(
     ("start", "kept"),
     [
-        ("04", {"models/unet/weights_best.h5", "steps/01/done.json", "steps/03/done.json"}),
-        ("05", {"models/unet/weights_best.h5", "steps/01/done.json", "steps/03/done.json",
-                "steps/04/done.json", "thresholds.json", "thresholds_stardist.json"}),
-        ("07", {"models/unet/weights_best.h5", "steps/01/done.json", "steps/03/done.json", "steps/04/done.json",
-                "steps/05-a/done.json", "thresholds.json", "thresholds_stardist.json", "movies/a/labels.zarr/0"}),
+        ("05", {"models/unet/weights_best.h5", "steps/03/done.json", "steps/04/done.json"}),
+        ("06", {"models/unet/weights_best.h5", "steps/03/done.json", "steps/04/done.json",
+                "steps/05/done.json", "thresholds.json", "thresholds_stardist.json"}),
+        ("09", {"models/unet/weights_best.h5", "steps/03/done.json", "steps/04/done.json", "steps/05/done.json",
+                "steps/06-a/done.json", "thresholds.json", "thresholds_stardist.json", "movies/a/labels.zarr/0"}),
     ],
 )  # fmt: skip
 def test_a_change_of_the_code_forgets_what_it_found_but_no_network(
     start: str, kept: set[str], tmp_path: Path
 ) -> None:
-    names = {"01": "01_create_dataset", "03": "03_train_segmentation", "04": "04_optimize_thresholds",
-             "05-a": "05_segment-a", "07-a": "07_evaluate_segmentation-a"}  # fmt: skip
+    names = {"03": "03_create_dataset", "04": "04_train_segmentation", "05": "05_optimize_thresholds",
+             "06-a": "06_segment-a", "09-a": "09_evaluate_segmentation-a"}  # fmt: skip
     files = [f"steps/{name}/done.json" for name in names] + [
         "models/unet/weights_best.h5", "thresholds.json", "thresholds_stardist.json", "movies/a/labels.zarr/0",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Small movies that were segmented and tracked, as notebooks 05 and 08 leave them."""
+"""Small movies that were segmented and tracked, as notebooks 06_segment and 10_track leave them."""
 
 from __future__ import annotations
 

@@ -191,7 +191,9 @@ def test_the_command_line_takes_a_filled_table(run_dir: Path, capsys: pytest.Cap
     assert "6 verdicts taken" in said and "cells: 0.0% wrong" in said
     assert main(["audit", str(run_dir), "--movie", "n"]) == 2
     assert "movie = 'n'" in capsys.readouterr().err
-    assert main(["audit", str(run_dir / "movies")]) == 2 and "run notebook 08" in capsys.readouterr().err
+    assert (
+        main(["audit", str(run_dir / "movies")]) == 2 and "run notebook 10_track" in capsys.readouterr().err
+    )
 
 
 def test_buttons_judge_and_go_back(flat: Path) -> None:

@@ -1,6 +1,6 @@
 """On the demo's movie: suspects point at the true errors, ten corrections make the scores better, and analyses use them.
 
-``demo_labels.npz`` is what the demo's networks (trained by notebook 03 with `data_manifests/demo.yaml`) and the fusion made of the
+``demo_labels.npz`` is what the demo's networks (trained by notebook 04_train_segmentation with `data_manifests/demo.yaml`) and the fusion made of the
 demo's movie, with F1 0.95 at IoU 0.5 (probability 0.5, foreground 0.95, as two of its frames wanted): labels
 (T, Z, Y, X). They are kept, so that this test needs no training; tracks and
 truth are made here, with the settings of the same file.
@@ -116,7 +116,7 @@ def test_ten_corrections_raise_tra_and_division_f1_and_analyses_use_them(
 
 
 def _analysed(run_dir: Path) -> dict[str, tuple[set[int], dict]]:
-    """Do what notebooks 10 to 12 do; return for each the ids in its tables, and what done.json says of the tracks."""
+    """Do what notebooks 13_analyze_boundary_distance to 15_analyze_migration do; return for each the ids in its tables, and what done.json says of the tracks."""
     given = {"run_dir": run_dir, "movie_id": "movie", "frame_interval_s": 60.0}
     found = {}
     for kind, more in ((AnalyzeBoundaryDistance, {}), (AnalyzeIntensitySpectrum, {"n_permutations": 99}), (AnalyzeMigration, {})):  # fmt: skip

@@ -238,11 +238,13 @@ def test_seventy_thousand_cells_in_a_frame(tmp_path: Path) -> None:
 
 
 def test_missing_results_name_the_notebook(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"labels.zarr = 'not there': run notebook 05 or 06"):
+    with pytest.raises(
+        InputError, match=r"labels.zarr = 'not there': run notebook 06_segment or 07_segment_cellpose"
+    ):
         Curation(tmp_path)
     folder = write_cells(tmp_path / "m")
     (folder / "tracks.csv").unlink()
-    with pytest.raises(InputError, match=r"tracks.csv = 'not there': run notebook 08"):
+    with pytest.raises(InputError, match=r"tracks.csv = 'not there': run notebook 10_track"):
         Curation(folder)
     with pytest.raises(InputError, match=r"edits.jsonl = .*No such file"):
         read_state(write_cells(tmp_path / "n"))

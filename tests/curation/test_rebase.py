@@ -21,7 +21,7 @@ from helpers.tracking.objects import measure
 
 
 def segment_anew(folder: Path, labels: np.ndarray, links=()) -> None:
-    """Let notebooks 05 and 08 come to another result."""
+    """Let notebooks 06_segment and 10_track come to another result."""
     movie = LabelMovie.open(folder / "labels.zarr")
     for t, frame in enumerate(labels):
         movie.write_frame(t, frame)

@@ -17,10 +17,10 @@ run_dir: {run}
 pairs: {{raw_dir: raw, label_dir: label}}
 movies: movies.csv
 steps:
-  01_create_dataset: {{patches_per_image: 4}}
-  05_segment:
+  03_create_dataset: {{patches_per_image: 4}}
+  06_segment:
     prob_thresh: 0.4
-  07_evaluate_segmentation:
+  09_evaluate_segmentation:
 """
 MOVIES = "movie_id,movie,truth,min_size_um3\n007,a.tif,a_truth.tif,\nb,b.tif,,12.5\n"
 
@@ -35,7 +35,7 @@ def _write(folder: Path, yaml: str = GOOD, movies: str = MOVIES) -> Path:
 def test_paths_are_relative_to_the_file_and_rows_override(tmp_path: Path) -> None:
     jobs = plan(read_experiment(_write(tmp_path)))
     assert [job.name for job in jobs] == [
-        "01_create_dataset", "05_segment [007]", "05_segment [b]", "07_evaluate_segmentation [007]",
+        "03_create_dataset", "06_segment [007]", "06_segment [b]", "09_evaluate_segmentation [007]",
     ]  # fmt: skip
     dataset, first, second, scores = (job.parameters.plain() for job in jobs)
     assert dataset["raw_dir"] == str(tmp_path / "raw")
@@ -50,7 +50,7 @@ def test_paths_are_relative_to_the_file_and_rows_override(tmp_path: Path) -> Non
     ("old", "new", "words"),
     [
         ("movies: movies.csv", "movis: movies.csv", ["line 4", "did you mean 'movies'"]),
-        ("05_segment:", "05_segmnt:", ["line 7", "did you mean '05_segment'"]),
+        ("06_segment:", "05_segmnt:", ["line 7", "did you mean '06_segment'"]),
         ("prob_thresh", "prob_tresh", ["line 8, column 5", "did you mean 'prob_thresh'"]),
         ("patches_per_image: 4", "patches_per_image: 0", ["line 6", "patches_per_image = 0"]),
         ("raw_dir: raw", "raw: raw", ["line 3", "did you mean 'raw_dir'"]),
@@ -70,7 +70,7 @@ def test_mistakes_in_the_file_are_named_by_line(tmp_path: Path, old: str, new: s
 
 @pytest.mark.parametrize("name", ["segment", "99_segment"])
 def test_a_step_is_known_by_its_name_whatever_its_number(tmp_path: Path, name: str) -> None:
-    path = _write(tmp_path, GOOD.replace("05_segment", name).replace("prob_thresh: 0.4", "prob_tresh: 0.4"))
+    path = _write(tmp_path, GOOD.replace("06_segment", name).replace("prob_thresh: 0.4", "prob_tresh: 0.4"))
     with pytest.raises(InputError, match=r"line 8, column 5.*did you mean 'prob_thresh'"):
         plan(read_experiment(path))
     path.write_text(path.read_text().replace("prob_tresh", "prob_thresh"))
@@ -97,9 +97,9 @@ def test_all_mistakes_are_told_at_once_each_with_its_place(tmp_path: Path) -> No
         "mine.yaml, line 3, column 9, pairs.raw_folder",
         "movies.csv, line 3, column movie_id",
         "movies.csv, line 1, column 4, min_volume",
-        "mine.yaml, line 9, column 5, steps.05_segment.channel",
+        "mine.yaml, line 9, column 5, steps.06_segment.channel",
         "movies.csv, line 2, column min_size_um3",
-        "mine.yaml, line 8, column 5, steps.05_segment.prob_tresh",
+        "mine.yaml, line 8, column 5, steps.06_segment.prob_tresh",
     ]
 
 
@@ -110,8 +110,8 @@ def test_all_mistakes_are_told_at_once_each_with_its_place(tmp_path: Path) -> No
         ("prob_thresh: 0.4", "prob_thresh: 0.4\n    prob_thresh: 0.5", ["line 9, column 5", "stands twice"]),
         ("prob_thresh: 0.4", "run_dir: /", ["line 8", "top of the file"]),
         ("prob_thresh: 0.4", "movie_id: x", ["line 8", "table of movies"]),
-        ("movies: movies.csv\n", "", ["steps.05_segment", "no movies"]),
-        ("  05_segment:\n    prob_thresh: 0.4", "  05_segment: 0.4", ["line 7, column 3", "name: value"]),
+        ("movies: movies.csv\n", "", ["steps.06_segment", "no movies"]),
+        ("  06_segment:\n    prob_thresh: 0.4", "  06_segment: 0.4", ["line 7, column 3", "name: value"]),
         ("steps:", "prepare: {{synthetic: {{n_cell: 3}}}}\nsteps:", ["line 5", "did you mean 'n_cells'"]),
         (
             "steps:",
@@ -155,14 +155,14 @@ def test_a_link_in_the_run_folder_is_not_followed_out_of_it(tmp_path: Path) -> N
 
 
 def test_who_waits_for_whom(tmp_path: Path) -> None:
-    yaml = GOOD.replace("steps:", "steps:\n  02_train_denoiser:\n  13_compare_conditions:")
+    yaml = GOOD.replace("steps:", "steps:\n  02_train_denoiser:\n  16_compare_conditions:")
     yaml = yaml.replace("patches_per_image: 4", "patches_per_image: 4, augment_denoised: true")
-    _, jobs = open_experiment(_write(tmp_path, yaml + "  12_analyze_migration:\n"))
-    assert [job.name for job in jobs[:2]] == ["02_train_denoiser", "01_create_dataset"]
+    _, jobs = open_experiment(_write(tmp_path, yaml + "  15_analyze_migration:\n"))
+    assert [job.name for job in jobs[:2]] == ["02_train_denoiser", "03_create_dataset"]
     waits = {job.name: [other.name for other in jobs if job.reads(other)] for job in jobs}
-    assert waits["01_create_dataset"] == ["02_train_denoiser"]
-    assert waits["07_evaluate_segmentation [007]"] == ["05_segment [007]"]
-    assert waits["13_compare_conditions"] == ["12_analyze_migration [007]", "12_analyze_migration [b]"]
+    assert waits["03_create_dataset"] == ["02_train_denoiser"]
+    assert waits["09_evaluate_segmentation [007]"] == ["06_segment [007]"]
+    assert waits["16_compare_conditions"] == ["15_analyze_migration [007]", "15_analyze_migration [b]"]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_model_is_a_file_of_the_experiment_or_a_name(tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"")
     for given, planned in (("mine", str(tmp_path / "mine")), ("cyto3", "cyto3")):
         path = tmp_path / "e.yaml"
-        path.write_text(f"name: e\nmovies: e.csv\nsteps:\n  06_segment_cellpose: {{model: {given}}}\n")
+        path.write_text(f"name: e\nmovies: e.csv\nsteps:\n  07_segment_cellpose: {{model: {given}}}\n")
         (tmp_path / "e.csv").write_text("movie_id,movie\nm,m.tif\n")
         assert [job.parameters.model for job in plan(read_experiment(path))] == [planned]  # type: ignore[attr-defined]
 

@@ -141,7 +141,7 @@ def annotated(tmp_path: Path) -> Path:
     (tmp_path / "annotated.yaml").write_text(
         "name: annotated\nvoxel_size_um: [2, 0.5, 0.5]\n"
         "annotations: {raw_dir: raw, annotation_dir: drawn, unannotated: 0, background_label: 1}\n"
-        "steps:\n  01_create_dataset: {patch_size: [4, 16, 16], network_depth: 2, patches_per_image: 3}\n"
+        "steps:\n  03_create_dataset: {patch_size: [4, 16, 16], network_depth: 2, patches_per_image: 3}\n"
     )
     return tmp_path
 

@@ -161,10 +161,10 @@ def _experiment(folder: Path) -> None:
         "movies": "movies.csv",
         "prepare": {"synthetic": {"seed": 3, "shape": [4, 16, 16], "n_stacks": 2}},
         "steps": {
-            "01_create_dataset": {"patch_size": [4, 16, 16], "validation_stacks": ["a"]},
-            "05_segment": {"prob_thresh": 0.5, "frames_per_job": 2},
-            "08_track": {"tracker": "lap", "penalties": {"area_um2": 1.0}, "max_distance_um": 5},
-            "13_compare_conditions": {},
+            "03_create_dataset": {"patch_size": [4, 16, 16], "validation_stacks": ["a"]},
+            "06_segment": {"prob_thresh": 0.5, "frames_per_job": 2},
+            "10_track": {"tracker": "lap", "penalties": {"area_um2": 1.0}, "max_distance_um": 5},
+            "16_compare_conditions": {},
         },
     }
     (folder / "experiment.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -178,12 +178,12 @@ def _experiment(folder: Path) -> None:
 
 def _step(folder: Path) -> None:
     done = {
-        "step": "05_segment", "results": {"cells": 3}, "parameters": _parameters(folder).plain(), "inputs": {"a": "b"},
+        "step": "06_segment", "results": {"cells": 3}, "parameters": _parameters(folder).plain(), "inputs": {"a": "b"},
         "packages": {"numpy": "2"}, "started": "2026-01-01T00:00:00+0000", "duration_s": 1.0, "device": "cpu",
         "outputs": {"movies/m/objects.csv": [3, 4, "ab"], "models/unet/config.json": None},
     }  # fmt: skip
-    (folder / "steps" / "05_segment-m").mkdir(parents=True)
-    write_json(folder / "steps" / "05_segment-m" / "done.json", done)
+    (folder / "steps" / "06_segment-m").mkdir(parents=True)
+    write_json(folder / "steps" / "06_segment-m" / "done.json", done)
     frames = folder / "frames"
     frames.mkdir()
     labels = LabelMovie.open(folder / "labels.zarr")
@@ -254,7 +254,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "labels.zarr/.zattrs": lambda path: LabelMovie.open(path.parent).frame(0),
     "labels.zarr/0/.zarray": lambda path: LabelMovie.open(path.parents[1]).frame(0),
     "thresholds.json": thresholds.load,
-    "steps/05_segment-m/done.json": _read_done,
+    "steps/06_segment-m/done.json": _read_done,
     "frames/00000.json": _read_frames,
     "frames/00000.csv": _read_frames,
     "models/unet/training.json": _read_training,

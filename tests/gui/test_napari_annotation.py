@@ -149,7 +149,7 @@ def test_strokes_keys_frames_and_channels_are_kept_as_they_are_drawn(deep) -> No
     assert dock.labels.data[1, 4, 36, 40] == 2
     assert dock.controls.counts() == (2, 2)
     assert [size for *_, size in drawn_stacks(deep.run / "annotations")] == [VOXEL] * 2, (
-        "as notebook 01 reads them"
+        "as notebook 03_create_dataset reads them"
     )
     deep.viewer.dims.set_current_step(0, 0)
     _look(deep, "annotate")

@@ -56,7 +56,7 @@ def _run(folder: Path, shape: tuple[int, ...] = SHAPE, boundary: str = "mask") -
     mask = np.zeros((1, 1, *shape[1:]), np.uint8)
     mask[..., 3:45, 3:61] = 1
     write_movie(folder / "mask.ome.tif", mask, voxel_size=VOXEL)
-    step = folder / "steps" / "10_analyze_boundary_distance-m"
+    step = folder / "steps" / "13_analyze_boundary_distance-m"
     step.mkdir(parents=True)
     given = {"raw": str(folder / "raw.ome.tif")}
     if boundary == "mask":
@@ -372,7 +372,7 @@ def test_a_movie_without_a_scale_is_refused(tmp_path: Path) -> None:
 def test_what_is_missing_is_named(tmp_path: Path, run_dir: Path) -> None:
     from helpers.view.tracked_run import read_run
 
-    with pytest.raises(InputError, match="run notebook 08 first"):
+    with pytest.raises(InputError, match="run notebook 10_track first"):
         read_run(tmp_path)
     with pytest.raises(InputError, match="movie = 'other': one of m"):
         read_run(run_dir, "other")

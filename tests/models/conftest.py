@@ -1,4 +1,4 @@
-"""Tiny training sets of ellipsoidal cells, on disk as notebook 01 writes them."""
+"""Tiny training sets of ellipsoidal cells, on disk as notebook 03_create_dataset writes them."""
 
 from __future__ import annotations
 

@@ -445,8 +445,8 @@ def test_labels_of_notebook_05_are_not_overwritten(weights: Path, stack: np.ndar
     p = SegmentCellpose(run_dir=tmp_path / "run", movie=path, model=str(weights), use_gpu=False)
     movie = Movie.open(path)
     segmenter = step.open_segmenter(p, VOXEL)
-    with pytest.raises(InputError, match=r"notebook 05_segment.*beside_05"):
+    with pytest.raises(InputError, match=r"notebook 06_segment.*beside_segment"):
         segment_movie(movie, lambda: segmenter, p)
-    segment_movie(movie, lambda: segmenter, p.model_copy(update={"beside_05": True}))
+    segment_movie(movie, lambda: segmenter, p.model_copy(update={"beside_segment": True}))
     assert (folder / "labels_cellpose.zarr").is_dir() and (folder / "objects_cellpose.csv").is_file()
     assert not (folder / "labels.zarr").exists()

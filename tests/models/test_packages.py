@@ -150,7 +150,7 @@ def test_an_experiment_names_a_model_by_its_name_or_where_it_lies(models: Path, 
 
     def begins(start: str) -> Path | None:
         content = (
-            f"movies: movies.csv\nrun_dir: run\nsteps:\n  03_train_segmentation: {{start_from: {start}}}\n"
+            f"movies: movies.csv\nrun_dir: run\nsteps:\n  04_train_segmentation: {{start_from: {start}}}\n"
         )
         (tmp_path / "x.yaml").write_text(content)
         parameters = next(job.parameters for job in open_experiment(tmp_path / "x.yaml")[1])

@@ -5,7 +5,7 @@ environment upon it, a folder with nothing in it but the ``.ipynb`` and what the
 ``google.colab``, and runs from top to bottom with nothing edited: its setup cell installs the rest from this checkout, and it
 works on the sample data.
 
-Cellpose 4 cannot be trained from scratch and its weights are a download: where there is no Cellpose 3, notebook 06 finds a
+Cellpose 4 cannot be trained from scratch and its weights are a download: where there is no Cellpose 3, notebook 07_segment_cellpose finds a
 network of the real build with random weights in their place.
 """
 
@@ -34,7 +34,7 @@ PRELOADED = (
 #: TensorFlow for Python 3.13 refuses Colab's numpy of today.
 NUMPY = {"3.13": "numpy==2.1.3"}
 #: Preloaded too, but several GB where there is no build for CPUs: only for the notebooks that use it.
-TORCH, USE_TORCH = ("torch==2.13.0", "torchvision"), ("06",)
+TORCH, USE_TORCH = ("torch==2.13.0", "torchvision"), ("07",)
 #: The oldest Python for which there is no Cellpose 3.
 CELLPOSE_4 = "3.13"
 RANDOM_WEIGHTS = """
@@ -156,7 +156,7 @@ def main() -> int:
             packages = (NUMPY.get(version, "numpy==2.0.2"), *PRELOADED, *(TORCH if torch else ()))
             base = base_environment(version, folder, packages)
             settings: dict[str, str] = {}
-            if step.startswith("06") and version >= CELLPOSE_4:
+            if step.startswith("07") and version >= CELLPOSE_4:
                 settings = {"CELLPOSE_LOCAL_MODELS_PATH": str(cellpose_4(given.work, version, base).parent)}
             started = time.monotonic()
             error = run_notebook(step, version, base, content, settings)

@@ -33,7 +33,7 @@ TINY: dict[str, Any] = {
     "pairs": {"raw_dir": "train/raw", "label_dir": "train/label"},
     "movies": "movies.csv",
     "steps": {
-        "01_create_dataset": {
+        "03_create_dataset": {
             "patch_size": [16, 48, 48],
             "patches_per_image": 12,
             "copies_per_image": 1,
@@ -50,17 +50,17 @@ TINY: dict[str, Any] = {
             "start_filters": 8,
             "masked_percent": 1.0,
         },
-        "03_train_segmentation": sample.SETTINGS["train_segmentation"],
-        "04_optimize_thresholds": {},
-        "05_segment": {"compare_methods": True, "min_size_um3": 20, "save_tiff": True},
-        "07_evaluate_segmentation": {},
-        "08_track": {"tracker": "overlap", "min_iou": 0.2},
-        "09_evaluate_tracking": {},
-        "10_analyze_boundary_distance": {"tissue_mask": "movie/tissue.ome.tif", "nearest_voxel": True},
-        "11_analyze_intensity_spectrum": {"n_permutations": 99},
-        "12_analyze_migration": {"min_displacement_um": 0.5},
-        "13_compare_conditions": {"metrics": ["mean_speed_um_per_min", "mean_distance_um"]},
-        "14_curate": {},
+        "04_train_segmentation": sample.SETTINGS["train_segmentation"],
+        "05_optimize_thresholds": {},
+        "06_segment": {"compare_methods": True, "min_size_um3": 20, "save_tiff": True},
+        "09_evaluate_segmentation": {},
+        "10_track": {"tracker": "overlap", "min_iou": 0.2},
+        "11_evaluate_tracking": {},
+        "13_analyze_boundary_distance": {"tissue_mask": "movie/tissue.ome.tif", "nearest_voxel": True},
+        "14_analyze_intensity_spectrum": {"n_permutations": 99},
+        "15_analyze_migration": {"min_displacement_um": 0.5},
+        "16_compare_conditions": {"metrics": ["mean_speed_um_per_min", "mean_distance_um"]},
+        "12_curate": {},
     },
 }
 

@@ -1,4 +1,4 @@
-"""Notebooks 10 to 13, executed by papermill: what they recorded and wrote is held against known truth."""
+"""Notebooks 13_analyze_boundary_distance to 16_compare_conditions, executed by papermill: what they recorded and wrote is held against known truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 def test_10_recorded_distances_that_are_right(tiny) -> None:
-    results = tiny.done["10_analyze_boundary_distance-movie"]["results"]
+    results = tiny.done["13_analyze_boundary_distance-movie"]["results"]
     folder = tiny.run_dir / "movies" / "movie" / "analysis"
     truth = pd.read_csv(tiny.run_dir / "data" / "movie" / "objects.csv")
     assert results["boundary_error_um"] <= 0.25, "half a voxel in the plane"
@@ -24,14 +24,14 @@ def test_10_recorded_distances_that_are_right(tiny) -> None:
 
 
 def test_11_says_why_short_tracklets_have_no_spectrum(tiny) -> None:
-    results = tiny.done["11_analyze_intensity_spectrum-movie"]["results"]
+    results = tiny.done["14_analyze_intensity_spectrum-movie"]["results"]
     assert results["spectra"] == 0, "three frames hold no rhythm"
     assert results["without_spectrum"] == {"fewer than 6 values": results["tracklets"]}
     assert results["rhythmic"] == 0
 
 
 def test_12_compares_regions_and_tells_passing_from_failing(tiny) -> None:
-    results = tiny.done["12_analyze_migration-movie"]["results"]
+    results = tiny.done["15_analyze_migration-movie"]["results"]
     folder = tiny.run_dir / "movies" / "movie" / "analysis"
     every, passing, failing = (
         pd.read_csv(folder / f"migration_{n}.csv") for n in ("tracklets", "passing", "failing")
@@ -45,7 +45,7 @@ def test_12_compares_regions_and_tells_passing_from_failing(tiny) -> None:
 
 
 def test_13_describes_a_single_condition(tiny) -> None:
-    results = tiny.done["13_compare_conditions"]["results"]
+    results = tiny.done["16_compare_conditions"]["results"]
     assert set(results) == {"mean_speed_um_per_min", "mean_distance_um", "units"}
     assert results["units"] == {"all": 1}
     assert all("one condition only" in words for words in results.values() if isinstance(words, str))
@@ -61,7 +61,7 @@ def test_the_summary_and_the_report_tell_of_the_analyses(tiny) -> None:
 
 
 def test_the_viewer_is_a_widget_and_a_picture(tiny) -> None:
-    for step in ("10_analyze_boundary_distance", "11_analyze_intensity_spectrum", "12_analyze_migration"):
+    for step in ("13_analyze_boundary_distance", "14_analyze_intensity_spectrum", "15_analyze_migration"):
         notebook = json.loads((tiny.run_dir / "steps" / f"{step}-movie" / "notebook.ipynb").read_text())
         kinds = [
             kind

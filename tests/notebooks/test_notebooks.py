@@ -29,12 +29,12 @@ def test_all_notebooks_ran(tiny) -> None:
     assert tiny.failed == [], "\n".join(tiny.lines)
     steps = {name.partition("-")[0] for name in tiny.done}
     # test_real_data.py, tests/serve, tests/runs/test_annotation.py
-    elsewhere = {"06_segment_cellpose", "15_segment_remote", "16_annotate"}
+    elsewhere = {"07_segment_cellpose", "08_segment_remote", "01_annotate"}
     assert steps == set(STEPS) - elsewhere
 
 
 def test_01_made_the_patches_that_were_asked_for(tiny) -> None:
-    results = tiny.done["01_create_dataset"]["results"]
+    results = tiny.done["03_create_dataset"]["results"]
     assert results == {
         "train_patches": 4 * 12 * 2,
         "validation_patches": 12,
@@ -64,7 +64,7 @@ def test_02_measured_the_denoiser_against_the_truth(tiny) -> None:
 
 
 def test_03_the_networks_learned(tiny) -> None:
-    results = tiny.done["03_train_segmentation"]["results"]
+    results = tiny.done["04_train_segmentation"]["results"]
     for network, folder in (("U-Net", "unet"), ("StarDist", "stardist")):
         assert results[network]["epochs"] == 12
         history = pd.read_csv(tiny.run_dir / "models" / folder / "history.csv")
@@ -72,7 +72,7 @@ def test_03_the_networks_learned(tiny) -> None:
 
 
 def test_04_thresholds_are_kept_where_they_are_read(tiny) -> None:
-    results = tiny.done["04_optimize_thresholds"]["results"]
+    results = tiny.done["05_optimize_thresholds"]["results"]
     kept = json.loads((tiny.run_dir / "thresholds.json").read_text())
     for name in ("prob", "nms", "foreground"):
         assert 0 < kept[name] < 1
@@ -120,7 +120,7 @@ def test_07_recorded_the_scores_that_stardist_computes(tiny) -> None:
         expected = matching_dataset(
             list(truth.astype(np.int32)), list(found), thresh=0.5, show_progress=False
         )
-        recorded = tiny.done["07_evaluate_segmentation-movie"]["results"][method]
+        recorded = tiny.done["09_evaluate_segmentation-movie"]["results"][method]
         assert recorded["f1_50"] == pytest.approx(expected.f1)
         assert recorded["precision_50"] == pytest.approx(expected.precision)
         assert recorded["mse"] == pytest.approx(np.mean((truth > 0) != (found > 0)))
@@ -132,7 +132,7 @@ def test_08_wrote_files_that_other_programs_open(tiny) -> None:
     from pytrackmate import trackmate_peak_import
 
     folder = tiny.run_dir / "movies" / "movie"
-    results = tiny.done["08_track-movie"]["results"]
+    results = tiny.done["10_track-movie"]["results"]
     objects = pd.read_csv(folder / "objects.csv")
     assert results["objects"] == len(objects)
     spots = trackmate_peak_import(str(folder / "tracks.xml"))
@@ -189,7 +189,7 @@ def test_outputs_are_the_same_when_executed_again(tiny, tmp_path: Path) -> None:
     """nbval compares the cells marked NBVAL_CHECK_OUTPUT of executed notebooks with a second execution."""
     settings = tmp_path / "none.ini"  # not those of this repository
     settings.write_text("[pytest]\n")
-    for step in ("01_create_dataset", "04_optimize_thresholds", "07_evaluate_segmentation-movie"):
+    for step in ("03_create_dataset", "05_optimize_thresholds", "09_evaluate_segmentation-movie"):
         notebook = tmp_path / f"{step}.ipynb"
         shutil.copy(tiny.run_dir / "steps" / step / "notebook.ipynb", notebook)
         assert "NBVAL_CHECK_OUTPUT" in notebook.read_text()
@@ -246,10 +246,10 @@ def test_a_movie_that_cannot_be_read_does_not_stop_the_others(tiny, tmp_path: Pa
     (tmp_path / "movies.csv").write_text("movie_id,movie\nbroken,broken.ome.tif\ngood,movie/raw.ome.tif\n")
     content = {"name": "two", "run_dir": str(run), "data_dir": str(run / "data"), "movies": "movies.csv"}
     path = tmp_path / "two.yaml"
-    path.write_text(yaml.safe_dump({**content, "steps": {"05_segment": {}}}))
+    path.write_text(yaml.safe_dump({**content, "steps": {"06_segment": {}}}))
     lines: list[str] = []
     failed = run_experiment(read_experiment(path), say=lines.append)
-    assert failed == ["05_segment [broken]"]
+    assert failed == ["06_segment [broken]"]
     assert any("broken.ome.tif" in line for line in lines), "the message names the file"
     assert (run / "movies" / "good" / "objects.csv").is_file()
 
@@ -264,7 +264,7 @@ def test_a_notebook_stops_with_the_parameter_to_change(tmp_path: Path) -> None:
 
 def test_a_training_without_its_set_says_who_makes_it(tmp_path: Path) -> None:
     p = TrainSegmentation(run_dir=tmp_path / "run")
-    with pytest.raises(NotebookError, match="notebook 01 makes it"):
+    with pytest.raises(NotebookError, match="notebook 03_create_dataset makes it"):
         execute_notebook(p.step, p, tmp_path / "out.ipynb")
 
 

@@ -26,14 +26,14 @@ FLAT: dict[str, Any] = {
     "pairs": {"raw_dir": "train/raw", "label_dir": "train/label"},
     "movies": "movies.csv",
     "steps": {
-        "01_create_dataset": {
+        "03_create_dataset": {
             "patch_size": [48, 48],
             "patches_per_image": 16,
             "network_depth": 2,
             "boundary_width_um": 0.5,
             "validation_stacks": ["stack_05"],
         },
-        "03_train_segmentation": {
+        "04_train_segmentation": {
             "train_tissue": True,
             "patch_size": [48, 48],
             "n_epochs": 10,
@@ -45,9 +45,9 @@ FLAT: dict[str, Any] = {
             "start_filters": 12,
             "rays": 32,
         },
-        "04_optimize_thresholds": {},
-        "05_segment": {"compare_methods": True, "use_tissue_model": True},
-        "07_evaluate_segmentation": {},
+        "05_optimize_thresholds": {},
+        "06_segment": {"compare_methods": True, "use_tissue_model": True},
+        "09_evaluate_segmentation": {},
     },
 }
 
@@ -58,7 +58,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     folder = tmp_path_factory.mktemp("flat")
     (folder / "movies.csv").write_text("movie_id,movie,truth\nmovie,movie/raw.ome.tif,movie/labels.ome.tif\n")
     content = {**FLAT, "run_dir": str(folder / "run")}
-    content["steps"]["03_train_segmentation"]["tissue_dir"] = str(
+    content["steps"]["04_train_segmentation"]["tissue_dir"] = str(
         folder / "run" / "data" / "train" / "tissue"
     )
     (folder / "flat.yaml").write_text(yaml.safe_dump(content, sort_keys=False))

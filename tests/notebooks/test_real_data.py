@@ -34,8 +34,8 @@ def _scores(name: str, folder: Path, seed: int = 0) -> dict[str, dict[str, float
     """Run the short version of an experiment, and return the scores of each method."""
     experiment = read_experiment(MANIFESTS / f"{name}.yaml", run_dir=folder / name)
     steps = copy.deepcopy(experiment.steps)
-    steps["03_train_segmentation"] |= {**SHORT[name]["training"], "seed": 42 + seed}
-    steps["01_create_dataset"]["seed"] = 42 + seed
+    steps["04_train_segmentation"] |= {**SHORT[name]["training"], "seed": 42 + seed}
+    steps["03_create_dataset"]["seed"] = 42 + seed
     kept = SHORT[name].get("movies")
     movies = [movie for movie in experiment.movies if kept is None or movie["movie_id"] in kept]
     lines: list[str] = []

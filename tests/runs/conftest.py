@@ -50,7 +50,7 @@ def experiment_of(cells: Path, tmp_path: Path) -> Callable[..., Path]:
             shutil.copytree(cells, tmp_path / movie, dirs_exist_ok=True)
         rows = [f"{m},{m}/raw.ome.tif,{m}/objects.csv,{m}/labels.ome.tif" for m in movies]
         (tmp_path / "movies.csv").write_text("\n".join(["movie_id,movie,objects,labels", *rows]) + "\n")
-        steps = steps or {"08_track": {"tracker": "nearest"}, "12_analyze_migration": {}}
+        steps = steps or {"10_track": {"tracker": "nearest"}, "15_analyze_migration": {}}
         content = {"name": "small", "run_dir": str(tmp_path / "run"), "movies": "movies.csv", "steps": steps}
         path = tmp_path / "small.yaml"
         path.write_text(yaml.safe_dump(content))

@@ -99,12 +99,12 @@ def test_one_that_is_not_better_changes_nothing(runs, value: float) -> None:
 
 def test_what_is_missing_is_said(runs, tmp_path: Path) -> None:
     new, run = runs
-    with pytest.raises(InputError, match="run notebook 01 first"):
+    with pytest.raises(InputError, match="run notebook 03_create_dataset first"):
         adoption.held_back(run)
     (new / "dataset" / "dataset.json").write_text(json.dumps({"validation_stacks": ["other"]}))
     with pytest.raises(InputError, match="one curated frame or more"):
         adoption.held_back(new)
-    with pytest.raises(InputError, match="run notebook 03 first"):
+    with pytest.raises(InputError, match="run notebook 04_train_segmentation first"):
         adoption.open_models(tmp_path)
 
 
@@ -125,7 +125,7 @@ def discs(seed: int, dim: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def trained(run: Path, **given) -> dict:
-    """Make the training set and train the U-Net, as notebooks 01 and 03 do; return what is noted of the training."""
+    """Make the training set and train the U-Net, as notebooks 03_create_dataset and 04_train_segmentation do; return what is noted of the training."""
     start = {name: given.pop(name) for name in ("start_from",) if name in given}
     p = CreateDataset.checked({
         "run_dir": run, "raw_dir": run.parent / "raw", "label_dir": run.parent / "labels", "patch_size": (32, 32),
@@ -154,7 +154,7 @@ def test_corrections_teach_and_every_retraining_starts_from_the_first_model(tmp_
 
     frames = [discs(seed, dim=True) for seed in range(10, 14)]
     path = write_movie(tmp_path / "m.tif", np.stack([raw for raw, _ in frames])[:, None], voxel_size=VOXEL)
-    step = my / "steps" / "05_segment-m"
+    step = my / "steps" / "06_segment-m"
     step.mkdir(parents=True)
     (step / "done.json").write_text(json.dumps({"parameters": {"movie": str(path)}}))
     segment = adoption.open_models(my)

@@ -1,4 +1,4 @@
-"""Notebooks 10 to 13 on a small synthetic movie whose truth is known."""
+"""Notebooks 13_analyze_boundary_distance to 16_compare_conditions on a small synthetic movie whose truth is known."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from helpers.tracking.tracks import Tracks
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder as notebook 08 leaves it, with the truth beside it."""
+    """A run folder as notebook 10_track leaves it, with the truth beside it."""
     folder = tmp_path_factory.mktemp("analysis")
     settings = SyntheticSettings(shape=(8, 48, 48), n_cells=8, n_frames=14, division_rate=0.02, irregularity=0.3, rhythmic_fraction=0.75, seed=5)  # fmt: skip
     movie = make_movie(settings)
@@ -165,7 +165,7 @@ def test_12_by_region_and_generation(run_dir: Path) -> None:
     p = _p(AnalyzeMigration, run_dir, neighbour_radius_um=8.0, remove_drift=True)
     tracks = open_tracks(p)
     regions, words = migration.with_regions(p, tracks)
-    assert regions is not None and "notebook 10" in words
+    assert regions is not None and "notebook 13_analyze_boundary_distance" in words
     steps, tracklets = migration.measure(p, tracks, regions)
     assert set(tracklets["region"]) <= {"inner", "outer"}
     assert "neighbours" in steps
@@ -197,7 +197,7 @@ def test_12_regions_of_a_label_image(run_dir: Path, tmp_path: Path) -> None:
 def test_12_distances_of_other_tracks_are_refused(run_dir: Path) -> None:
     p = _p(AnalyzeMigration, run_dir)
     tracks = open_tracks(p)
-    with pytest.raises(InputError, match="run notebook 10 again"):
+    with pytest.raises(InputError, match="run notebook 13_analyze_boundary_distance again"):
         migration.with_regions(p, tracks.subset(np.arange(len(tracks.objects)) > 0))
 
 
@@ -252,7 +252,7 @@ def test_tracks_are_read_in_any_format(run_dir: Path, tmp_path: Path) -> None:
         again = open_tracks(p.model_copy(update={"tracks": tmp_path / name, "frame_interval_s": 60.0}))
         assert (len(again.objects), len(again.links)) == (len(tracks.objects), len(tracks.links))
         assert again.frame_interval == 60.0
-    with pytest.raises(InputError, match=r"^tracks = .*run notebook 08"):
+    with pytest.raises(InputError, match=r"^tracks = .*run notebook 10_track"):
         open_tracks(p.model_copy(update={"movie_id": "other"}))
 
 
@@ -270,14 +270,14 @@ def test_an_experiment_plans_the_analyses(tmp_path: Path) -> None:
         "movie_id,movie,condition,truth_tracks\na,a.tif,wild type,truth_a\nb,b.tif,mutant,\n"
     )
     (tmp_path / "e.yaml").write_text(
-        "name: e\nmovies: movies.csv\nsteps:\n  09_evaluate_tracking: {}\n  10_analyze_boundary_distance: {tissue_mask: mask.tif}\n"
-        "  11_analyze_intensity_spectrum: {}\n  12_analyze_migration: {}\n  13_compare_conditions: {}\n"
+        "name: e\nmovies: movies.csv\nsteps:\n  11_evaluate_tracking: {}\n  13_analyze_boundary_distance: {tissue_mask: mask.tif}\n"
+        "  14_analyze_intensity_spectrum: {}\n  15_analyze_migration: {}\n  16_compare_conditions: {}\n"
     )
     jobs = plan(read_experiment(tmp_path / "e.yaml"))
     names = [job.name for job in jobs]
     assert names == [
-        "10_analyze_boundary_distance [a]", "10_analyze_boundary_distance [b]", "11_analyze_intensity_spectrum [a]",
-        "11_analyze_intensity_spectrum [b]", "12_analyze_migration [a]", "12_analyze_migration [b]", "13_compare_conditions",
+        "13_analyze_boundary_distance [a]", "13_analyze_boundary_distance [b]", "14_analyze_intensity_spectrum [a]",
+        "14_analyze_intensity_spectrum [b]", "15_analyze_migration [a]", "15_analyze_migration [b]", "16_compare_conditions",
     ]  # fmt: skip
     first = jobs[0].parameters
     assert isinstance(first, AnalyzeBoundaryDistance)

@@ -1,4 +1,4 @@
-"""Notebook 16: drawing with the mouse or elsewhere, and from there to a training set."""
+"""Notebook 01_annotate: drawing with the mouse or elsewhere, and from there to a training set."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_the_notebook_reads_what_napari_drew(movie: Path, tmp_path: Path) -> Non
     drawn[1:5, 4:24, 4:24], drawn[2:4, 8:20, 8:20] = 1, 2
     tifffile.imwrite(tmp_path / "napari.tif", drawn)
     p = parameters(movie, annotation=tmp_path / "napari.tif", unannotated=0, background_label=1)
-    execute_notebook("16_annotate", p, tmp_path / "16.ipynb")
-    done = read_done(p.path("steps", "16_annotate"))
+    execute_notebook("01_annotate", p, tmp_path / "16.ipynb")
+    done = read_done(p.path("steps", "01_annotate"))
     assert done is not None and done["results"]["drawn_cells"] == 1 and done["results"]["places"] == 0
     labels = tifffile.imread(p.path("annotations", "drawn", "m_t0001_c0.tif")).reshape(drawn.shape)
     assert np.array_equal(labels, np.where(drawn == 0, -1, np.where(drawn == 1, 0, 2)))

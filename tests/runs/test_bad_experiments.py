@@ -16,7 +16,7 @@ from helpers.runs.plan import Job, open_experiment
 from helpers.runs.run import Run, content_hash, why_not_done
 from helpers.runs.steps import dataset, evaluation
 
-STEPS = {"05_segment": {}, "08_track": {}}
+STEPS = {"06_segment": {}, "10_track": {}}
 
 
 def _yaml(**changes: object) -> str:
@@ -46,7 +46,7 @@ def _steps(step: str, **given: object) -> str:
 BAD_FILES = {
     "a bomb of lists": (_bomb("[", "{0}", "]"), r"x\.yaml.*values.*anchors"),
     "a bomb of mappings": (_bomb("{{", "k{n}: {0}", "}}").replace("{{", "{").replace("}}", "}"), r"x\.yaml.*values.*anchors"),
-    "an anchor that contains itself": ("name: x\nsteps: &a {05_segment: *a}\n", r"x\.yaml, line 2.*contains itself"),
+    "an anchor that contains itself": ("name: x\nsteps: &a {06_segment: *a}\n", r"x\.yaml, line 2.*contains itself"),
     "a list that contains itself": ("name: &a [*a]\n", r"x\.yaml, line 1.*contains itself"),
     "brackets": ("name: " + "[" * 5000, r"x\.yaml"),
     "open mappings": ("a: {" * 3000, r"x\.yaml"),
@@ -55,16 +55,16 @@ BAD_FILES = {
     "zero bytes": ("name: \0", r"x\.yaml"),
     "a list": ("- a\n- b\n", r"x\.yaml.*keys"),
     "an object": ("name: !!python/object/apply:os.system [ls]\n", r"x\.yaml"),
-    "NaN": (_steps("05_segment", prob_thresh=float("nan")), "05_segment.prob_thresh.*finite"),
-    "infinity": (_steps("08_track", max_distance_um=float("inf")), "08_track.max_distance_um.*finite"),
-    "infinity in a mapping": (_steps("08_track", penalties={"a": float("inf")}), "08_track.penalties.*finite"),
-    "a boolean for a number": (_steps("08_track", max_distance_um=True), "08_track.max_distance_um.*(true or false|valid number)"),
-    "a boolean in a list": (_steps("05_segment", voxel_size_um=[True, 1, 1]), "05_segment.voxel_size_um.*true or false"),
-    "a boolean for a path": (_steps("05_segment", tissue_mask=False), "05_segment.tissue_mask.*true or false"),
-    "four tiles": (_steps("05_segment", n_tiles=[1, 1, 1, 1]), "05_segment.n_tiles"),
-    "one tile": (_steps("05_segment", n_tiles=[1]), "05_segment.n_tiles"),
-    "no tile": (_steps("05_segment", n_tiles=[0, 1, 1]), "05_segment.n_tiles"),
-    "two voxel sides too many": (_steps("05_segment", voxel_size_um=[1, 1, 1, 1, 1]), "05_segment.voxel_size_um"),
+    "NaN": (_steps("06_segment", prob_thresh=float("nan")), "06_segment.prob_thresh.*finite"),
+    "infinity": (_steps("10_track", max_distance_um=float("inf")), "10_track.max_distance_um.*finite"),
+    "infinity in a mapping": (_steps("10_track", penalties={"a": float("inf")}), "10_track.penalties.*finite"),
+    "a boolean for a number": (_steps("10_track", max_distance_um=True), "10_track.max_distance_um.*(true or false|valid number)"),
+    "a boolean in a list": (_steps("06_segment", voxel_size_um=[True, 1, 1]), "06_segment.voxel_size_um.*true or false"),
+    "a boolean for a path": (_steps("06_segment", tissue_mask=False), "06_segment.tissue_mask.*true or false"),
+    "four tiles": (_steps("06_segment", n_tiles=[1, 1, 1, 1]), "06_segment.n_tiles"),
+    "one tile": (_steps("06_segment", n_tiles=[1]), "06_segment.n_tiles"),
+    "no tile": (_steps("06_segment", n_tiles=[0, 1, 1]), "06_segment.n_tiles"),
+    "two voxel sides too many": (_steps("06_segment", voxel_size_um=[1, 1, 1, 1, 1]), "06_segment.voxel_size_um"),
     "a boolean for the results": (_yaml(run_dir=True), r"x\.yaml, line \d.*run_dir.*name in quotes"),
     "a boolean for the table": (_yaml(movies=False), r"x\.yaml, line \d.*movies.*name in quotes"),
     "results below a file": (_yaml(run_dir="TAKEN"), r"run_dir.*a\.tif is a file"),
@@ -173,7 +173,7 @@ def test_a_step_of_a_damaged_record_is_to_do_and_starts(
 ) -> None:
     p = Track(run_dir=tmp_path, movie_id="a", objects=experiment_of("a").parent / "a" / "objects.csv")
     Run.start(p).finish()
-    (tmp_path / "steps" / "08_track-a" / "done.json").write_text('{"outputs": 3}')
+    (tmp_path / "steps" / "10_track-a" / "done.json").write_text('{"outputs": 3}')
     assert "damaged" in str(why_not_done(p))
     Run.start(p).finish()
     assert why_not_done(p) is None

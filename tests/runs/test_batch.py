@@ -41,38 +41,38 @@ def test_a_failing_movie_does_not_stop_the_others(
     (tmp_path / "b" / "objects.csv").write_text("no,such\n1,2\n")
     assert main(["run", str(path), "--cores", "2"]) == 1
     shown = capsys.readouterr()
-    assert "failed: 08_track [b], 12_analyze_migration [b]" in shown.err
-    assert "12_analyze_migration [b]: not run, because 08_track [b] failed" in shown.out
+    assert "failed: 10_track [b], 15_analyze_migration [b]" in shown.err
+    assert "15_analyze_migration [b]: not run, because 10_track [b] failed" in shown.out
     for movie in "ac":
-        assert read_done(tmp_path / "run" / "steps" / f"12_analyze_migration-{movie}")
+        assert read_done(tmp_path / "run" / "steps" / f"15_analyze_migration-{movie}")
     assert main(["status", str(path)]) == 2, "what is wrong with b stands in the table of movies"
     shown = capsys.readouterr().out
-    assert "08_track [a]: done\n" in shown
-    assert re.search(r"08_track \[b\]: FAILED: .*objects", shown), shown
+    assert "10_track [a]: done\n" in shown
+    assert re.search(r"10_track \[b\]: FAILED: .*objects", shown), shown
 
     (tmp_path / "b" / "objects.csv").write_text(table)
     failed, ran = _run(path)
-    assert (failed, ran) == ([], ["08_track [b]", "12_analyze_migration [b]"])
+    assert (failed, ran) == ([], ["10_track [b]", "15_analyze_migration [b]"])
     assert _run(path) == ([], [])
 
 
 def test_a_change_runs_what_depends_on_it_and_no_more(experiment_of: Make, tmp_path: Path) -> None:
-    steps = {"08_track": {"tracker": "nearest"}, "12_analyze_migration": {}}
+    steps = {"10_track": {"tracker": "nearest"}, "15_analyze_migration": {}}
     path = experiment_of("a", "b", **steps)
-    both = ["08_track [a]", "08_track [b]", "12_analyze_migration [a]", "12_analyze_migration [b]"]
+    both = ["10_track [a]", "10_track [b]", "15_analyze_migration [a]", "15_analyze_migration [b]"]
     assert sorted(_run(path)[1]) == both
-    steps["12_analyze_migration"] = {"min_displacement_um": 1.0}
+    steps["15_analyze_migration"] = {"min_displacement_um": 1.0}
     assert sorted(_run(experiment_of("a", "b", **steps))[1]) == both[2:]
-    steps["08_track"] = {"tracker": "nearest", "max_distance_um": 14.0}  # the links stay the same
+    steps["10_track"] = {"tracker": "nearest", "max_distance_um": 14.0}  # the links stay the same
     assert sorted(_run(experiment_of("a", "b", **steps))[1]) == both[:2]
     table = (tmp_path / "a" / "objects.csv").read_text().splitlines(keepends=True)
     path = experiment_of("a", "b", **steps)
     (tmp_path / "a" / "objects.csv").write_text("".join(table[:-1]))
-    assert sorted(_run(path)[1]) == ["08_track [a]", "12_analyze_migration [a]"]
-    assert _run(path, only="12") == ([], [])
-    done = tmp_path / "run" / "steps" / "12_analyze_migration-b" / "done.json"
+    assert sorted(_run(path)[1]) == ["10_track [a]", "15_analyze_migration [a]"]
+    assert _run(path, only="15") == ([], [])
+    done = tmp_path / "run" / "steps" / "15_analyze_migration-b" / "done.json"
     write_json(done, read_done(done.parent) | {"packages": {}})  # type: ignore[operator]
-    assert _run(path, start="08")[1] == ["12_analyze_migration [b]"]
+    assert _run(path, start="10")[1] == ["15_analyze_migration [b]"]
 
 
 def test_a_second_run_is_refused_and_a_killed_one_holds_nothing(
@@ -87,7 +87,7 @@ def test_a_second_run_is_refused_and_a_killed_one_holds_nothing(
     assert main(["run", str(path)]) == 2
     assert f"process {first.pid} on " in capsys.readouterr().err
     assert main(["status", str(path)]) == 0
-    assert "08_track [a]: running: " in capsys.readouterr().out
+    assert "10_track [a]: running: " in capsys.readouterr().out
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert main(["run", str(path)]) == 0
@@ -108,9 +108,9 @@ def test_a_run_on_another_machine_is_respected_while_it_shows_signs_of_life(tmp_
 
 def test_movies_share_the_cores_and_measurements_take_one(experiment_of: Make, tmp_path: Path) -> None:
     steps = {
-        "05_segment": {"foreground_thresh": 0.5, "method": "unet"},
-        "08_track": {},
-        "12_analyze_migration": {},
+        "06_segment": {"foreground_thresh": 0.5, "method": "unet"},
+        "10_track": {},
+        "15_analyze_migration": {},
     }
     _, jobs = open_experiment(experiment_of("a", "b", "c", "d", **steps))
     nodes, done = graph.to_run(jobs)
@@ -120,22 +120,22 @@ def test_movies_share_the_cores_and_measurements_take_one(experiment_of: Make, t
         written = lock.read(tmp_path / "graph.json")
         assert written is not None
         found = {key[:2]: one["threads"] for key, one in written["jobs"].items()}
-        assert found == {"05": threads, "08": 1, "12": 1}
-    track = lock.read(tmp_path / "jobs" / "08_track-a.json")
+        assert found == {"06": threads, "10": 1, "15": 1}
+    track = lock.read(tmp_path / "jobs" / "10_track-a.json")
     assert track is not None and track["limit_threads"] == ((os.cpu_count() or 1) > 1)
-    assert written["jobs"]["12_analyze_migration-a"]["needs"] == ["05_segment-a", "08_track-a"]
+    assert written["jobs"]["15_analyze_migration-a"]["needs"] == ["06_segment-a", "10_track-a"]
     assert not any(one["gpu"] for one in written["jobs"].values()), "labels are given, and only measured"
 
 
 def test_migration_waits_for_the_regions_it_compares(experiment_of: Make) -> None:
-    steps = ("08_track", "10_analyze_boundary_distance", "12_analyze_migration")
+    steps = ("10_track", "13_analyze_boundary_distance", "15_analyze_migration")
     _, jobs = open_experiment(experiment_of("a", **{step: {} for step in steps}))
     nodes, _ = graph.to_run(jobs)
-    assert nodes["12_analyze_migration-a"].needs == ("08_track-a", "10_analyze_boundary_distance-a")
+    assert nodes["15_analyze_migration-a"].needs == ("10_track-a", "13_analyze_boundary_distance-a")
 
 
 def test_trainings_do_not_depend_on_the_number_of_cores(experiment_of: Make, tmp_path: Path) -> None:
-    _, jobs = open_experiment(experiment_of("a", **{"02_train_denoiser": {}, "03_train_segmentation": {}}))
+    _, jobs = open_experiment(experiment_of("a", **{"02_train_denoiser": {}, "04_train_segmentation": {}}))
     graph.write_graph(tmp_path, graph.to_run(jobs)[0], 1)
     written = [lock.read(path) for path in (tmp_path / "jobs").iterdir()]
     assert [one["limit_threads"] for one in written if one] == [False, False]
@@ -143,13 +143,16 @@ def test_trainings_do_not_depend_on_the_number_of_cores(experiment_of: Make, tmp
 
 def test_steps_are_chosen_by_name_or_number(experiment_of: Make, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(experiment_of("a"))
-    assert main(["run", path, "--dry-run", "--only", "12"]) == 2
+    assert main(["run", path, "--dry-run", "--only", "15"]) == 2
     shown, told = capsys.readouterr()
-    assert "08_track" not in shown
-    assert "tracks.csv = 'missing': 12_analyze_migration reads it" in told and "notebook 08 makes it" in told
-    assert main(["run", path, "--dry-run", "--from", "08"]) == 0
-    assert "12_analyze_migration [a]: not run yet" in capsys.readouterr().out
-    assert main(["run", path, "--only", "05"]) == 2
+    assert "10_track [" not in shown
+    assert (
+        "tracks.csv = 'missing': 15_analyze_migration reads it" in told
+        and "notebook 10_track makes it" in told
+    )
+    assert main(["run", path, "--dry-run", "--from", "10"]) == 0
+    assert "15_analyze_migration [a]: not run yet" in capsys.readouterr().out
+    assert main(["run", path, "--only", "06"]) == 2
     assert "the experiment has no such step" in capsys.readouterr().err
 
 
@@ -171,11 +174,11 @@ def test_a_package_without_its_notebooks_says_so(
 def test_what_the_run_itself_made_gives_way_and_nothing_else_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Notebook 01 refuses to replace a training set; a changed parameter of an experiment replaces the run's own."""
+    """Notebook 03_create_dataset refuses to replace a training set; a changed parameter of an experiment replaces the run's own."""
     p = CreateDataset(run_dir=tmp_path, patches_per_image=3)
     node = plan.Job(p.step, p)
     batch = tmp_path / ".batch"
-    nodes = {"01": graph.Node(node, "[1/1] 01", "not run yet", ())}
+    nodes = {"03": graph.Node(node, "[1/1] 01", "not run yet", ())}
     calls: list[bool] = []
 
     def notebook(step: str, given: CreateDataset, output: Path, **_: object) -> None:
@@ -192,7 +195,7 @@ def test_what_the_run_itself_made_gives_way_and_nothing_else_does(
         if made_before:
             write_json(node.folder / "done.json", {"parameters": {"patches_per_image": 2}})
         monkeypatch.chdir(batch)
-        assert job.main("01") == (0 if made_before else 1)
+        assert job.main("03") == (0 if made_before else 1)
         assert calls == expected
     assert read_done(node.folder)
     assert not (node.folder / "replaced.json").exists()

@@ -1,4 +1,4 @@
-"""Notebook 07, cell by cell: errors of all frames, and how exactly those that were found are measured."""
+"""Notebook 09_evaluate_segmentation, cell by cell: errors of all frames, and how exactly those that were found are measured."""
 
 from __future__ import annotations
 

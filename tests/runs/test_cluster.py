@@ -71,7 +71,7 @@ def _profile(folder: Path) -> Path:
 def test_jobs_are_submitted_with_what_they_need_and_run(
     experiment_of: Callable[..., Path], tmp_path: Path, slurm: Path
 ) -> None:
-    path = experiment_of("a", **{"04_optimize_thresholds": {}, "08_track": {"tracker": "nearest"}})
+    path = experiment_of("a", **{"05_optimize_thresholds": {}, "10_track": {"tracker": "nearest"}})
     experiment, _ = open_experiment(path)
     lines: list[str] = []
     failed = run_experiment(experiment, profile=str(_profile(tmp_path)), say=lines.append)
@@ -87,15 +87,17 @@ def test_jobs_are_submitted_with_what_they_need_and_run(
     assert [call[call.index("--mem") + 1] for call in (network, table)] == ["6000", "2000"]
     assert {"--cpus-per-gpu=4", "--cpus-per-task=4"} & set(network)
     assert network[network.index("-p") + 1] == "main"
-    assert failed == ["04_optimize_thresholds"], "there is no network in this run"
-    assert any("notebook 01 makes it" in line for line in lines), "the worker's message is the user's"
-    assert read_done(tmp_path / "run" / "steps" / "08_track-a")
-    assert any("08_track [a]: done in" in line for line in lines)
+    assert failed == ["05_optimize_thresholds"], "there is no network in this run"
+    assert any("notebook 03_create_dataset makes it" in line for line in lines), (
+        "the worker's message is the user's"
+    )
+    assert read_done(tmp_path / "run" / "steps" / "10_track-a")
+    assert any("10_track [a]: done in" in line for line in lines)
 
 
 def test_only_networks_ask_for_a_gpu(experiment_of: Callable[..., Path], tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
-    path = experiment_of("a", **{step: {} for step in STEPS if step[:2] not in ("07", "09")})
+    path = experiment_of("a", **{step: {} for step in STEPS if step[:2] not in ("09", "11")})
     table = tmp_path / "movies.csv"
     given = pd.read_csv(table)
     given.drop(columns="labels").to_csv(table, index=False)

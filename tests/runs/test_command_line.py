@@ -16,9 +16,9 @@ from helpers.runs.run import write_json
 
 
 def test_help_prints_the_parameters_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["help", "05"]) == 0
+    assert main(["help", "06"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("05_segment: ")
+    assert shown.startswith("06_segment: ")
     assert "min_size_um3" in shown
     assert "07_evaluate" not in shown
 
@@ -40,8 +40,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     demo = Path(__file__).resolve().parents[2] / "data_manifests" / "demo.yaml"
     assert main(["run", str(demo), "--run-dir", str(tmp_path / "run"), "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "01_create_dataset: not run yet" in shown
-    assert "05_segment [movie]: not run yet" in shown
+    assert "03_create_dataset: not run yet" in shown
+    assert "06_segment [movie]: not run yet" in shown
     assert not (tmp_path / "run").exists()
 
 

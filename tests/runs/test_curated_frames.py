@@ -1,4 +1,4 @@
-"""Corrected frames become training data by naming the run in notebook 01: the complete ones only, with all edits."""
+"""Corrected frames become training data by naming the run in notebook 03_create_dataset: the complete ones only, with all edits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Path:
     write_cells(folder / "movies" / "m", labels=boxes(4))
     raw = np.where(boxes(4) > 0, 800, 30).astype(np.uint16)
     path = write_movie(tmp_path / "m.tif", raw[:, None], voxel_size=VOXEL)
-    step = folder / "steps" / "05_segment-m"
+    step = folder / "steps" / "06_segment-m"
     step.mkdir(parents=True)
     (step / "done.json").write_text(json.dumps({"parameters": {"movie": str(path)}}))
     with Curation(folder / "movies" / "m", "ann") as curation:
@@ -75,7 +75,9 @@ def test_confirmed_cells_of_other_frames_teach_where_asked(run: Path, tmp_path: 
     with Curation(run / "movies" / "m", "ann") as curation:
         for _ in range(4):
             curation.undo()
-    with pytest.raises(InputError, match="complete: confirm them in notebook 14, or some of their cells"):
+    with pytest.raises(
+        InputError, match="complete: confirm them in notebook 12_curate, or some of their cells"
+    ):
         dataset.find_pairs(p)
 
 
@@ -111,7 +113,7 @@ def test_what_is_missing_is_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="raw_dir"):
         CreateDataset(run_dir=tmp_path / "new").require_pairs()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="corrected in notebook 14"):
+    with pytest.raises(InputError, match="corrected in notebook 12_curate"):
         dataset.find_pairs(CreateDataset(run_dir=tmp_path / "new", curated_runs=[tmp_path / "empty"]))
     (tmp_path / "m.tif").unlink()
     with pytest.raises(InputError, match="raw images are still"):

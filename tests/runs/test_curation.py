@@ -128,7 +128,7 @@ def test_analyses_take_the_curated_tracks_and_say_so(
     automatic = open_tracks(p)
     Run.start(p).finish()
     assert why_not_done(p) is None
-    done = run_dir / "steps" / "12_analyze_migration-m" / "done.json"
+    done = run_dir / "steps" / "15_analyze_migration-m" / "done.json"
     assert json.loads(done.read_text())["provenance"] == {"tracks": "automatic"}
 
     label = edit(run_dir)
@@ -219,10 +219,10 @@ def test_trackers_without_fixed_links_refuse_them() -> None:
 
 
 def _executed(run_dir: Path, tmp_path: Path, **parameters) -> dict:
-    """Execute notebook 14 headless, and return its ``done.json``."""
+    """Execute notebook 12_curate headless, and return its ``done.json``."""
     p = Curate.checked({"run_dir": run_dir, "movie_id": "m", **parameters})
-    execute_notebook("14_curate", p, tmp_path / "14.ipynb")
-    return json.loads((run_dir / "steps" / "14_curate-m" / "done.json").read_text())
+    execute_notebook("12_curate", p, tmp_path / "14.ipynb")
+    return json.loads((run_dir / "steps" / "12_curate-m" / "done.json").read_text())
 
 
 def test_notebook_14_lists_suspects_and_leaves_no_trace_where_nobody_edits(
@@ -251,7 +251,7 @@ def test_notebook_14_replays_and_scores(run_dir: Path, tmp_path: Path, cells: Pa
     )
     assert other["ap50"] == automatic["ap50"] and other["fault_value"] is None, "no tracks were named"
     assert not (LabelMovie.open(folder / "curated" / "labels.zarr").frame(1) == label).any()
-    figures = run_dir / "steps" / "14_curate-m" / "figures"
+    figures = run_dir / "steps" / "12_curate-m" / "figures"
     assert {path.stem for path in figures.glob("*.png")} == {"most_suspicious", "scores"}
     p = Curate.checked({"run_dir": run_dir, "movie_id": "m", "other_labels": cells / "labels.ome.tif"})
     assert why_not_done(p) is None

@@ -40,7 +40,7 @@ def p(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segment:
 
 
 def _segment(p: Segment) -> tuple[list[int], SegmentedMovie]:
-    """Do what notebook 05 does; return the frames that were segmented, by number."""
+    """Do what notebook 06_segment does; return the frames that were segmented, by number."""
     movie, segmenter = Movie.open(str(p.movie)), Threshold()
     run = Run.start(p)
     result = segment_movie(movie, lambda: segmenter, p)
@@ -173,7 +173,7 @@ def test_a_step_refuses_damaged_input_and_names_what_mends_it(
     Run.start(track)
     _rot(p.movie_path(FRAME_2))
     with pytest.raises(
-        InputError, match=rf"{FRAME_2} = 'changed'.*05_segment.*run notebook 05_segment again"
+        InputError, match=rf"{FRAME_2} = 'changed'.*06_segment.*run notebook 06_segment again"
     ):
         Run.start(track)
     monkeypatch.setenv(outputs.COMMAND, "python -m helpers run my.yaml")
@@ -187,7 +187,7 @@ def test_a_run_verifies_what_its_jobs_will_read(p: Segment) -> None:
     _rot(p.movie_path(FRAME_2))
     nodes, _ = graph.to_run(jobs)
     assert [node.job.step for node in nodes.values()] == [p.step, Track.step]
-    assert FRAME_2 in str(nodes["05_segment-m"].why)
+    assert FRAME_2 in str(nodes["06_segment-m"].why)
 
 
 def test_a_corrupt_record_of_the_labels_origin_is_named(p: Segment) -> None:
@@ -221,7 +221,7 @@ def test_a_corrupt_done_is_a_step_to_do(p: Segment, text: str) -> None:
 def test_a_run_mends_what_is_damaged(
     experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = experiment_of("a", **{"08_track": {"tracker": "nearest"}})
+    path = experiment_of("a", **{"10_track": {"tracker": "nearest"}})
     run_dir = tmp_path / "run {1} {name}"  # papermill would fill in what stands in braces
     path.write_text(path.read_text().replace(str(tmp_path / "run"), str(run_dir)))
     assert main(["run", str(path)]) == 0
@@ -230,15 +230,15 @@ def test_a_run_mends_what_is_damaged(
     _rot(tracks, 100)
     capsys.readouterr()
     assert main(["status", str(path)]) == 0
-    assert "08_track [a]: done\n" in capsys.readouterr().out
+    assert "10_track [a]: done\n" in capsys.readouterr().out
     assert main(["status", str(path), "--verify"]) == 0
-    assert f"08_track [a]: {tracks} has changed" in capsys.readouterr().out
+    assert f"10_track [a]: {tracks} has changed" in capsys.readouterr().out
     tracks.write_bytes(b"mine")
     assert main(["run", str(path)]) == 0
     assert f"what had been changed is kept as {tracks}.changed" in capsys.readouterr().out
     assert tracks.read_bytes() == whole and Path(f"{tracks}.changed").read_bytes() == b"mine"
     tracks.unlink()
     assert main(["status", str(path)]) == 0
-    assert f"08_track [a]: {tracks} is missing" in capsys.readouterr().out
-    done = json.loads((run_dir / "steps" / "08_track-a" / "done.json").read_text())
+    assert f"10_track [a]: {tracks} is missing" in capsys.readouterr().out
+    done = json.loads((run_dir / "steps" / "10_track-a" / "done.json").read_text())
     assert "movies/a/tracks.csv" in done["outputs"]

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with the tables of notebooks 05, 08 and 10 to 13, of one small movie."""
+    """A run folder with the tables of notebooks 06_segment, 10_track and 13_analyze_boundary_distance to 16_compare_conditions, of one small movie."""
     folder = tmp_path_factory.mktemp("run")
     look = SyntheticSettings(shape=(8, 40, 40), n_cells=5, n_frames=9, division_rate=0.03, irregularity=0.3, seed=5)  # fmt: skip
     made = make_movie(look)

@@ -23,7 +23,7 @@ from helpers.runs.segment_movie import segment_frames, segment_movie
 
 @pytest.fixture
 def parameters(cells: Path, tmp_path: Path) -> Segment:
-    """Return notebook 05's parameters, with thresholds and an empty model, for the movie of five frames."""
+    """Return notebook 06_segment's parameters, with thresholds and an empty model, for the movie of five frames."""
     (tmp_path / "models" / "unet").mkdir(parents=True)
     (tmp_path / "models" / "unet" / "weights_best.h5").touch()
     return Segment(
@@ -89,20 +89,20 @@ def test_parts_with_other_parameters_make_room_once(parameters: Segment, tmp_pat
 def test_the_graph_has_the_parts_before_their_movie(
     experiment_of: Callable[..., Path], tmp_path: Path
 ) -> None:
-    steps = {"05_segment": {"frames_per_job": 2, "foreground_thresh": 0.5, "method": "unet"}, "08_track": {}}
+    steps = {"06_segment": {"frames_per_job": 2, "foreground_thresh": 0.5, "method": "unet"}, "10_track": {}}
     _, jobs = open_experiment(experiment_of("a", "b", **steps))
     nodes, _ = graph.to_run(jobs)
-    parts = tuple(f"05_segment-a.frames-{t:05d}" for t in (0, 2, 4))
-    assert nodes["05_segment-a"].needs == parts
-    assert nodes["08_track-a"].needs == ("05_segment-a",)
-    assert nodes[parts[2]].label == "[1/4] 05_segment [a] frames 4–4"
+    parts = tuple(f"06_segment-a.frames-{t:05d}" for t in (0, 2, 4))
+    assert nodes["06_segment-a"].needs == parts
+    assert nodes["10_track-a"].needs == ("06_segment-a",)
+    assert nodes[parts[2]].label == "[1/4] 06_segment [a] frames 4–4"
     graph.write_graph(tmp_path, nodes, 2)
     assert json.loads((tmp_path / "jobs" / f"{parts[1]}.json").read_text())["frames"] == [2, 4]
 
 
 @pytest.mark.parametrize("frames", [0, "many", 1.5, True])
 def test_frames_per_job_is_a_whole_number(experiment_of: Callable[..., Path], frames: object) -> None:
-    with pytest.raises(InputError, match=r"line \d+, column \d+, steps\.05_segment\.frames_per_job"):
-        open_experiment(experiment_of("a", **{"05_segment": {"frames_per_job": frames}}))
+    with pytest.raises(InputError, match=r"line \d+, column \d+, steps\.06_segment\.frames_per_job"):
+        open_experiment(experiment_of("a", **{"06_segment": {"frames_per_job": frames}}))
     with pytest.raises(InputError, match="did you mean 'frames_per_job'"):
-        open_experiment(experiment_of("a", **{"05_segment": {"frame_per_job": 2}}))
+        open_experiment(experiment_of("a", **{"06_segment": {"frame_per_job": 2}}))

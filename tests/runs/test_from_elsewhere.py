@@ -1,4 +1,4 @@
-"""Tables, tracks and labels of other programs go through notebooks 09 to 11."""
+"""Tables, tracks and labels of other programs go through notebooks 11_evaluate_tracking to 14_analyze_intensity_spectrum."""
 
 from __future__ import annotations
 

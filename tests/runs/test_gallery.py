@@ -27,7 +27,7 @@ def _png(width: int = 1400) -> str:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run of one step that says where it lies, shows a large picture, a bar and a warning."""
-    folder = tmp_path / "runs" / "demo" / "steps" / "05_segment-movie"
+    folder = tmp_path / "runs" / "demo" / "steps" / "06_segment-movie"
     folder.mkdir(parents=True)
     run_dir = folder.parents[1]
     output = nbformat.v4.new_output
@@ -55,7 +55,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_copy_shows_what_came_out_and_nothing_of_this_machine(run: Path, tmp_path: Path) -> None:
     (copy,) = gallery([run], tmp_path / "gallery")
-    assert copy.name == "05_segment.ipynb"
+    assert copy.name == "06_segment.ipynb"
     assert copy.stat().st_size <= module.LIMIT
     text = copy.read_text(encoding="utf-8")
     assert str(tmp_path) not in text and "runs/demo/movies" in text
@@ -77,7 +77,7 @@ def test_what_was_not_executed_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["failed", "running"])
 def test_a_notebook_that_did_not_end_is_not_shown(run: Path, tmp_path: Path, how: str) -> None:
-    path = run / "steps" / "05_segment-movie" / "notebook.ipynb"
+    path = run / "steps" / "06_segment-movie" / "notebook.ipynb"
     notebook = nbformat.read(path, as_version=4)
     if how == "failed":
         error = nbformat.v4.new_output("error", ename="InputError", evalue="no", traceback=[])

@@ -18,7 +18,7 @@ from helpers.runs.gpus import gpu_of_its_own, gpus_to_use
 from helpers.runs.plan import open_experiment
 
 Make = Callable[..., Path]
-SEGMENT = {"05_segment": {"foreground_thresh": 0.5, "method": "unet"}}
+SEGMENT = {"06_segment": {"foreground_thresh": 0.5, "method": "unet"}}
 HOLD = """
 import os, sys
 from pathlib import Path
@@ -91,7 +91,7 @@ def _without_labels(folder: Path) -> None:
 
 
 def test_networks_are_given_the_gpus_and_share_the_cores_by_them(experiment_of: Make, tmp_path: Path) -> None:
-    path = experiment_of("a", "b", "c", "d", **SEGMENT, **{"08_track": {}})
+    path = experiment_of("a", "b", "c", "d", **SEGMENT, **{"10_track": {}})
     nodes, _ = graph.to_run(open_experiment(path)[1])
     graph.write_graph(tmp_path, nodes, 8, ("0", "1"))
     assert not any((lock.read(one) or {})["gpus"] for one in (tmp_path / "jobs").iterdir()), (
@@ -102,19 +102,19 @@ def test_networks_are_given_the_gpus_and_share_the_cores_by_them(experiment_of: 
     nodes, _ = graph.to_run(jobs)
     graph.write_graph(tmp_path, nodes, 8, ("0", "1"))
     specs = {path.stem: lock.read(path) or {} for path in (tmp_path / "jobs").iterdir()}
-    assert {spec["step"][:2]: tuple(spec["gpus"]) for spec in specs.values()} == {"05": ("0", "1"), "08": ()}
-    assert specs["05_segment-a"]["threads"] == 4, "two run at once, not four"
+    assert {spec["step"][:2]: tuple(spec["gpus"]) for spec in specs.values()} == {"06": ("0", "1"), "10": ()}
+    assert specs["06_segment-a"]["threads"] == 4, "two run at once, not four"
     assert "gpu=2" in graph.arguments(tmp_path, 8, None, 2)
     assert not any("gpu" in word for word in graph.arguments(tmp_path, 8, None, 0))
 
 
 def test_a_run_gives_its_jobs_gpus(experiment_of: Make, tmp_path: Path, two_gpus: None) -> None:
-    path = experiment_of("a", "b", **SEGMENT, **{"08_track": {"tracker": "nearest"}})
+    path = experiment_of("a", "b", **SEGMENT, **{"10_track": {"tracker": "nearest"}})
     _without_labels(tmp_path)
     experiment, _ = open_experiment(path)
     failed = run_experiment(experiment, gpus=2, cores=2, say=lambda line: None)
     batch = tmp_path / "run" / ".batch"
-    segmented = [lock.read(path) or {} for path in (batch / "failed").glob("05_*.json")]
+    segmented = [lock.read(path) or {} for path in (batch / "failed").glob("*_segment*.json")]
     assert len(failed) >= 2 and {one["gpu"] for one in segmented} <= {"0", "1"}, "they have no network"
     assert len(segmented) == 2
 

@@ -1,7 +1,7 @@
 """Every process of a run is killed in every step, and the same command goes on to the same result.
 
 By default two are killed in the last step. ``VOLLTRACK_KILLS=20`` kills each kind of process twenty times, at random moments,
-twelve of them in notebooks 08 to 13; that takes an hour or two. The trainings are killed in `test_nothing_is_lost`.
+twelve of them in notebooks 10_track to 16_compare_conditions; that takes an hour or two. The trainings are killed in `test_nothing_is_lost`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ KILLS = int(os.environ.get("VOLLTRACK_KILLS", "0"))
 
 #: All steps that need no network, as quick as they can be.
 STEPS = {
-    "05_segment": {},
-    "07_evaluate_segmentation": {},
-    "08_track": {"tracker": "nearest"},
-    "09_evaluate_tracking": {},
-    "10_analyze_boundary_distance": {"animation": "none"},
-    "11_analyze_intensity_spectrum": {"n_permutations": 99},
-    "12_analyze_migration": {},
-    "13_compare_conditions": {},
+    "06_segment": {},
+    "09_evaluate_segmentation": {},
+    "10_track": {"tracker": "nearest"},
+    "11_evaluate_tracking": {},
+    "13_analyze_boundary_distance": {"animation": "none"},
+    "14_analyze_intensity_spectrum": {"n_permutations": 99},
+    "15_analyze_migration": {},
+    "16_compare_conditions": {},
 }
 #: Those that are run by default.
-FEW = ("08", "12", "13")
-LATE = ("08", "09", "10", "11", "12", "13")
+FEW = ("10", "15", "16")
+LATE = ("10", "11", "13", "14", "15", "16")
 
 
 def _plan(number: int) -> list[tuple[str, str]]:
     """Return which process is killed in which step, in the order of the steps: of each kind three fifths in 08 to 13."""
     if not number:
-        return [("13", "job"), ("13", "run")]
+        return [("16", "job"), ("16", "run")]
     late = round(0.6 * number)
-    steps = [LATE[-1 - k % 6] for k in range(late)] + [("05", "07")[k % 2] for k in range(number - late)]
+    steps = [LATE[-1 - k % 6] for k in range(late)] + [("06", "09")[k % 2] for k in range(number - late)]
     return [(step, kind) for step in sorted(steps) for kind in KINDS]
 
 
@@ -50,7 +50,7 @@ def _undo(step: str, run_dir: Path) -> None:
     """Have a step something to do again, and so to be killed in; of a movie half of its frames."""
     for done in run_dir.glob(f"steps/{step}*/done.json"):
         done.unlink()
-    for table in run_dir.glob("movies/*/frames/*[13579].csv") if step == "05" else ():
+    for table in run_dir.glob("movies/*/frames/*[13579].csv") if step == "06" else ():
         table.unlink()
 
 

@@ -40,10 +40,10 @@ def test_the_experiment_is_right_as_it_is(data: Path, tmp_path: Path, monkeypatc
     experiment, jobs = open_experiment(tmp_path / "my_data.yaml")
     look_at_inputs(experiment, jobs).all.tell()
     assert [m["movie_id"] for m in experiment.movies] == ["a", "b"]
-    assert [job.name for job in jobs if job.step < "07"] == [
-        "01_create_dataset", "03_train_segmentation", "04_optimize_thresholds", "05_segment [a]", "05_segment [b]",
+    assert [job.name for job in jobs if job.step < "09"] == [
+        "03_create_dataset", "04_train_segmentation", "05_optimize_thresholds", "06_segment [a]", "06_segment [b]",
     ]  # fmt: skip
-    assert [job.name for job in jobs if job.step[:2] == "07"] == ["07_evaluate_segmentation [a]"]
+    assert [job.name for job in jobs if job.step[:2] == "09"] == ["09_evaluate_segmentation [a]"]
     assert jobs[0].parameters.plain()["patch_size"] == [64, 64], "2D, and no larger than the images"
     assert main(["new", "my data"]) == 2
     assert "is there already" in capsys.readouterr().err
@@ -90,7 +90,7 @@ def test_without_pairs_cellpose_segments_and_unknown_voxel_sizes_are_asked_for(t
     assert "TO DO: write voxel_size_um" in said
     assert "x.tif" in said
     _, jobs = open_experiment(tmp_path / "plain.yaml")
-    assert [job.step[:2] for job in jobs] == ["06", "08", "12"]
+    assert [job.step[:2] for job in jobs] == ["07", "10", "15"]
 
 
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:

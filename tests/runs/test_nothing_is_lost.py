@@ -40,7 +40,7 @@ ALL_STEPS = {
     "pairs": {"raw_dir": "train/raw", "label_dir": "train/label"},
     "movies": "movies.csv",
     "steps": {
-        "01_create_dataset": {
+        "03_create_dataset": {
             "patch_size": [16, 32, 32],
             "patches_per_image": 4,
             "network_depth": 2,
@@ -56,7 +56,7 @@ ALL_STEPS = {
             "start_filters": 4,
             "masked_percent": 1.0,
         },
-        "03_train_segmentation": {
+        "04_train_segmentation": {
             "n_epochs": 8,
             "steps_per_epoch": 20,
             "batch_size": 2,
@@ -67,15 +67,15 @@ ALL_STEPS = {
             "rays": 16,
             "grid": [1, 4, 4],
         },
-        "04_optimize_thresholds": {},
-        "05_segment": {"compare_methods": True, "frames_per_job": 2},
-        "07_evaluate_segmentation": {},
-        "08_track": {"tracker": "nearest"},
-        "09_evaluate_tracking": {},
-        "10_analyze_boundary_distance": {"tissue_mask": "movie/tissue.ome.tif"},
-        "11_analyze_intensity_spectrum": {"n_permutations": 99},
-        "12_analyze_migration": {},
-        "13_compare_conditions": {},
+        "05_optimize_thresholds": {},
+        "06_segment": {"compare_methods": True, "frames_per_job": 2},
+        "09_evaluate_segmentation": {},
+        "10_track": {"tracker": "nearest"},
+        "11_evaluate_tracking": {},
+        "13_analyze_boundary_distance": {"tissue_mask": "movie/tissue.ome.tif"},
+        "14_analyze_intensity_spectrum": {"n_permutations": 99},
+        "15_analyze_migration": {},
+        "16_compare_conditions": {},
     },
 }
 MOVIES = "movie_id,movie,truth,truth_tracks\nmovie,movie/raw.ome.tif,movie/labels.ome.tif,movie\n"
@@ -118,7 +118,7 @@ def _survive(path: Path, folder: Path, kills: list[str], seed: int) -> None:
 
 
 def test_kills_at_random_moments_change_nothing(experiment_of: Callable[..., Path], tmp_path: Path) -> None:
-    _survive(experiment_of("a"), tmp_path, ["08_track", "12_analyze"], seed=1)
+    _survive(experiment_of("a"), tmp_path, ["10_track", "12_analyze"], seed=1)
 
 
 @pytest.mark.skipif(not KILLS, reason="takes long: VOLLTRACK_KILLS=20 runs it")
@@ -129,7 +129,7 @@ def test_kills_in_every_step_change_nothing(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(ALL_STEPS, sort_keys=False))
     steps = list(ALL_STEPS["steps"])
     # In the order in which they run, each once, and the longest ones more often.
-    extra = ["02", "03", "05", "03", "05", "02", "03", "05", "03"][: max(0, KILLS - len(steps))]
+    extra = ["02", "04", "06", "04", "06", "02", "04", "06", "04"][: max(0, KILLS - len(steps))]
     kills = sorted([*steps[:KILLS], *extra])
     _survive(path, tmp_path, kills, seed=20)
 

@@ -48,7 +48,7 @@ def test_a_scale_in_the_table_is_taken(tmp_path: Path, capsys: pytest.CaptureFix
     """What `new` asks for, filled in: neither the dry run nor the run stumbles over a list."""
     _tiff(tmp_path / "a.tif", (2, 3, 20, 20))
     table = 'movie_id,movie,voxel_size_um\na,a.tif,"[1.75, 0.8, 0.8]"\n'
-    path = _experiment(tmp_path, table, {"06_segment_cellpose": {}}, frame_interval_s=60)
+    path = _experiment(tmp_path, table, {"07_segment_cellpose": {}}, frame_interval_s=60)
     assert main(["run", str(path), "--dry-run"]) == 0
     experiment, jobs = open_experiment(path)
     assert look_at_inputs(experiment, jobs).all.found == []
@@ -65,7 +65,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.Captur
         "movie_id,movie,truth,tissue_mask,channel,voxel_size_um\n"
         'a,a.tif,truth.tif,,,\nb,b.tif,,,,"[1, 1, 1]"\nc,c.tif,,mask.tif,3,"[1, 1, 1]"\nd,d.tif,,,,"[1, 1]"\ne,e.tif,,,,\n'
     )
-    steps = {"05_segment": {}, "07_evaluate_segmentation": {}, "12_analyze_migration": {}}
+    steps = {"06_segment": {}, "09_evaluate_segmentation": {}, "15_analyze_migration": {}}
     path = _experiment(tmp_path, table, steps)
     assert main(["run", str(path), "--dry-run"]) == 2
     shown = capsys.readouterr()
@@ -73,7 +73,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.Captur
     expected = [
         ("own.csv, line 2, column truth", "(2, 5, 20, 21)"),
         ("voxel_size_um of a", "at the top of own.yaml"),
-        ("frame_interval_s of a", "12_analyze_migration needs it"),
+        ("frame_interval_s of a", "15_analyze_migration needs it"),
         ("own.csv, line 3, column movie", "no such file"),
         ("own.csv, line 4, column tissue_mask", "(2, 6, 20, 20)"),
         ("own.csv, line 4, column channel", "has 1, counted from 0"),
@@ -104,7 +104,7 @@ def test_pairs_are_opened_too(tmp_path: Path, change: Callable, words: list[str]
     for kind in ("raw", "label"):
         for k in range(2):
             _tiff(tmp_path / kind / f"s{k}.tif", (8, 24, 24))
-    steps = {"01_create_dataset": {"patch_size": [8, 16, 16]}}
+    steps = {"03_create_dataset": {"patch_size": [8, 16, 16]}}
     path = _experiment(tmp_path, "movie_id,movie\n", steps, voxel_size_um=[1, 1, 1], pairs={"raw_dir": "raw", "label_dir": "label"})  # fmt: skip
     found = look_at_inputs(*open_experiment(path))
     assert found.all.found == []
@@ -118,9 +118,9 @@ def test_pairs_are_opened_too(tmp_path: Path, change: Callable, words: list[str]
 def test_impossible_patches_are_told_before(tmp_path: Path, steps: dict, words: str) -> None:
     for kind in ("raw", "label"):
         _tiff(tmp_path / kind / "s.tif", (8, 24, 24))
-    path = _experiment(tmp_path, "movie_id,movie\n", {"01_create_dataset": steps}, voxel_size_um=[1, 1, 1], pairs={"raw_dir": "raw", "label_dir": "label"})  # fmt: skip
+    path = _experiment(tmp_path, "movie_id,movie\n", {"03_create_dataset": steps}, voxel_size_um=[1, 1, 1], pairs={"raw_dir": "raw", "label_dir": "label"})  # fmt: skip
     (error,) = look_at_inputs(*open_experiment(path)).whole.found
-    assert error.name.endswith("steps.01_create_dataset.patch_size")
+    assert error.name.endswith("steps.03_create_dataset.patch_size")
     assert words in error.expected
 
 
@@ -129,8 +129,8 @@ def test_far_voxels_are_remarked(tmp_path: Path, capsys: pytest.CaptureFixture[s
         _tiff(tmp_path / kind / "s.tif", (8, 24, 24))
     _tiff(tmp_path / "a.tif", (2, 8, 24, 24))
     steps = {
-        "01_create_dataset": {"patch_size": [8, 16, 16], "voxel_size_um": [2, 0.5, 0.5]},
-        **{name: {} for name in ("03_train_segmentation", "04_optimize_thresholds", "05_segment")},
+        "03_create_dataset": {"patch_size": [8, 16, 16], "voxel_size_um": [2, 0.5, 0.5]},
+        **{name: {} for name in ("04_train_segmentation", "05_optimize_thresholds", "06_segment")},
     }
     given = {"voxel_size_um": [2, 0.8, 0.8], "pairs": {"raw_dir": "raw", "label_dir": "label"}}
     assert (
@@ -138,7 +138,7 @@ def test_far_voxels_are_remarked(tmp_path: Path, capsys: pytest.CaptureFixture[s
         == 0
     )
     assert "note: a: its voxels are 2 × 0.8 × 0.8 µm, those that the networks learn from 2 × 0.5 × 0.5" in capsys.readouterr().out  # fmt: skip
-    steps["05_segment"] = {"resample_to_training": True}
+    steps["06_segment"] = {"resample_to_training": True}
     assert (
         main(["run", str(_experiment(tmp_path, "movie_id,movie\na,a.tif\n", steps, **given)), "--dry-run"])
         == 0
@@ -154,13 +154,13 @@ def test_how_far_is_far(size, trained, far: bool) -> None:
 def test_a_movie_that_is_missing_does_not_stop_the_others(
     experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = experiment_of("a", "b", **{"08_track": {"tracker": "nearest"}})
+    path = experiment_of("a", "b", **{"10_track": {"tracker": "nearest"}})
     shutil.rmtree(tmp_path / "b")
     assert main(["run", str(path), "--cores", "1"]) == 1
     shown = capsys.readouterr()
-    assert "08_track [a]: done in" in shown.out
-    assert "08_track [b]: FAILED" in shown.out and "line 3, column movie" in shown.out
-    assert "failed: 08_track [b]" in shown.err
+    assert "10_track [a]: done in" in shown.out
+    assert "10_track [b]: FAILED" in shown.out and "line 3, column movie" in shown.out
+    assert "failed: 10_track [b]" in shown.err
 
 
 def test_new_sees_folders_of_stacks_and_asks_for_the_scale_once(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -225,13 +225,13 @@ def test_labels_without_scale_and_of_another_shape(cells: Path, tmp_path: Path) 
 def test_the_labels_of_a_row_go_to_05_and_on_to_tracking(cells: Path, tmp_path: Path) -> None:
     for name in ("labels.ome.tif", "raw.ome.tif"):
         shutil.copy(cells / name, tmp_path / name)
-    path = _experiment(tmp_path, "labels,movie\nlabels.ome.tif,\n", {"05_segment": {}, "08_track": {}})
+    path = _experiment(tmp_path, "labels,movie\nlabels.ome.tif,\n", {"06_segment": {}, "10_track": {}})
     experiment, jobs = open_experiment(path)
     assert look_at_inputs(experiment, jobs).all.found == []
-    assert [job.name for job in jobs] == ["05_segment [labels]", "08_track [labels]"]
+    assert [job.name for job in jobs] == ["06_segment [labels]", "10_track [labels]"]
     segment, track = (job.parameters for job in jobs)
     assert segment.plain()["labels"] == str(tmp_path / "labels.ome.tif")
-    assert track.plain()["labels"] is None, "08 reads what 05 leaves"
+    assert track.plain()["labels"] is None, "tracking reads what the measuring leaves"
     assert [p.name for p in segment.inputs()] == ["labels.ome.tif"], "no model"
 
 
@@ -294,7 +294,7 @@ def test_an_empty_frame_is_one_for_cellpose_too(tmp_path: Path, capsys: pytest.C
     p = SegmentCellpose.checked(given | {"missing_frames": "empty"})
     assert cellpose.open_movie(p).empty_frames == {2}
     table = "movie_id,movie,missing_frames\nm,movie,empty\n"
-    path = _experiment(tmp_path, table, {"06_segment_cellpose": {}}, voxel_size_um=[0.5, 0.5])
+    path = _experiment(tmp_path, table, {"07_segment_cellpose": {}}, voxel_size_um=[0.5, 0.5])
     assert main(["run", str(path), "--dry-run"]) == 0
     (tmp_path / "own.csv").write_text("movie_id,movie\nm,movie\n")
     assert main(["run", str(path), "--dry-run"]) == 2
@@ -307,7 +307,7 @@ def test_a_movie_that_cannot_be_one_is_told(tmp_path: Path, capsys, path: str, w
         file["mask"] = np.ones((2, 4, 8, 8), bool)
     (tmp_path / "loop.tif").symlink_to(tmp_path / "loop.tif")
     table = f"movie_id,movie\nm,{path}\n"
-    experiment = _experiment(tmp_path, table, {"06_segment_cellpose": {}}, voxel_size_um=[1, 1, 1])
+    experiment = _experiment(tmp_path, table, {"07_segment_cellpose": {}}, voxel_size_um=[1, 1, 1])
     assert main(["run", str(experiment), "--dry-run"]) == 2
     error = capsys.readouterr().err
     assert "own.csv, line 2, column movie" in error and words in error

@@ -126,12 +126,12 @@ def test_papermill_sets_every_parameter(started: str) -> None:
     values = TrainSegmentation.checked({"rays": 64, "kernel": 5, "grid": [1, 2, 2], "patience": 7}).plain()
     python = papermill_translators.find_translator("python3", "python")
     assert run_cells(started, python.codify(values), SETUP).plain() == values
-    with pytest.raises(InputError, match=r"kernal = 5: 03_train_segmentation has no .*did you mean 'kernel'"):
+    with pytest.raises(InputError, match=r"kernal = 5: 04_train_segmentation has no .*did you mean 'kernel'"):
         run_cells(started, python.codify({"kernal": 5}), SETUP)
 
 
 def test_a_misspelt_line_is_answered_with_the_right_name(started: str) -> None:
-    with pytest.raises(InputError, match=r"n_epoch = 5: 03_train_segmentation has no .*'n_epochs'"):
+    with pytest.raises(InputError, match=r"n_epoch = 5: 04_train_segmentation has no .*'n_epochs'"):
         run_cells(f"{started}\nn_epoch = 5", SETUP)
     assert run_cells(f"few = 5\n{started}\nn_epochs = few", SETUP).n_epochs == 5, "read by the cell itself"
 
@@ -229,7 +229,7 @@ def test_notebooks_keep_to_the_frame(step: str) -> None:
 
 
 def test_refresh_restores_a_lost_tag_and_an_edited_cell(tmp_path: Path) -> None:
-    source = NOTEBOOKS / "01_create_dataset.ipynb"
+    source = NOTEBOOKS / "03_create_dataset.ipynb"
     content = json.loads(source.read_text())
     cell = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
     cell["metadata"], cell["source"] = {}, ["x = 1"]

@@ -42,7 +42,7 @@ def report(experiment_of: Callable[..., Path]) -> tuple[str, _Tags]:
     """Five movies whose tracking is done, as if run, with a figure each; nothing else has begun."""
     path = experiment_of(*MOVIES)
     for job in open_experiment(path)[1]:
-        if job.step == "08_track":
+        if job.step == "10_track":
             job.folder.mkdir(parents=True)
             done = {"started": "2026-01-02", "duration_s": 2.0, "device": "2 CPU cores"}
             level = {"a": "wrong", "b": "look"}.get(str(job.movie_id), "ok")
@@ -71,7 +71,7 @@ def test_figures_of_the_first_movies_are_in_it_and_all_notebooks_are_linked(
     assert text.count(DOT) == 3
     assert "figures of the first 3 movies" in text
     links = [attributes["href"] for tag, attributes in tags.seen if tag == "a"]
-    assert [f"steps/08_track-{movie}/notebook.ipynb" for movie in MOVIES] == [
+    assert [f"steps/10_track-{movie}/notebook.ipynb" for movie in MOVIES] == [
         link for link in links if link and link.endswith(".ipynb")
     ]
     assert not [
@@ -96,17 +96,17 @@ def test_a_figure_stands_under_its_question(report: tuple[str, _Tags]) -> None:
 
 def test_steps_are_listed_with_their_state_and_what_is_missing_says_why(report: tuple[str, _Tags]) -> None:
     text, _ = report
-    assert '<a href="#08_track">08 track</a>: 5 of 5 done, 10 s' in text
-    assert '<a href="#12_analyze_migration">12 analyze migration</a>: not done' in text
-    assert text.count("tracks.csv is missing; notebook 08 makes it</p>") == len(MOVIES), (
-        "12 waits for what 08 left"
+    assert '<a href="#10_track">10 track</a>: 5 of 5 done, 10 s' in text
+    assert '<a href="#15_analyze_migration">15 analyze migration</a>: not done' in text
+    assert text.count("tracks.csv is missing; notebook 10_track makes it</p>") == len(MOVIES), (
+        "15 waits for what 10 left"
     )
 
 
 def test_the_error_of_a_movie_stands_in_the_report(
     experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = experiment_of("a", "b", **{"08_track": {"tracker": "nearest"}})
+    path = experiment_of("a", "b", **{"10_track": {"tracker": "nearest"}})
     (tmp_path / "a" / "objects.csv").write_text("no,such\n1,2\n")
     assert main(["run", str(path)]) == 1
     assert "FAILED" in capsys.readouterr().out

@@ -77,8 +77,8 @@ def test_findings_have_n_and_the_interval_of_the_median(jobs: list[Job]) -> None
 def test_what_was_set_stands_beside_its_default_without_paths(jobs: list[Job]) -> None:
     table = changed_parameters(jobs)
     assert table.values.tolist() == [
-        ["05_segment", "min_size_um3", "20.0", "null", "a, b"],
-        ["08_track", "max_distance_um", "7.0", "15.0", "a"],
+        ["06_segment", "min_size_um3", "20.0", "null", "a, b"],
+        ["10_track", "max_distance_um", "7.0", "15.0", "a"],
     ]
 
 
@@ -100,7 +100,7 @@ def test_the_zip_holds_all_that_the_page_links_to(experiment_of: Callable[..., P
     from helpers.runs.plan import open_experiment
 
     path = experiment_of("a")
-    job = next(job for job in open_experiment(path)[1] if job.step == "08_track")
+    job = next(job for job in open_experiment(path)[1] if job.step == "10_track")
     job.parameters.movie_path().mkdir(parents=True)  # type: ignore[attr-defined]
     job.parameters.movie_path("tracks.csv").write_text("id\n")  # type: ignore[attr-defined]
     common = {"started": "2026-01-02", "duration_s": 2.0, "device": "2 CPU cores"}
@@ -111,16 +111,16 @@ def test_the_zip_holds_all_that_the_page_links_to(experiment_of: Callable[..., P
     with zipfile.ZipFile(tmp_path / "run" / "report.zip") as packed:
         names, page = packed.namelist(), packed.read("report.html").decode()
         links = [part.partition('"')[0] for part in page.split('href="')[1:] if part[0] != "#"]
-        assert sorted(links) == ["movies/a/tracks.csv", "steps/08_track-a/notebook.html"]
+        assert sorted(links) == ["movies/a/tracks.csv", "steps/10_track-a/notebook.html"]
         assert set(links) <= set(names)
-        notebook = packed.read("steps/08_track-a/notebook.html").decode()
+        notebook = packed.read("steps/10_track-a/notebook.html").decode()
     assert "two" in notebook and "http" not in notebook, "it needs no network"
 
 
 def test_the_tracks_are_shared_with_the_measures_and_written_again_only_when_these_change(
     experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = experiment_of("a", **{"08_track": {"tracker": "nearest"}})
+    path = experiment_of("a", **{"10_track": {"tracker": "nearest"}})
     own = tmp_path / "run/movies/a"
     objects = pd.DataFrame({"id": [0, 1], "frame": [0, 1], "z": 0.0, "y": [0.0, 1.0], "x": 0.0})
     own.mkdir(parents=True)

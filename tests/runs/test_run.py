@@ -95,7 +95,7 @@ def test_a_missing_input_names_its_parameter(tmp_path: Path) -> None:
 def test_a_missing_training_set_says_who_makes_it(tmp_path: Path) -> None:
     from helpers.runs.parameters import TrainSegmentation
 
-    with pytest.raises(InputError, match="notebook 01 makes it"):
+    with pytest.raises(InputError, match="notebook 03_create_dataset makes it"):
         Run.start(TrainSegmentation(run_dir=tmp_path))
 
 

@@ -79,7 +79,7 @@ def test_a_run_that_is_there_is_gone_on_with(prepared: list[str]) -> None:
 
 
 def test_an_experiment_never_gets_the_sample(prepared: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(sample.IN_EXPERIMENT, "05_segment")
+    monkeypatch.setenv(sample.IN_EXPERIMENT, "06_segment")
     assert Segment.from_notebook(notebook(Segment)) == Segment() and not prepared
 
 
@@ -128,7 +128,7 @@ def test_every_way_names_notebooks_that_are_there_in_the_order_of_work() -> None
         steps = [name.removesuffix(".ipynb") for name in table["notebook"]]
         assert set(steps) <= set(STEPS) and len(steps) >= 4
         assert (table["minutes"] > 0).all()
-        without_curation = [step for step in steps if step != "14_curate"]
+        without_curation = [step for step in steps if step != "12_curate"]
         assert without_curation == [step for step in STEPS if step in without_curation]
 
 

@@ -1,4 +1,4 @@
-"""Notebook 04: whose word counts where the networks differ."""
+"""Notebook 05_optimize_thresholds: whose word counts where the networks differ."""
 
 from __future__ import annotations
 

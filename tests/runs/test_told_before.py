@@ -17,44 +17,44 @@ from helpers.runs.new import new_experiment
 from helpers.runs.plan import open_experiment
 
 TRACKS = "id,frame,y,x,sources\n0,0,1,1,\n1,1,1,1,0\n"
-BOUNDARY = "10_analyze_boundary_distance"
+BOUNDARY = "13_analyze_boundary_distance"
 PATCH = {"patch_size": [16, 16]}
 
 #: What is wrong → steps, cells of the movie's row, the parameter or column that is told, and the words.
 CASES = {
-    "no pairs": ({"01_create_dataset": {}}, {}, "raw_dir", "name the folder"),
-    "no curated run": ({"01_create_dataset": {"curated_runs": ["no"]}}, {}, "curated_runs", "no such folder"),
-    "no pairs for networks": ({"03_train_segmentation": {"create_npz": True}}, {}, "raw_dir", "name the folder"),
-    "no such tissue": ({"03_train_segmentation": {"train_tissue": True, "tissue_dir": "no"}}, {}, "tissue_dir", "no such folder"),
+    "no pairs": ({"03_create_dataset": {}}, {}, "raw_dir", "name the folder"),
+    "no curated run": ({"03_create_dataset": {"curated_runs": ["no"]}}, {}, "curated_runs", "no such folder"),
+    "no pairs for networks": ({"04_train_segmentation": {"create_npz": True}}, {}, "raw_dir", "name the folder"),
+    "no such tissue": ({"04_train_segmentation": {"train_tissue": True, "tissue_dir": "no"}}, {}, "tissue_dir", "no such folder"),
     "a flat patch": ({"02_train_denoiser": PATCH}, {}, "patch_size", "3 numbers, no larger than m.tif"),
     "no movie to denoise": ({"02_train_denoiser": PATCH}, {"movie": "no.tif"}, "movie", "does not exist"),
-    "two tiles": ({"06_segment_cellpose": {"n_tiles": [2, 2]}}, {}, "n_tiles", "give [z, y, x]"),
-    "a crop outside": ({"06_segment_cellpose": {"preview_crop": [[0, 5], [30, 40], [0, 9]]}}, {}, "preview_crop", "empty along y"),
-    "no such model": ({"06_segment_cellpose": {"model": "models/none"}}, {}, "model", "an existing file; built in are cyto"),
-    "a folder for a model": ({"06_segment_cellpose": {"model": "."}}, {}, "model", "an existing file; built in are cyto"),
-    "sizes in the wrong order": ({"05_segment": {"min_size_um3": 5, "max_size_um3": 2}}, {}, "min_size_um3", "smaller than max_size_um3"),
-    "a misspelt model": ({"06_segment_cellpose": {"model": "cyto33"}}, {}, "model", "a known name; built in are cyto"),
-    "a model of another version": ({"06_segment_cellpose": {"model": "cpsam"}}, {}, "model", "one of cellpose 4"),
-    "no trained Cellpose": ({"06_segment_cellpose": {"model": ""}}, {}, "cellpose_model", "train it with notebook 03"),
-    "no networks": ({"05_segment": {"method": "unet"}}, {}, "unet/weights_best.h5", "train the network first"),
-    "no thresholds": ({"03_train_segmentation": {"create_npz": True, "raw_dir": "p", "label_dir": "p"}, "05_segment": {}}, {}, "thresholds.json", "notebook 04 makes it"),
-    "no table of cells": ({"08_track": {}}, {}, "objects.csv", "notebook 05, 06 or 15 makes it"),
-    "no tracks": ({"12_analyze_migration": {}}, {}, "tracks.csv", "notebook 08 makes it"),
-    "no labels to score": ({"07_evaluate_segmentation": {}}, {"truth": "l.tif"}, "labels.zarr", "notebook 05, 06 or 15 makes it"),
-    "no links that are certain": ({"08_track": {"tracker": "global", "tracker_options": {"fixed_links": "no.csv"}}}, {"objects": "t.csv", "labels": "l.tif"}, "no.csv", "no such file"),
-    "a movie that is not analysed": ({"13_compare_conditions": {}}, {}, "conditions", "turn on 10, 11 or 12"),
-    "a pipe for tracks": ({"12_analyze_migration": {}}, {"tracks": "pipe.xml"}, "tracks", "a pipe or device"),
-    "a pipe for a movie": ({"06_segment_cellpose": {}}, {"movie": "pipe.xml"}, "movie", "a pipe or device"),
+    "two tiles": ({"07_segment_cellpose": {"n_tiles": [2, 2]}}, {}, "n_tiles", "give [z, y, x]"),
+    "a crop outside": ({"07_segment_cellpose": {"preview_crop": [[0, 5], [30, 40], [0, 9]]}}, {}, "preview_crop", "empty along y"),
+    "no such model": ({"07_segment_cellpose": {"model": "models/none"}}, {}, "model", "an existing file; built in are cyto"),
+    "a folder for a model": ({"07_segment_cellpose": {"model": "."}}, {}, "model", "an existing file; built in are cyto"),
+    "sizes in the wrong order": ({"06_segment": {"min_size_um3": 5, "max_size_um3": 2}}, {}, "min_size_um3", "smaller than max_size_um3"),
+    "a misspelt model": ({"07_segment_cellpose": {"model": "cyto33"}}, {}, "model", "a known name; built in are cyto"),
+    "a model of another version": ({"07_segment_cellpose": {"model": "cpsam"}}, {}, "model", "one of cellpose 4"),
+    "no trained Cellpose": ({"07_segment_cellpose": {"model": ""}}, {}, "cellpose_model", "train it with notebook 04_train_segmentation"),
+    "no networks": ({"06_segment": {"method": "unet"}}, {}, "unet/weights_best.h5", "train the network first"),
+    "no thresholds": ({"04_train_segmentation": {"create_npz": True, "raw_dir": "p", "label_dir": "p"}, "06_segment": {}}, {}, "thresholds.json", "notebook 05_optimize_thresholds makes it"),
+    "no table of cells": ({"10_track": {}}, {}, "objects.csv", "notebook 06_segment, 07_segment_cellpose or 08_segment_remote makes it"),
+    "no tracks": ({"15_analyze_migration": {}}, {}, "tracks.csv", "notebook 10_track makes it"),
+    "no labels to score": ({"09_evaluate_segmentation": {}}, {"truth": "l.tif"}, "labels.zarr", "notebook 06_segment, 07_segment_cellpose or 08_segment_remote makes it"),
+    "no links that are certain": ({"10_track": {"tracker": "global", "tracker_options": {"fixed_links": "no.csv"}}}, {"objects": "t.csv", "labels": "l.tif"}, "no.csv", "no such file"),
+    "a movie that is not analysed": ({"16_compare_conditions": {}}, {}, "conditions", "turn on one of the analyses"),
+    "a pipe for tracks": ({"15_analyze_migration": {}}, {"tracks": "pipe.xml"}, "tracks", "a pipe or device"),
+    "a pipe for a movie": ({"07_segment_cellpose": {}}, {"movie": "pipe.xml"}, "movie", "a pipe or device"),
     "a region that is none": ({BOUNDARY: {"roi": "m.tif"}}, {"tracks": "t.csv"}, "roi", "a CSV table"),
     "two boundaries": ({BOUNDARY: {"roi": "r.csv", "tissue_mask": "m.tif"}}, {"tracks": "t.csv"}, "roi", "not both"),
     "nearest without labels": ({BOUNDARY: {"nearest_voxel": True}}, {"tracks": "t.csv"}, "labels", "name the label movie"),
-    "intensities without labels": ({"11_analyze_intensity_spectrum": {"intensity_movie": "m.tif"}}, {"tracks": "t.csv"}, "labels", "name the label movie"),
-    "too few shuffles": ({"11_analyze_intensity_spectrum": {"n_permutations": 19}}, {"tracks": "t.csv"}, "n_permutations", "at least 99"),
-    "no such window": ({"11_analyze_intensity_spectrum": {"window": "round"}}, {"tracks": "t.csv"}, "window", "scipy.signal"),
-    "a percentile above 1": ({"08_track": {"tracker_options": {"cutoff_percentile": 2.0}}}, {"objects": "t.csv"}, "tracker_options", "cutoff"),
-    "frames that are not there": ({"14_curate": {"curated_frames": [1, 7]}}, {}, "curated_frames", "has 2 frames"),
-    "no such log": ({"14_curate": {"merge_log": "no.jsonl"}}, {}, "merge_log", "no such file"),
-    "a table of movies without conditions": ({"13_compare_conditions": {"cohort": "t.csv"}}, {}, "cohort", "run_dir, movie_id, condition"),
+    "intensities without labels": ({"14_analyze_intensity_spectrum": {"intensity_movie": "m.tif"}}, {"tracks": "t.csv"}, "labels", "name the label movie"),
+    "too few shuffles": ({"14_analyze_intensity_spectrum": {"n_permutations": 19}}, {"tracks": "t.csv"}, "n_permutations", "at least 99"),
+    "no such window": ({"14_analyze_intensity_spectrum": {"window": "round"}}, {"tracks": "t.csv"}, "window", "scipy.signal"),
+    "a percentile above 1": ({"10_track": {"tracker_options": {"cutoff_percentile": 2.0}}}, {"objects": "t.csv"}, "tracker_options", "cutoff"),
+    "frames that are not there": ({"12_curate": {"curated_frames": [1, 7]}}, {}, "curated_frames", "has 2 frames"),
+    "no such log": ({"12_curate": {"merge_log": "no.jsonl"}}, {}, "merge_log", "no such file"),
+    "a table of movies without conditions": ({"16_compare_conditions": {"cohort": "t.csv"}}, {}, "cohort", "run_dir, movie_id, condition"),
 }  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_a_scale_of_many_pairs_is_asked_for_once(tmp_path: Path) -> None:
         for k in range(9):
             tifffile.imwrite(tmp_path / kind / f"s{k}.tif", np.ones((8, 16, 16), np.uint8))
     (tmp_path / "own.csv").write_text("movie\n")
-    steps = {"01_create_dataset": {"patch_size": [8, 16, 16]}}
+    steps = {"03_create_dataset": {"patch_size": [8, 16, 16]}}
     path = tmp_path / "own.yaml"
     pairs = {"raw_dir": "raw", "label_dir": "label"}
     path.write_text(yaml.safe_dump({"pairs": pairs, "movies": "own.csv", "steps": steps}))

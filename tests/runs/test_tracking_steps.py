@@ -1,4 +1,4 @@
-"""Notebook 08's filters and trackers, on a table and small labels."""
+"""Notebook 10_track's filters and trackers, on a table and small labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The law: with what notebook 04 chooses on validation cells, VollSeg is not below StarDist or the U-Net on other cells.
+"""The law: with what notebook 05_optimize_thresholds chooses on validation cells, VollSeg is not below StarDist or the U-Net on other cells.
 
 Here on simulated networks of many kinds (`simulated`), each with two sets of cells to choose on and others to score; on
 trained networks in tests/notebooks/test_real_data.py, and over seeds by ``make scores``.

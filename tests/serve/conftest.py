@@ -1,4 +1,4 @@
-"""Tiny networks in a run folder, as notebooks 03 and 04 leave them."""
+"""Tiny networks in a run folder, as notebooks 04_train_segmentation and 05_optimize_thresholds leave them."""
 
 from __future__ import annotations
 

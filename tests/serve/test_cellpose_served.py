@@ -1,4 +1,4 @@
-"""Cellpose behind the server: the cells that notebook 06 writes."""
+"""Cellpose behind the server: the cells that notebook 07_segment_cellpose writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real gRPC on the loopback address: what Fiji gets is what notebook 05 writes."""
+"""Real gRPC on the loopback address: what Fiji gets is what notebook 06_segment writes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def slices(run: Path):
 
 
 def by_notebook_05(run: Path, image: np.ndarray, folder: Path, **settings) -> np.ndarray:
-    """Return the frame of labels.zarr that notebook 05 writes."""
+    """Return the frame of labels.zarr that notebook 06_segment writes."""
     tifffile.imwrite(
         folder / "movie.tif",
         image[None, :, None] if image.ndim == 3 else image[None, None, None],

@@ -1,4 +1,4 @@
-"""Notebook 15 and its step: a movie segmented by a server, resumed, in an experiment, and without a trace of the token."""
+"""Notebook 08_segment_remote and its step: a movie segmented by a server, resumed, in an experiment, and without a trace of the token."""
 
 from __future__ import annotations
 
@@ -156,10 +156,10 @@ def test_what_goes_where_is_said_before_anything_is_sent(p) -> None:
 def test_labels_of_notebook_05_are_not_overwritten(served) -> None:
     _, p = served
     p.movie_path().mkdir(parents=True)
-    p.movie_path("segmentation.json").write_text(json.dumps({"step": "05_segment", "sha256": "0"}))
-    with pytest.raises(InputError, match=r"notebook 05_segment.*beside_05"):
+    p.movie_path("segmentation.json").write_text(json.dumps({"step": "06_segment", "sha256": "0"}))
+    with pytest.raises(InputError, match=r"notebook 06_segment.*beside_segment"):
         _segment(p)
-    p = p.model_copy(update={"beside_05": True})
+    p = p.model_copy(update={"beside_segment": True})
     _segment(p)
     assert p.movie_path("labels_remote.zarr").exists() and p.movie_path("objects_remote.csv").exists()
 
@@ -176,8 +176,8 @@ def test_a_job_of_a_batch_sends_its_own_frames(served, frames, tmp_path, monkeyp
 
 def test_tracking_waits_for_the_server(p, tmp_path) -> None:
     steps = {
-        "15_segment_remote": {"server": "gpu.lab.org:50051", "frames_per_job": 2},
-        "08_track": {"tracker": "lap"},
+        "08_segment_remote": {"server": "gpu.lab.org:50051", "frames_per_job": 2},
+        "10_track": {"tracker": "lap"},
     }
     (tmp_path / "movies.csv").write_text(
         f'movie_id,movie,voxel_size_um,frame_interval_s\na,{p.movie},"[0.5, 0.5]",60\n'
@@ -187,7 +187,7 @@ def test_tracking_waits_for_the_server(p, tmp_path) -> None:
         yaml.safe_dump({"name": "e", "run_dir": str(tmp_path / "e"), "movies": "movies.csv", "steps": steps})
     )
     _, jobs = open_experiment(path)
-    assert [job.name for job in jobs] == ["15_segment_remote [a]", "08_track [a]"]
+    assert [job.name for job in jobs] == ["08_segment_remote [a]", "10_track [a]"]
     assert jobs[1].reads(jobs[0])
 
 
@@ -196,7 +196,7 @@ def test_the_notebook_runs_and_keeps_no_token(served, frames) -> None:
     notebook = p.path("steps", "notebook.ipynb")
     notebook.parent.mkdir(parents=True)
     execute_notebook(p.step, p, notebook)
-    done = json.loads(p.path("steps", "15_segment_remote-movie", "done.json").read_text())
+    done = json.loads(p.path("steps", "08_segment_remote-movie", "done.json").read_text())
     assert done["results"]["cells"] == sum(find_blobs(frame[None]).max() for frame in frames)
     assert "volltrack/0.1.0" in notebook.read_text()
     assert not _leaks(p.run_dir)

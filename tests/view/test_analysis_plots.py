@@ -1,4 +1,4 @@
-"""Figures of notebooks 10 to 13: they show what is in the tables, and survive empty ones."""
+"""Figures of notebooks 13_analyze_boundary_distance to 16_compare_conditions: they show what is in the tables, and survive empty ones."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_conditions_show_every_point() -> None:
 
 
 def _every_figure(tracks: Tracks, distances: pd.DataFrame, spectra: Spectra) -> list[Figure]:
-    """Draw every figure of notebooks 10 to 12."""
+    """Draw every figure of notebooks 13_analyze_boundary_distance to 15_analyze_migration."""
     regions, msd = summarize_tracklets(tracks, distances), mean_squared_displacement(tracks)
     steps = measure_steps(tracks)
     tracklets = measure_tracklets(tracks, steps)

@@ -1,4 +1,4 @@
-"""Tracking anew of what no person has confirmed, with the trackers of notebook 08."""
+"""Tracking anew of what no person has confirmed, with the trackers of notebook 10_track."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def relink(draft: Draft, tracker: str = "lap", **parameters: Any) -> None:
     ----------
     draft : Draft
     tracker : {"lap", "overlap", "global"}
-        Of notebook 08. The global one chooses links here, no other cells.
+        Of notebook 10_track. The global one chooses links here, no other cells.
     **parameters
         Of `helpers.tracking.linking.LapParameters`, `helpers.tracking.overlap.OverlapParameters` or
         `helpers.tracking.global_tracker.costs.GlobalParameters`; the defaults where left out.
@@ -94,13 +94,13 @@ def confirmed_links(graph: Graph) -> set[Link]:
 
 
 def usual_tracker(state: State) -> dict[str, Any]:
-    """Return the arguments of `relink` with which notebook 08 tracked the movie.
+    """Return the arguments of `relink` with which notebook 10_track tracked the movie.
 
     Where it does not say, or took a tracker that keeps no fixed links: LAP, with a reach of twice that within which 95 % of
     the automatic links stay.
     """
     folder = state.automatic.folder.resolve()
-    for done in sorted(folder.parent.parent.glob(f"steps/08_*-{folder.name}/done.json")):
+    for done in sorted(folder.parent.parent.glob(f"steps/*_track-{folder.name}/done.json")):
         try:
             known = json.loads(done.read_text(encoding="utf-8"))["results"]["tracker"]
             if known["tracker"] in _TRACKERS:

@@ -27,31 +27,31 @@ from helpers.runs.parameters.training import (
 
 #: What segments a movie, each writing the same.
 SegmentsMovie = Segment | SegmentCellpose | SegmentRemote
-#: The notebooks in the order a person works, with their numbers: nothing else knows these.
-_NUMBERS: dict[type[Parameters], int] = {
-    StartHere: 0,
-    Annotate: 16,
-    CreateDataset: 1,
-    TrainDenoiser: 2,
-    TrainSegmentation: 3,
-    OptimizeThresholds: 4,
-    Segment: 5,
-    SegmentCellpose: 6,
-    SegmentRemote: 15,
-    EvaluateSegmentation: 7,
-    Track: 8,
-    EvaluateTracking: 9,
-    AnalyzeBoundaryDistance: 10,
-    AnalyzeIntensitySpectrum: 11,
-    AnalyzeMigration: 12,
-    CompareConditions: 13,
-    Curate: 14,
-}
-for _cls, _number in _NUMBERS.items():
+#: The notebooks in the order a person works, which gives them their numbers: nothing else knows these.
+_ORDER: tuple[type[Parameters], ...] = (
+    StartHere,
+    Annotate,
+    TrainDenoiser,
+    CreateDataset,
+    TrainSegmentation,
+    OptimizeThresholds,
+    Segment,
+    SegmentCellpose,
+    SegmentRemote,
+    EvaluateSegmentation,
+    Track,
+    EvaluateTracking,
+    Curate,
+    AnalyzeBoundaryDistance,
+    AnalyzeIntensitySpectrum,
+    AnalyzeMigration,
+    CompareConditions,
+)
+for _number, _cls in enumerate(_ORDER):
     _cls.step = f"{_number:02d}_{_cls.name}"
 
-#: The file of a notebook without its ending, such as ``"05_segment"`` → its parameter class.
-NOTEBOOKS: dict[str, type[Parameters]] = {cls.step: cls for cls in _NUMBERS}
+#: The file of a notebook without its ending, such as ``"06_segment"`` → its parameter class.
+NOTEBOOKS: dict[str, type[Parameters]] = {cls.step: cls for cls in _ORDER}
 #: The same without the notebook that says where to begin, which is no step of an experiment.
 STEPS: dict[str, type[Parameters]] = {name: cls for name, cls in NOTEBOOKS.items() if cls is not StartHere}
 
@@ -62,7 +62,7 @@ def step_of(given: str) -> str | None:
     Parameters
     ----------
     given : str
-        Such as ``"05_segment"``, ``"segment"`` or ``"05"``; a number alone is today's.
+        Such as ``"06_segment"``, ``"segment"`` or ``"06"``; a number alone is today's.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Parameters of the notebooks that turn tracks into biology (10 to 13)."""
+"""Parameters of the notebooks that turn tracks into biology."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrackedMovie(OneMovie):
 
     tracks: OptionalPath = Field(
         None,
-        description="Tracks: a CSV, TrackMate XML, GEFF, folder of the Cell Tracking Challenge or BTrackMate CSV; empty takes those of notebook 08, with all corrections",
+        description="Tracks: a CSV, TrackMate XML, GEFF, folder of the Cell Tracking Challenge or BTrackMate CSV; empty takes those of notebook 10_track, with all corrections",
     )
     raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
     voxel_size_um: VoxelSize = Field(
@@ -83,7 +83,7 @@ class AnalyzeBoundaryDistance(TrackedMovie):
     )
     labels: OptionalPath = Field(
         None,
-        description="Label movie, for the hull and the nearest voxel; empty takes that of notebook 05 if it is there",
+        description="Label movie, for the hull and the nearest voxel; empty takes that of notebook 06_segment if it is there",
     )
     border_is_boundary: bool = Field(False, description="The tissue ends where the picture does")
     missing_masks: Literal["refuse", "nearest"] = Field(
@@ -135,7 +135,7 @@ class AnalyzeIntensitySpectrum(TrackedMovie):
     )
     channel: int = Field(0, ge=0, description="Channel of that movie, counted from 0")
     labels: OptionalPath = Field(
-        None, description="Label movie, needed with intensity_movie; empty takes that of notebook 05"
+        None, description="Label movie, needed with intensity_movie; empty takes that of notebook 06_segment"
     )
     detrend: Literal["linear", "none", "mean", "quadratic"] = Field(
         "linear", description="Trend taken away first, such as bleaching"
@@ -204,13 +204,13 @@ class AnalyzeMigration(TrackedMovie):
     min_track_frames: int = Field(2, ge=1, description="Tracklets that span fewer frames fail")
     region_labels: OptionalPath = Field(
         None,
-        description="Label image or movie of tissue regions; empty takes the inner and outer cells of notebook 10",
+        description="Label image or movie of tissue regions; empty takes the inner and outer cells of notebook 13_analyze_boundary_distance",
     )
     scatter_x: str = Field("directness", description="Measure along x of the scatter plot")
     scatter_y: str = Field("mean_speed_um_per_min", description="Measure along y of the scatter plot")
 
     def inputs(self) -> list[Path]:
-        """Return the tracks, the regions, and the distances of notebook 10 where they are there."""
+        """Return the tracks, the regions, and the distances of notebook 13_analyze_boundary_distance where they are there."""
         distances = self.analysis_path("boundary_objects.csv")
         return [*super().inputs(), *([distances] if distances.is_file() else [])]
 
@@ -244,7 +244,7 @@ class CompareConditions(Parameters):
     metrics: list[str] = Field(
         ["mean_speed_um_per_min", "directness", "mean_distance_um", "peak_period_s"],
         min_length=1,
-        description="Measures to compare: columns of the tracklet tables of notebooks 10 to 12; those not there are left out",
+        description="Measures to compare: columns of the tracklet tables of notebooks 13_analyze_boundary_distance to 15_analyze_migration; those not there are left out",
     )
     unit: Literal["auto", "animal", "movie", "cell"] = Field(
         "auto",

@@ -50,7 +50,7 @@ class Annotate(Parameters):
     places: int = Field(
         20,
         ge=1,
-        description="Where to draw next: so many places, once the networks of notebook 03 are in the run folder",
+        description="Where to draw next: so many places, once the networks of notebook 04_train_segmentation are in the run folder",
     )
 
     def inputs(self) -> list[Path]:

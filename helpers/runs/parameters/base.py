@@ -56,7 +56,7 @@ PRECISION = (
 PatchSize = Annotated[tuple[int, ...], Field(min_length=2, max_length=3), AfterValidator(_positive)]
 #: Tiles or grid: two (y, x) or three (z, y, x) whole numbers, at least 1.
 Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)]
-#: A number between 0 and 1, or None for the value that notebook 04 found.
+#: A number between 0 and 1, or None for the value that notebook 05_optimize_thresholds found.
 OptionalFraction = Annotated[float, Field(ge=0, le=1)] | None
 #: Names of the notebooks that make a movie's labels.
 SEGMENTED = ("segment", "segment_cellpose", "segment_remote")
@@ -72,7 +72,7 @@ class Parameters(BaseModel):
 
     #: The notebook's name without its number, such as ``"create_dataset"``.
     name: ClassVar[str]
-    #: With it, as its file and the experiment's step are called, such as ``"01_create_dataset"``; `NOTEBOOKS` gives it.
+    #: With it, as its file and the experiment's step are called, such as ``"03_create_dataset"``; `NOTEBOOKS` gives it.
     step: ClassVar[str]
     #: Names of the notebooks whose results this one reads, where the experiment has them.
     reads: ClassVar[tuple[str, ...]] = ()

@@ -1,4 +1,4 @@
-"""Parameters of the notebook that segments movies with Cellpose (06)."""
+"""Parameters of the notebook that segments movies with Cellpose."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SegmentCellpose(OneMovie):
     must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie")
     often_set: ClassVar[tuple[str, ...]] = (
         *("voxel_size_um", "frame_interval_s", "channel", "second_channel", "model"),
-        *("diameter_um", "cellprob_threshold", "flow_threshold", "stitch_planes", "beside_05"),
+        *("diameter_um", "cellprob_threshold", "flow_threshold", "stitch_planes", "beside_segment"),
     )
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "cellpose"
@@ -67,7 +67,7 @@ class SegmentCellpose(OneMovie):
     )
     model: OptionalText = Field(
         "cyto3",
-        description="Built-in name ('cyto', 'cyto2', 'cyto3', 'nuclei'; with cellpose 4 'cpsam', which then stands in for these), a file, or empty: what notebook 03 trained",
+        description="Built-in name ('cyto', 'cyto2', 'cyto3', 'nuclei'; with cellpose 4 'cpsam', which then stands in for these), a file, or empty: what notebook 04_train_segmentation trained",
     )
     diameter_um: float = Field(
         0.0, ge=0, description="Diameter of a cell in µm; 0 estimates it, or takes that of a trained model"
@@ -122,9 +122,9 @@ class SegmentCellpose(OneMovie):
         description="Write every cell's surface (PLY files in a zip, µm): 'rough', or smoothed by 'taubin' (keeps the volume) or 'laplacian' (shrinks)",
     )
     mesh_iterations: int = Field(10, ge=0, description="Steps of that smoothing")
-    beside_05: bool = Field(
+    beside_segment: bool = Field(
         False,
-        description="Write labels_cellpose.zarr beside the labels of notebook 05, to be compared in notebook 07",
+        description="Write labels_cellpose.zarr beside the labels of notebook 06_segment, to be compared in notebook 09_evaluate_segmentation",
     )
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
     save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
@@ -164,7 +164,7 @@ class SegmentCellpose(OneMovie):
 
     def outputs(self) -> list[Path]:
         """Return the labels, the table of cells and their surfaces."""
-        suffix = f"_{self.method}" if self.beside_05 else ""
+        suffix = f"_{self.method}" if self.beside_segment else ""
         names = [f"labels{suffix}.zarr", f"objects{suffix}.csv"]
         names += [f"labels{suffix}.ome.tif"] if self.save_tiff else []
         names += [f"{V05}/labels{suffix}.ome.zarr"] if self.save_ome_zarr_05 else []

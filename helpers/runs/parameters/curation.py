@@ -27,7 +27,8 @@ class Curate(OneMovie):
         None, description="Your name, as it stands beside each edit; empty takes that of the login"
     )
     raw: OptionalPath = Field(
-        None, description="The raw movie, shown under the outlines; empty takes the one of notebook 05 or 08"
+        None,
+        description="The raw movie, shown under the outlines; empty takes the one of notebook 06_segment or 10_track",
     )
     show_suspects: int = Field(30, ge=1, description="Most suspicious places that are listed and drawn")
     curated_frames: list[int] = Field(

@@ -32,7 +32,7 @@ class SegmentRemote(OneMovie):
     must_set: ClassVar[tuple[str, ...]] = ("run_dir", "movie", "server")
     often_set: ClassVar[tuple[str, ...]] = (
         *("voxel_size_um", "frame_interval_s", "channel", "token_file", "min_cell_area"),
-        *("min_score", "scaling_hint", "tissue_mask", "beside_05"),
+        *("min_score", "scaling_hint", "tissue_mask", "beside_segment"),
     )
     batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "remote"
@@ -103,9 +103,9 @@ class SegmentRemote(OneMovie):
     tissue_mask: OptionalPath = Field(
         None, description="Mask of the tissue or region of interest: cells outside are removed"
     )
-    beside_05: bool = Field(
+    beside_segment: bool = Field(
         False,
-        description="Write labels_remote.zarr beside the labels of notebook 05, to be compared in notebook 07",
+        description="Write labels_remote.zarr beside the labels of notebook 06_segment, to be compared in notebook 09_evaluate_segmentation",
     )
     save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
     save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
@@ -139,7 +139,7 @@ class SegmentRemote(OneMovie):
 
     def outputs(self) -> list[Path]:
         """Return the labels and the table of cells."""
-        suffix = f"_{self.method}" if self.beside_05 else ""
+        suffix = f"_{self.method}" if self.beside_segment else ""
         names = [f"labels{suffix}.zarr", f"objects{suffix}.csv"]
         names += [f"labels{suffix}.ome.tif"] if self.save_tiff else []
         names += [f"{V05}/labels{suffix}.ome.zarr"] if self.save_ome_zarr_05 else []

@@ -1,4 +1,4 @@
-"""Parameters of the notebooks that segment and evaluate movies (05, 07)."""
+"""Parameters of the notebooks that segment and evaluate movies."""
 
 from __future__ import annotations
 
@@ -107,20 +107,26 @@ class Segment(OneMovie):
         "vollseg", description="'vollseg' (both networks and the watershed), 'stardist' or 'unet'"
     )
     compare_methods: bool = Field(
-        False, description="Write the labels of the other two methods too, for the comparison in notebook 07"
+        False,
+        description="Write the labels of the other two methods too, for the comparison in notebook 09_evaluate_segmentation",
     )
-    use_denoiser: bool = Field(False, description="Denoise each frame first, with the network of notebook 02")
+    use_denoiser: bool = Field(
+        False, description="Denoise each frame first, with the network of notebook 02_train_denoiser"
+    )
     use_probability: bool = Field(
         True, description="Flood StarDist's probability map; False floods its distance map"
     )
     prob_thresh: OptionalFraction = Field(
-        None, description="StarDist: least probability of a cell; empty takes what notebook 04 found"
+        None,
+        description="StarDist: least probability of a cell; empty takes what notebook 05_optimize_thresholds found",
     )
     nms_thresh: OptionalFraction = Field(
-        None, description="StarDist: largest overlap of two cells; empty takes what notebook 04 found"
+        None,
+        description="StarDist: largest overlap of two cells; empty takes what notebook 05_optimize_thresholds found",
     )
     foreground_thresh: OptionalFraction = Field(
-        None, description="U-Net: least value of the foreground; empty takes what notebook 04 found"
+        None,
+        description="U-Net: least value of the foreground; empty takes what notebook 05_optimize_thresholds found",
     )
     min_size_um3: Annotated[float, Field(ge=0)] | None = Field(
         None, description="Remove cells smaller than this: µm³, in 2D µm²; empty keeps all"
@@ -132,7 +138,7 @@ class Segment(OneMovie):
         None, description="Mask of the tissue or region of interest: cells outside are removed"
     )
     use_tissue_model: bool = Field(
-        False, description="Predict the tissue mask with the tissue U-Net of notebook 03"
+        False, description="Predict the tissue mask with the tissue U-Net of notebook 04_train_segmentation"
     )
     slice_wise: bool = Field(
         False, description="Segment every z-slice with 2D networks and join the slices by overlap"
@@ -212,7 +218,7 @@ class EvaluateSegmentation(OneMovie):
         return [*(p for p in (self.truth, self.raw) if p), *labels]
 
     def label_movies(self) -> list[Path]:
-        """Return the labels of all methods; not those that notebook 08 chooses among them, later."""
+        """Return the labels of all methods; not those that notebook 10_track chooses among them, later."""
         return [p for p in sorted(self.movie_path().glob("labels*.zarr")) if p.name != CHOSEN]
 
     def outputs(self) -> list[Path]:

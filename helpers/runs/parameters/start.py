@@ -1,4 +1,4 @@
-"""Parameters of the notebook that says where to begin (00)."""
+"""Parameters of the notebook that says where to begin."""
 
 from __future__ import annotations
 

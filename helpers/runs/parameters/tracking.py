@@ -1,4 +1,4 @@
-"""Parameters of the notebooks that track and evaluate tracks (08, 09)."""
+"""Parameters of the notebooks that track and evaluate tracks."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class Track(OneMovie):
 
     objects: OptionalPath = Field(
         None,
-        description="Table of cells (objects.csv); empty takes what notebook 05 or 06 left for this movie",
+        description="Table of cells (objects.csv); empty takes what notebook 06_segment or 07_segment_cellpose left for this movie",
     )
     labels: OptionalPath = Field(
         None,
-        description="Label movie, for the overlap tracker and the exports; empty takes that of notebook 05",
+        description="Label movie, for the overlap tracker and the exports; empty takes that of notebook 06_segment",
     )
     raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
     voxel_size_um: VoxelSize = Field(
@@ -101,7 +101,7 @@ class Track(OneMovie):
     )
     tracker_options: dict[LapOption | GlobalOption, float | str | list[str] | dict[str, float]] = Field(
         {},
-        description="What is rarely changed. LAP, by TrackMate's names: {'cutoff_percentile': 0.8, 'splitting_penalties': {'volume_um3': 1.0}}. Global: its costs {'division': 4.0}; {'competing_labels': ['b.zarr']} in place of those that notebooks 05 and 06 left. LAP, overlap and global: {'fixed_links': 'links.csv'} (source, target: ids of cells) that are certain, such as notebook 14's curated/confirmed_links.csv",
+        description="What is rarely changed. LAP, by TrackMate's names: {'cutoff_percentile': 0.8, 'splitting_penalties': {'volume_um3': 1.0}}. Global: its costs {'division': 4.0}; {'competing_labels': ['b.zarr']} in place of those that notebooks 06_segment and 07_segment_cellpose left. LAP, overlap and global: {'fixed_links': 'links.csv'} (source, target: ids of cells) that are certain, such as notebook 12_curate's curated/confirmed_links.csv",
     )
     trackmate_settings: OptionalPath = Field(
         None,
@@ -240,7 +240,7 @@ class EvaluateTracking(OneMovie):
     )
 
     def inputs(self) -> list[Path]:
-        """Return the truth, the tracks and, where notebook 05 or 06 wrote them, the labels they belong to."""
+        """Return the truth, the tracks and, where notebook 06_segment or 07_segment_cellpose wrote them, the labels they belong to."""
         own = [p for p in (self.truth, self.truth_tracks) if p]
         labels = labels_of_tracks(self.movie_path())
         return [*own, self.movie_path("tracks.csv"), *([labels] if labels.exists() else [])]

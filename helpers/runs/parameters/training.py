@@ -1,4 +1,4 @@
-"""Parameters of the notebooks that make training sets and train networks (01–04)."""
+"""Parameters of the notebooks that make training sets and train networks."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class CreateDataset(Pairs):
 
     curated_runs: list[Path] = Field(
         [],
-        description="Run folders whose corrected movies teach too: frames marked complete in notebook 14 are added to the pairs",
+        description="Run folders whose corrected movies teach too: frames marked complete in notebook 12_curate are added to the pairs",
     )
     curated_cells: bool = Field(
         False,
@@ -148,7 +148,8 @@ class CreateDataset(Pairs):
         [], description="Names of the stacks kept for validation; empty draws them by validation_fraction"
     )
     augment_denoised: bool = Field(
-        False, description="Add denoised copies; needs the denoiser of notebook 02 in the run folder"
+        False,
+        description="Add denoised copies; needs the denoiser of notebook 02_train_denoiser in the run folder",
     )
     augment_poisson: bool = Field(True, description="Add copies with Poisson (shot) noise")
     augment_gaussian: bool = Field(True, description="Add copies with Gaussian (read) noise")
@@ -288,10 +289,11 @@ class TrainSegmentation(_Training):
     )
     train_cellpose: bool = Field(
         False,
-        description="Train a Cellpose network for notebook 06 (cellpose 3.1), from the same training set",
+        description="Train a Cellpose network for notebook 07_segment_cellpose (cellpose 3.1), from the same training set",
     )
     create_npz: bool = Field(
-        False, description="Make the training set first, from raw_dir and label_dir (as notebook 01 does)"
+        False,
+        description="Make the training set first, from raw_dir and label_dir (as notebook 03_create_dataset does)",
     )
     raw_dir: OptionalPath = Field(None, description="With create_npz or train_tissue: folder of raw stacks")
     label_dir: OptionalPath = Field(None, description="With create_npz: folder of instance labels")
@@ -429,7 +431,7 @@ class OptimizeThresholds(Pairs):
         description="Overlap (IoU) from which a cell counts as found; the mean over these is optimised",
     )
     max_stacks: int = Field(32, ge=1, description="Use at most this many validation stacks")
-    use_denoiser: bool = Field(False, description="Denoise the stacks first, as notebook 05 will")
+    use_denoiser: bool = Field(False, description="Denoise the stacks first, as notebook 06_segment will")
     use_probability: bool = Field(
         True, description="Flood StarDist's probability map; False floods its distance map"
     )

@@ -1,4 +1,4 @@
-"""Notebook 16: a frame, what is drawn in it, and where to draw next."""
+"""Notebook 01_annotate: a frame, what is drawn in it, and where to draw next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 10: what distances are measured to, and what they are compared with."""
+"""Notebook 13_analyze_boundary_distance: what distances are measured to, and what they are compared with."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def compare_with_truth(
 def results(
     distances: pd.DataFrame, tracklets: pd.DataFrame, errors: Errors | None, words: str
 ) -> dict[str, Any]:
-    """Return what ``done.json`` keeps of notebook 10."""
+    """Return what ``done.json`` keeps of notebook 13_analyze_boundary_distance."""
     found: dict[str, Any] = {
         "boundary": words,
         "objects": len(distances),

@@ -1,4 +1,4 @@
-"""Notebook 06: Cellpose's segmenter, previews of a crop to tune it on, and the surfaces of the cells."""
+"""Notebook 07_segment_cellpose: Cellpose's segmenter, previews of a crop to tune it on, and the surfaces of the cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 13: which movies are compared, and what is written about them."""
+"""Notebook 16_compare_conditions: which movies are compared, and what is written about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 14: cells and tracks are corrected, what is suspicious is listed, and results are scored."""
+"""Notebook 12_curate: cells and tracks are corrected, what is suspicious is listed, and results are scored."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def evaluate(p: Curate, curation: Curation) -> pd.DataFrame | None:
 
 
 def _write_formats(curated: Curated, raw: Movie | None, confirmed: set[Link]) -> dict[str, str]:
-    """Write the curated tracks in every format of notebook 08, for mmv_h4tracks where the movie is 2D, and confirmed links."""
+    """Write the curated tracks in every format of notebook 10_track, for mmv_h4tracks where the movie is 2D, and confirmed links."""
     tracks, labels = table.read(curated.tracks), LabelMovie.open(curated.labels)
     folder = curated.tracks.parent
     image = raw.path if raw else None
@@ -134,7 +134,7 @@ def _write_formats(curated: Curated, raw: Movie | None, confirmed: set[Link]) ->
         certain = pd.DataFrame(sorted(confirmed), columns=["source", "target"])
         with atomic_path(folder / "confirmed_links.csv") as temporary:
             certain.to_csv(temporary, index=False)
-        written["confirmed_links.csv"] = "fixed_links of notebook 08"
+        written["confirmed_links.csv"] = "fixed_links of notebook 10_track"
     return written
 
 
@@ -144,7 +144,7 @@ def finish(p: Curate, curation: Curation, raw: Movie | None, scores: pd.DataFram
     found: dict[str, Any] = {"edits": len(done), "confirmed": len(curation.state.graph.marks)}
     found["operations"] = pd.Series([edit.operation for edit in done], dtype=object).value_counts().to_dict()
     automatic = set(curation.state.automatic.tracks.objects["id"].tolist())
-    # Notebook 08 knows the cells of notebook 05, not those that were drawn.
+    # Notebook 10_track knows the cells of notebook 06_segment, not those that were drawn.
     confirmed = {link for link in confirmed_links(curation.state.graph) if automatic.issuperset(link)}
     curation.close()
     if p.movie_path("edits.jsonl").is_file():

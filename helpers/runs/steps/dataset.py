@@ -1,4 +1,4 @@
-"""Notebook 01: pairs of stacks and the settings of the training set."""
+"""Notebook 03_create_dataset: pairs of stacks and the settings of the training set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 02: movies, settings and results of the denoiser."""
+"""Notebook 02_train_denoiser: movies, settings and results of the denoiser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 07: a movie's labels by method, beside their truth, and the files of their scores."""
+"""Notebook 09_evaluate_segmentation: a movie's labels by method, beside their truth, and the files of their scores."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def truth_and_labels(p: EvaluateSegmentation) -> tuple[LabelMovie, dict[str, Lab
         raise InputError(
             "movie_id",
             p.movie_id,
-            f"there are no labels in {folder}; run notebook 05 or 06 on this movie first",
+            f"there are no labels in {folder}; run notebook 06_segment or 07_segment_cellpose on this movie first",
         )
     names = sorted(found, key=lambda name: (name != main, _ORDER.get(name, len(_ORDER)), name))
     predicted = {name: LabelMovie.open(found[name]) for name in names}

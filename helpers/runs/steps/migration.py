@@ -1,4 +1,4 @@
-"""Notebook 12: in which regions cells move, how far they wander, and how often they divide."""
+"""Notebook 15_analyze_migration: in which regions cells move, how far they wander, and how often they divide."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers.tracking.tracks import Tracks, numeric_columns
 
 
 def with_regions(p: AnalyzeMigration, tracks: Tracks) -> tuple[pd.DataFrame | None, str]:
-    """Return the region of each object (with the distances of notebook 10, where it ran), and where it is from.
+    """Return the region of each object (with the distances of notebook 13_analyze_boundary_distance, where it ran), and where it is from.
 
     Raises
     ------
@@ -28,11 +28,13 @@ def with_regions(p: AnalyzeMigration, tracks: Tracks) -> tuple[pd.DataFrame | No
         return _named_regions(p.region_labels, tracks), f"the regions of {p.region_labels.name}"
     path = p.analysis_path("boundary_objects.csv")
     if not path.is_file():
-        return None, "no regions: run notebook 10 first, or name region_labels"
+        return None, "no regions: run notebook 13_analyze_boundary_distance first, or name region_labels"
     distances = read_table(path)
     if distances["id"].tolist() != tracks.objects["id"].tolist():
-        raise InputError(str(path), "distances of other tracks", "run notebook 10 again")
-    return distances, "the inner and outer cells of notebook 10"
+        raise InputError(
+            str(path), "distances of other tracks", "run notebook 13_analyze_boundary_distance again"
+        )
+    return distances, "the inner and outer cells of notebook 13_analyze_boundary_distance"
 
 
 def _named_regions(path: Path, tracks: Tracks) -> pd.DataFrame:
@@ -141,7 +143,7 @@ def measure_wandering(
 def results(
     tracklets: pd.DataFrame, passing: pd.DataFrame, found: pd.DataFrame, fits: pd.DataFrame
 ) -> dict[str, Any]:
-    """Return what ``done.json`` keeps of notebook 12."""
+    """Return what ``done.json`` keeps of notebook 15_analyze_migration."""
     every = fits[fits["group"] == "all"]
     return {
         "tracklets": len(tracklets),

@@ -1,4 +1,4 @@
-"""Notebook 15: a server as segmenter, what is sent to it, and who answered."""
+"""Notebook 08_segment_remote: a server as segmenter, what is sent to it, and who answered."""
 
 from __future__ import annotations
 

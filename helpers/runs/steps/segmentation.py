@@ -1,4 +1,4 @@
-"""Notebooks 04 and 05: the segmenter of a run, with its models and thresholds."""
+"""Notebooks 05_optimize_thresholds and 06_segment: the segmenter of a run, with its models and thresholds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def thresholds_path(p: Parameters, method: str):
 
 
 def _own_thresholds(p: Segment, methods: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Return each method's thresholds: those given, else what notebook 04 found for that method."""
+    """Return each method's thresholds: those given, else what notebook 05_optimize_thresholds found for that method."""
     given = {"prob": p.prob_thresh, "nms": p.nms_thresh, "foreground": p.foreground_thresh}
     found = {}
     for method in methods:

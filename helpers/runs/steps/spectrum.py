@@ -1,4 +1,4 @@
-"""Notebook 11: which intensities are analysed, and what the rhythms are compared with."""
+"""Notebook 14_analyze_intensity_spectrum: which intensities are analysed, and what the rhythms are compared with."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def recovery_in_words(compared: pd.DataFrame) -> str:
 
 
 def results(spectra: spectrum.Spectra, compared: pd.DataFrame | None, false_rhythms: float) -> dict[str, Any]:
-    """Return what ``done.json`` keeps of notebook 11."""
+    """Return what ``done.json`` keeps of notebook 14_analyze_intensity_spectrum."""
     rows = spectra.tracklets
     found: dict[str, Any] = {
         "tracklets": len(rows),

@@ -1,4 +1,4 @@
-"""Notebook 04: validation stacks, the search, and where its results are kept."""
+"""Notebook 05_optimize_thresholds: validation stacks, the search, and where its results are kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ValidationStack:
 
 
 def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
-    """Load the stacks of the folders given here, else those, or the drawn cells, that notebook 01 kept for validation.
+    """Load the stacks of the folders given here, else those, or the drawn cells, that notebook 03_create_dataset kept for validation.
 
     Where so few cells are drawn that none was kept, all of them serve, and `about` says so.
 
@@ -54,11 +54,13 @@ def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
         done = read_done(p.path("steps", CreateDataset.step))
         if done is None:
             raise InputError(
-                "raw_dir", None, "name folders of stacks and labels, or run notebook 01 in this run first"
+                "raw_dir",
+                None,
+                "name folders of stacks and labels, or run notebook 03_create_dataset in this run first",
             )
         source = CreateDataset.checked(done["parameters"])
         described = p.path("dataset", "dataset.json")
-        training_set = read_json(described, "run notebook 01 again")
+        training_set = read_json(described, "run notebook 03_create_dataset again")
         sparse = training_set.get("sparse", {})
         cells = sparse.get("validation_cells") or {}
         names = set(training_set.get("validation_stacks") or ()) | set(cells)
@@ -68,7 +70,7 @@ def validation_stacks(p: OptimizeThresholds) -> list[ValidationStack]:
             raise InputError(
                 "raw_dir",
                 None,
-                "notebook 01 kept no stack for validation; name folders of stacks and labels here",
+                "notebook 03_create_dataset kept no stack for validation; name folders of stacks and labels here",
             )
     pairs = [pair for pair in find_pairs(source) if names is None or pair.name in names][: p.max_stacks]
     found = []

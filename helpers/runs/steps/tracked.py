@@ -1,4 +1,4 @@
-"""What notebooks 10 to 12 share: tracks are read, shown on their movie, and described in tables."""
+"""What notebooks 13_analyze_boundary_distance to 15_analyze_migration share: tracks are read, shown on their movie, and described in tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def open_tracks(p: TrackedMovie) -> Tracks:
         print(f"Curated tracks: {found.edits} edits by {', '.join(found.authors) or 'nobody'}.")
     path = p.tracks_path()
     if not path.exists():
-        raise InputError("tracks", str(path), "there are no such tracks; run notebook 08, or name your own")
+        raise InputError(
+            "tracks", str(path), "there are no such tracks; run notebook 10_track, or name your own"
+        )
     return any_format.read(path, voxel_size=p.voxel_size_um, frame_interval=p.frame_interval_s)
 
 

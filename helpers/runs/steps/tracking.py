@@ -1,4 +1,4 @@
-"""Notebooks 08 and 09: what is tracked, by which tracker, and where the tracks are written."""
+"""Notebooks 10_track and 11_evaluate_tracking: what is tracked, by which tracker, and where the tracks are written."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def open_cells(p: Track) -> Cells:
     path = p.objects_path()
     if not path.is_file():
         raise InputError(
-            "objects", str(path), "there is no such table; run notebook 05 or 06, or name your own"
+            "objects",
+            str(path),
+            "there is no such table; run notebook 06_segment or 07_segment_cellpose, or name your own",
         )
     objects = check_objects(read_table(path, "objects"), "objects")
     check_color(p, objects)
@@ -395,7 +397,7 @@ def write_formats(
 
 
 def results(tracks: Tracks, left_out: pd.DataFrame, removed: pd.DataFrame, p: Track) -> dict[str, Any]:
-    """Return the counts that ``done.json`` keeps, and what notebook 14 tracks with once more (`tracker`)."""
+    """Return the counts that ``done.json`` keeps, and what notebook 12_curate tracks with once more (`tracker`)."""
     length = filters.track_summary(tracks)["n"]
     return {
         "tracker": {"tracker": p.tracker} | _own_parameters(p),
@@ -429,7 +431,7 @@ class Scored:
 
 
 def evaluate(p: EvaluateTracking) -> list[Scored]:
-    """Score the tracks of notebook 08 and, with `track_true_labels`, those of its tracker on the true labels.
+    """Score the tracks of notebook 10_track and, with `track_true_labels`, those of its tracker on the true labels.
 
     Raises
     ------
@@ -456,7 +458,7 @@ def evaluate(p: EvaluateTracking) -> list[Scored]:
         raise InputError(
             "labels",
             None,
-            "notebook 08 tracked a table alone; cells are compared by their labels: name them there",
+            "notebook 10_track tracked a table alone; cells are compared by their labels: name them there",
         )
     predicted = table.read(p.movie_path("tracks.csv"))
     pairs = [("predicted_labels", predicted, LabelMovie.open(labels_path))]
@@ -489,17 +491,17 @@ def under_errors(p: EvaluateTracking, result: Scored) -> dict[str, Any]:
 
 
 def tracked_with(p: EvaluateTracking) -> Track:
-    """Return the parameters that notebook 08 tracked this movie with."""
+    """Return the parameters that notebook 10_track tracked this movie with."""
     folder = step_folder(p).with_name(step_folder(p).name.replace(p.step, Track.step))
     done = read_done(folder)
     if done is None:
-        raise InputError("movie_id", p.movie_id, "this movie is not tracked yet; run notebook 08 first")
+        raise InputError("movie_id", p.movie_id, "this movie is not tracked yet; run notebook 10_track first")
     settings = done["results"].get("trackmate_settings", {})
     return Track.checked({**done["parameters"], **settings, "run_dir": p.run_dir})
 
 
 def _track_truth(p: EvaluateTracking, settings: Track, labels: LabelMovie) -> Tracks:
-    """Track the true labels as notebook 08 tracked the found ones."""
+    """Track the true labels as notebook 10_track tracked the found ones."""
     voxel_size = labels.voxel_size or settings.voxel_size_um
     if voxel_size is None:
         raise InputError("voxel_size_um", None, f"{p.truth} does not say it; give [z, y, x] in µm")

@@ -1,4 +1,4 @@
-"""TrackMate's own tracker settings, from one of its files, as parameters of notebook 08."""
+"""TrackMate's own tracker settings, from one of its files, as parameters of notebook 10_track."""
 
 from __future__ import annotations
 

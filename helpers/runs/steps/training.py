@@ -1,4 +1,4 @@
-"""Notebook 03: settings of the networks, and what is kept of their training."""
+"""Notebook 04_train_segmentation: settings of the networks, and what is kept of their training."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def check(p: TrainSegmentation) -> None:
 
 
 def npz_parameters(p: TrainSegmentation, **changes: Any) -> CreateDataset:
-    """Return notebook 01's parameters for `create_npz` and `train_tissue`: its defaults, but for what 03 names."""
+    """Return notebook 03_create_dataset's parameters for `create_npz` and `train_tissue`: its defaults, but for what 04_train_segmentation names."""
     shared = {name: getattr(p, name) for name in type(p).model_fields if name in CreateDataset.model_fields}
     return CreateDataset.checked({**shared, **changes})
 
 
 def tissue_parameters(p: TrainSegmentation) -> CreateDataset:
-    """Return notebook 01's parameters for the tissue masks."""
+    """Return notebook 03_create_dataset's parameters for the tissue masks."""
     return npz_parameters(p, label_dir=None, binary_dir=p.tissue_dir, min_foreground=0.0)
 
 
@@ -141,8 +141,8 @@ def voxels(ours: Sequence[float] | None, trained: Sequence[float] | None) -> str
     if not remark:
         return ""
     return (
-        f"patches: {remark.partition(';')[0]}. Training adapts it; or resample the stacks to those voxels before notebook 01, "
-        "and set resample_to_training in notebook 05"
+        f"patches: {remark.partition(';')[0]}. Training adapts it; or resample the stacks to those voxels before notebook 03_create_dataset, "
+        "and set resample_to_training in notebook 06_segment"
     )
 
 
