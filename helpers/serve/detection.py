@@ -31,6 +31,10 @@ SERVICE = "biopb.image.ObjectDetection"
 MASKS = ("volltrack-shapes", "masks")
 
 
+class AnswerTooLarge(Exception):
+    """The cells were found, but their outlines are more than a message holds."""
+
+
 @dataclass
 class _Call:
     """One call on its way: what the log will say of it."""
@@ -201,6 +205,12 @@ class Detection:
             shapes = polygons(labels[0], picture.offset) if picture.flat else meshes(labels, picture.offset)
         response, n = answer(shapes, cells.scores)
         call.about += f", {n} cells"
+        most = self._service.limits.message_mb
+        if len(response) > most * 2**20:
+            raise AnswerTooLarge(
+                f"the outlines of {n} cells take {len(response) / 2**20:.0f} MB, and an answer holds {most}: send the picture "
+                "in parts, or segment it where the networks are (notebook 06_segment)"
+            )
         return response
 
     def _guarded(self, call: _Call, work: Callable[[], bytes | None]) -> Any:
@@ -236,7 +246,7 @@ def _telling(context: Any) -> Callable[[int], None]:
 def _code(error: Exception, call: _Call) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, InputError):
         return grpc.StatusCode.INVALID_ARGUMENT, " ".join(str(error).split())
-    if isinstance(error, LineFull):
+    if isinstance(error, (LineFull, AnswerTooLarge)):
         return grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
     if isinstance(error, Gone):
         if call.context.is_active():

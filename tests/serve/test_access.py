@@ -84,6 +84,17 @@ def test_the_token_is_asked_for(serving, caplog):
     assert serving.service.counts["RunDetection", "UNAUTHENTICATED"] == 6
 
 
+def test_outlines_that_no_message_holds_are_told_as_such(held):
+    """The cells take little as pixels, and more than the message as meshes."""
+    frame = np.zeros((16, 120, 120), np.float32)
+    frame[1::3, 1::3, 1::3] = 1
+    model = ServedModel("threshold", lambda _: held, voxel_size=VOXEL)
+    with start(model, limits=Limits(message_mb=1)) as server:
+        code, line = code_of(server.grpc_port, request_of(frame, z=16))
+        assert code == "RESOURCE_EXHAUSTED" and "outlines of 8000 cells" in line and "in parts" in line
+        assert server.service.counts["RunDetection", "RESOURCE_EXHAUSTED"] == 1
+
+
 def test_what_is_compared_does_not_depend_on_how_much_is_right(monkeypatch):
     """Digests of one length are compared, by the function whose time says nothing."""
     seen = []
