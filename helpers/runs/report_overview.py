@@ -15,6 +15,7 @@ from helpers.runs.parameters import STEPS, AnalyzeMigration, Track
 from helpers.runs.parameters.base import options
 from helpers.runs.plan import Job
 from helpers.runs.run import read_done
+from helpers.view.result_table import in_words
 
 #: Movies that the first page lists; all are in the tables.
 LISTED = 20
@@ -123,7 +124,7 @@ def changed_parameters(jobs: Iterable[Job]) -> pd.DataFrame:
             if field is None or name in ("run_dir", "movie_id") or Path in _kinds(field.annotation):
                 continue
             if value != defaults[name]:
-                key = (job.step, name, json.dumps(value), json.dumps(defaults[name]))
+                key = (job.step, name, in_words(value), in_words(defaults[name]))
                 rows.setdefault(key, []).append(job.movie_id or "")
     several = len({job.movie_id for job in jobs if job.movie_id}) > 1
     listed = [(*key, ", ".join(filter(None, movies))) for key, movies in rows.items()]

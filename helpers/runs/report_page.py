@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.resources
 import itertools
-import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,17 +19,20 @@ from helpers.data.atomic import atomic_path
 from helpers.data.experiment import Experiment
 from helpers.runs.batch import state_of
 from helpers.runs.doubts import Check
-from helpers.runs.parameters import STEPS
+from helpers.runs.parameters import STEPS, Parameters
 from helpers.runs.plan import Job
 from helpers.runs.report_methods import methods
 from helpers.runs.report_overview import LISTED, changed_parameters, findings, overview
 from helpers.runs.report_overview import tables as csv_files
 from helpers.runs.run import read_done
 from helpers.runs.share import pages
+from helpers.view.result_table import in_words, result_table
 from helpers.view.style import method_style
 
 #: Movies of a step whose figures stand in the report: a thousand would make it too large for any browser.
 _PICTURED = 3
+#: Bytes of an animation that still stands in the report.
+_LARGEST_ANIMATION = 4_000_000
 #: What each table of scores says, for one who has not seen the notebooks.
 _ABOUT = {
     "Segmentation": "How well the cells that were found agree with the true ones. A cell is found where it and a true one "
@@ -136,16 +140,56 @@ def _step(name: str, jobs: list[Job], experiment: Experiment) -> dict[str, Any]:
 
 def _job(job: Job, done: dict[str, Any], run_dir: Path, pictured: bool) -> dict[str, Any]:
     notebook = job.folder / "notebook.ipynb"
-    details = ("parameters", "results", "packages") if pictured else ("parameters", "results")
+    details = {
+        "parameters": _parameters(type(job.parameters), done["parameters"], run_dir),
+        "results": Markup(result_table(done["results"])._repr_html_()) if done["results"] else "none",
+    }
+    if pictured:
+        details["packages"] = Markup(result_table(done["packages"])._repr_html_())
     return {
         "movie": job.movie_id,
         "started": done["started"],
         "seconds": round(done["duration_s"]),
         "device": done["device"],
         "notebook": notebook.relative_to(run_dir).as_posix(),
-        "details": [(name, json.dumps(done[name], indent=1, ensure_ascii=False)) for name in details],
+        "details": details.items(),
+        "animations": _animations(job, run_dir) if pictured else (),
         "figures": _figures(notebook) if pictured else (),
     }
+
+
+def _parameters(cls: type[Parameters], given: dict[str, Any], run_dir: Path) -> Markup:
+    """Return parameters as a table, those that are not the defaults in bold, and paths relative to the run folder."""
+    defaults = cls.model_construct().plain()
+    rows = Markup("").join(
+        Markup("<tr><td>{}</td><td>{}</td></tr>").format(
+            name, _shown(value, value != defaults.get(name), run_dir)
+        )
+        for name, value in given.items()
+    )
+    return Markup('<table class="checks">{}</table>').format(rows)
+
+
+def _shown(value: Any, is_changed: bool, run_dir: Path) -> str:
+    said = in_words(_relative(value, run_dir))
+    return Markup("<b>{}</b>").format(said) if is_changed else said
+
+
+def _relative(value: Any, run_dir: Path) -> Any:
+    """Return a value whose paths are relative: to the run folder, or to the folder that holds both."""
+    if isinstance(value, list):
+        return [_relative(one, run_dir) for one in value]
+    if isinstance(value, dict):
+        return {key: _relative(one, run_dir) for key, one in value.items()}
+    return os.path.relpath(value, run_dir) if isinstance(value, str) and os.path.isabs(value) else value
+
+
+def _animations(job: Job, run_dir: Path) -> Iterator[tuple[str, str]]:
+    """Yield the animations that a step has written, with their names."""
+    for pattern in job.parameters.outputs():
+        for path in sorted(pattern.parent.glob(pattern.name)):
+            if path.suffix == ".gif" and path.stat().st_size < _LARGEST_ANIMATION:
+                yield path.relative_to(run_dir).as_posix(), base64.b64encode(path.read_bytes()).decode()
 
 
 def _figures(notebook: Path) -> Iterator[dict[str, Any]]:

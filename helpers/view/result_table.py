@@ -16,6 +16,7 @@ _NAMES = {
     "f1_50": "F1 (IoU 0.5)", "f1_70": "F1 (IoU 0.7)", "precision_50": "precision (IoU 0.5)",
     "recall_50": "recall (IoU 0.5)", "mse": "MSE", "ssim": "SSIM", "division_f1": "F1 of divisions",
     "prob": "probability", "nms": "overlap (NMS)", "divide": "stars divide",
+    "val_loss": "validation loss", "psnr_raw_db": "PSNR, raw (dB)", "psnr_denoised_db": "PSNR, denoised (dB)",
 }  # fmt: skip
 
 #: Characters of a line of text.

@@ -18,7 +18,11 @@ TEXTS = [
         for path in (ROOT / folder).rglob("*")
     ),
 ]
-TEXTS = [path for path in TEXTS if path.suffix in (".py", ".md", ".ipynb", ".yaml", "") and path.is_file()]
+TEXTS = [
+    path
+    for path in TEXTS
+    if path.suffix in (".py", ".md", ".ipynb", ".yaml", ".html", ".js", "") and path.is_file()
+]
 NAMES = "|".join(sorted((cls.name for cls in NOTEBOOKS.values()), key=len, reverse=True))
 NAMED = re.compile(rf"(?<![\dA-Za-z])\d\d_(?:{NAMES})(?![A-Za-z0-9_])")
 #: Of tests: what an older version, or nobody, calls a step.

@@ -94,6 +94,32 @@ def test_a_figure_stands_under_its_question(report: tuple[str, _Tags]) -> None:
     assert "&lt;b&gt;3&lt;/b&gt;" in text and "<b>3</b>" not in text
 
 
+def test_parameters_are_a_table_with_what_was_changed_in_bold_and_relative_paths(
+    report: tuple[str, _Tags],
+) -> None:
+    text, _ = report
+    assert text.count("<tr><td>tracker</td><td><b>nearest</b></td></tr>") == len(MOVIES)
+    assert text.count("<tr><td>max_distance_um</td><td>15</td></tr>") == len(MOVIES)
+    assert "<tr><td>objects</td><td><b>../a/objects.csv</b></td></tr>" in text
+    assert "<pre" not in text
+
+
+def test_the_animation_stands_in_the_report(experiment_of: Callable[..., Path], tmp_path: Path) -> None:
+    path = experiment_of("a", **{"13_analyze_boundary_distance": {}})
+    (job,) = open_experiment(path)[1]
+    job.folder.mkdir(parents=True)
+    done = {"started": "2026-01-02", "duration_s": 2.0, "device": "2 CPU cores", "checks": [], "packages": {}}
+    done |= {"parameters": job.parameters.plain(), "results": {}}
+    write_json(job.folder / "done.json", done)
+    gif = job.parameters.path("movies", "a", "analysis", "boundary.gif")
+    gif.parent.mkdir(parents=True)
+    gif.write_bytes(b"GIF89a")
+    finish(read_experiment(path))
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert 'src="data:image/gif;base64,R0lGODlh"' in text
+    assert "movies/a/analysis/boundary.gif</figcaption>" in text
+
+
 def test_steps_are_listed_with_their_state_and_what_is_missing_says_why(report: tuple[str, _Tags]) -> None:
     text, _ = report
     assert '<a href="#10_track">10 track</a>: 5 of 5 done, 10 s' in text

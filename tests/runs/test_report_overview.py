@@ -77,8 +77,8 @@ def test_findings_have_n_and_the_interval_of_the_median(jobs: list[Job]) -> None
 def test_what_was_set_stands_beside_its_default_without_paths(jobs: list[Job]) -> None:
     table = changed_parameters(jobs)
     assert table.values.tolist() == [
-        ["06_segment", "min_size_um3", "20.0", "null", "a, b"],
-        ["10_track", "max_distance_um", "7.0", "15.0", "a"],
+        ["06_segment", "min_size_um3", "20", "–", "a, b"],
+        ["10_track", "max_distance_um", "7", "15", "a"],
     ]
 
 
