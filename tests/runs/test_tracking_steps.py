@@ -262,9 +262,18 @@ def test_trackmate_settings_that_are_of_no_use_are_told(folder: Path) -> None:
     )
     with pytest.raises(InputError, match=r"trackmate_settings.*MANUAL_TRACKER.*LAP, overlap or Kalman"):
         with_trackmate_settings(_track(folder, trackmate_settings=path))
-    path.write_text("<TrackMate/>")
-    with pytest.raises(InputError, match="states no tracker"):
-        with_trackmate_settings(_track(folder, trackmate_settings=path))
+    given = _track(folder, trackmate_settings=path)
+    for content, words in (
+        ("<TrackMate/>", "states no tracker"),
+        ('<?xml version="1.0" encoding="klingon"?><TrackMate/>', "unknown encoding"),
+        ('<?xml version="1.0" encoding="utf-7"?><TrackMate/>', "manual.xml"),
+        ('<TrackMate><Settings><TrackerSettings TRACKER_NAME="LAP_TRACKER"><Linking LINKING_MAX_DISTANCE="far"/>', "manual.xml"),
+        ('<TrackMate><Settings><TrackerSettings TRACKER_NAME="SPARSE_LAP_TRACKER"><Linking LINKING_MAX_DISTANCE="far"/>'
+         "</TrackerSettings></Settings></TrackMate>", "manual.xml"),
+    ):  # fmt: skip
+        path.write_text(content)
+        with pytest.raises(InputError, match=words):
+            with_trackmate_settings(given)
 
 
 def test_the_overlap_is_a_term_of_the_cost(folder: Path) -> None:

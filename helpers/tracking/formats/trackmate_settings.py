@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from helpers.errors import InputError
+from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import existing
 from helpers.tracking.formats.trackmate_read import calibration
 from helpers.tracking.formats.trackmate_xml import POSITIONS
@@ -43,6 +43,7 @@ class OtherTracker:
     settings: dict[str, Any]
 
 
+@reads("a TrackMate XML file")
 def read_tracker(path: str | Path, *, voxel_size=None) -> Any:
     """Read the parameters that the tracks of a TrackMate file were linked with.
 
