@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -120,3 +123,14 @@ def test_cut_weights_of_cellpose_are_named(tmp_path: Path) -> None:
     (tmp_path / "cellpose_model").write_bytes(b"PK\x03\x04" + bytes(99))
     with pytest.raises(InputError, match="cellpose_model"):
         cellpose_weights.check(tmp_path / "cellpose_model", "cellpose_model", (3, 1))
+
+
+def test_keras_on_another_backend_does_not_matter() -> None:
+    """csbdeep refuses PyTorch as Keras's backend: who has set it for other programs must not notice."""
+    code = (
+        "from helpers.models.devices import prepare_tensorflow; prepare_tensorflow(); "
+        "from csbdeep.models import CARE; print(CARE.__name__)"
+    )
+    env = {**os.environ, "KERAS_BACKEND": "torch"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.split() == ["CARE"], done.stderr
