@@ -52,7 +52,7 @@ figures: demo
 
 # PYTEST="tests/data -k tiff" runs a part.  The windows get a process of their own: TensorFlow and the software OpenGL of Mesa
 # crash in one.  Then three parts go on side by side, for those of runs mostly wait for kernels to start.
-PART_1 := tests/runs
+PART_1 := tests/runs tests/curation
 PART_2 := tests/segmentation tests/benchmarks tests/fuzz tests/analysis tests/tracking tests/data tests/view tests/serve
 test: $(VENV)/installed-test
 ifdef PYTEST
