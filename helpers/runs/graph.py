@@ -17,7 +17,7 @@ import psutil
 
 from helpers.errors import InputError
 from helpers.runs.job import specification
-from helpers.runs.parameters import STEPS, step_of
+from helpers.runs.parameters import STEPS, Annotate, CreateDataset, step_of
 from helpers.runs.plan import Job
 from helpers.runs.run import why_not_done, write_json
 
@@ -164,7 +164,7 @@ def _wants_gpu(job: Job) -> bool:
 
 def _threads(node: Node, nodes: dict[str, Node], cores: int | None, n_gpus: int) -> int:
     """Share the cores out: movies and what is measured side by side, all cores for what serves all movies."""
-    if node.job.movie_id is not None and not node.job.parameters.runs_networks:
+    if not (isinstance(p := node.job.parameters, Annotate | CreateDataset) or p.runs_networks):
         return 1  # it hardly uses a second core
     if cores is None:
         return 4 if _runs_networks(node.job) else 1

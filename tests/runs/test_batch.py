@@ -111,6 +111,7 @@ def test_movies_share_the_cores_and_measurements_take_one(experiment_of: Make, t
         "06_segment": {"foreground_thresh": 0.5, "method": "unet"},
         "10_track": {},
         "15_analyze_migration": {},
+        "16_compare_conditions": {},
     }
     _, jobs = open_experiment(experiment_of("a", "b", "c", "d", **steps))
     nodes, done = graph.to_run(jobs)
@@ -120,7 +121,7 @@ def test_movies_share_the_cores_and_measurements_take_one(experiment_of: Make, t
         written = lock.read(tmp_path / "graph.json")
         assert written is not None
         found = {key[:2]: one["threads"] for key, one in written["jobs"].items()}
-        assert found == {"06": threads, "10": 1, "15": 1}
+        assert found == {"06": threads, "10": 1, "15": 1, "16": 1}
     track = lock.read(tmp_path / "jobs" / "10_track-a.json")
     assert track is not None and track["limit_threads"] == ((os.cpu_count() or 1) > 1)
     assert written["jobs"]["15_analyze_migration-a"]["needs"] == ["06_segment-a", "10_track-a"]
