@@ -118,7 +118,7 @@ def changed_parameters(jobs: Iterable[Job]) -> pd.DataFrame:
         if done is None:
             continue
         cls = STEPS[job.step]
-        defaults = cls.model_construct().model_dump(mode="json")
+        defaults = cls.defaults()
         for name, value in done["parameters"].items():
             field = cls.model_fields.get(name)
             if field is None or name in ("run_dir", "movie_id") or Path in _kinds(field.annotation):

@@ -142,10 +142,10 @@ def _job(job: Job, done: dict[str, Any], run_dir: Path, pictured: bool) -> dict[
     notebook = job.folder / "notebook.ipynb"
     details = {
         "parameters": _parameters(type(job.parameters), done["parameters"], run_dir),
-        "results": Markup(result_table(done["results"])._repr_html_()) if done["results"] else "none",
+        "results": Markup(result_table(done["results"]).html()) if done["results"] else "none",
     }
     if pictured:
-        details["packages"] = Markup(result_table(done["packages"])._repr_html_())
+        details["packages"] = Markup(result_table(done["packages"]).html())
     return {
         "movie": job.movie_id,
         "started": done["started"],
@@ -160,7 +160,7 @@ def _job(job: Job, done: dict[str, Any], run_dir: Path, pictured: bool) -> dict[
 
 def _parameters(cls: type[Parameters], given: dict[str, Any], run_dir: Path) -> Markup:
     """Return parameters as a table, those that are not the defaults in bold, and paths relative to the run folder."""
-    defaults = cls.model_construct().plain()
+    defaults = cls.defaults()
     rows = Markup("").join(
         Markup("<tr><td>{}</td><td>{}</td></tr>").format(
             name, _shown(value, value != defaults.get(name), run_dir)

@@ -17,7 +17,7 @@ from helpers.serve.jobs import Job, Jobs, Order, State
 from helpers.serve.line import Gone, LineFull
 from helpers.serve.refusals import in_words, line
 from helpers.serve.service import Service
-from helpers.serve.trained_models import TrainedModels
+from helpers.serve.trained_models import Trained, TrainedModels
 from helpers.serve.volumes import TIFF, ZIP, Volume, Volumes, zipped
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
@@ -69,18 +69,6 @@ class JobSaid(BaseModel):
     started: float | None
     ended: float | None
     order: Order
-
-
-class ModelSaid(BaseModel):
-    """A trained model; losses are those of its last epoch."""
-
-    network: str
-    name: str
-    version: str
-    epochs: int
-    loss: float | None
-    validation_loss: float | None
-    made: float
 
 
 def add_jobs(app: FastAPI, service: Service, models: TrainedModels, jobs: Jobs, volumes: Volumes) -> None:
@@ -164,9 +152,9 @@ def add_jobs(app: FastAPI, service: Service, models: TrainedModels, jobs: Jobs, 
         return Response(zipped(folder / "labels.zarr"), media_type=ZIP)
 
     @router.get("/models")
-    def list_models() -> list[ModelSaid]:
-        """List the trained models."""
-        return [ModelSaid(**vars(one)) for one in models]
+    def list_models() -> list[Trained]:
+        """List the trained models; losses are those of the last epoch."""
+        return list(models)
 
     @router.get("/models/{network}/{name}")
     def see_model(network: Network, name: str) -> dict[str, Any]:

@@ -42,11 +42,14 @@ class ResultTable:
         rows = zip(self.frame.index, self.frame[""], strict=True)
         return "\n".join(name.ljust(wide) + _wrapped(value, " " * wide) for name, value in rows)
 
-    def _repr_html_(self) -> str:
+    def html(self) -> str:
+        """Return it as an HTML table that needs no style sheet."""
         with pd.option_context("display.max_colwidth", None):
             table = self.frame.to_html(header=self._has_header(), border=0, justify="left")
         left = 'style="text-align: left; vertical-align: top; white-space: pre-line; max-width: 60em"'
         return table.replace("<td>", f"<td {left}>").replace("<th>", f"<th {left}>")
+
+    _repr_html_ = html
 
     def _has_header(self) -> bool:
         return list(self.frame.columns) != [""]

@@ -207,6 +207,11 @@ class Parameters(BaseModel):
             for name, field in fields.items()
         ]
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the defaults as plain values, as `plain` gives those of one."""
+        return cls.model_construct().plain()
+
     def inputs(self) -> list[Path]:
         """Return the files and folders this step reads; a change in one of them makes the step run again."""
         return []
