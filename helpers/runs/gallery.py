@@ -14,7 +14,7 @@ import nbformat
 
 from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
-from helpers.runs.parameters import NOTEBOOKS
+from helpers.runs.parameters import NOTEBOOKS, StartHere
 from helpers.runs.run import read_done
 
 #: Bytes of one notebook and of all together.
@@ -72,7 +72,7 @@ def _executed(step: str, runs: Iterable[Path]) -> Path | None:
 def _ended(folder: Path) -> bool:
     """Whether a step is done, and its notebook whole and without an error; notebook 00_start_here leaves nothing but itself."""
     notebook = folder / "notebook.ipynb"
-    if not notebook.is_file() or (read_done(folder) is None and not folder.name.startswith("00")):
+    if not notebook.is_file() or (read_done(folder) is None and folder.name != StartHere.step):
         return False
     cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
     failed = any(one.output_type == "error" for cell in cells for one in cell.outputs)
@@ -95,7 +95,7 @@ def _copy(notebook: Any, done: dict[str, Any], step: str, width: int, colors: in
     cells = []
     for cell in notebook.cells:
         kept: dict[str, Any] = {
-            "cell_type": cell.cell_type, "id": cell.id, "metadata": {}, "source": cell.source,
+            "cell_type": cell.cell_type, "id": cell.id, "metadata": _tags(cell), "source": cell.source,
         }  # fmt: skip
         if cell.cell_type == "code":
             kept |= {
@@ -110,6 +110,11 @@ def _copy(notebook: Any, done: dict[str, Any], step: str, width: int, colors: in
         key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata
     }
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _tags(cell: Any) -> dict[str, Any]:
+    """Return what tells the cells of parameters from others, of a cell's metadata."""
+    return {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
 
 
 def _about(step: str, done: dict[str, Any]) -> str:
