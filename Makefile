@@ -8,7 +8,7 @@ EXTRAS := tensorflow,cellpose,tracking,remote,serve,view,jupyter,batch$(if $(GPU
 comma  := ,
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo figures test lint benchmark scores notebooks gallery colab lock clean
+.PHONY: help install demo figures test quick lint benchmark scores notebooks gallery colab lock release clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,11 +16,13 @@ help:
 	@echo "make figures    draw the README's pictures anew from the demo"
 	@echo "make install    only install into $(VENV); GPU=1 adds the CUDA libraries"
 	@echo "make test       install what the tests need, and run them"
+	@echo "make quick      the tests that neither train nor start a kernel: three minutes"
 	@echo "make lint       check style, types, and that nothing is there that only tests use"
 	@echo "make benchmark  measure this suite beside its peers, in an environment of their own"
 	@echo "make scores     run the experiments with truth over SEEDS=5 seeds, and write their scores into the README (many hours)"
 	@echo "make notebooks  write the parameters and setup cells of the notebooks anew from their classes"
 	@echo "make gallery    run the demo and write its executed notebooks, with small pictures, into gallery/"
+	@echo "make release    whether the tag that the notebooks install on Colab is there"
 	@echo "make colab      run every notebook as on Colab, unedited on sample data, with Python 3.11, 3.12 and 3.13 (hours)"
 
 install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
@@ -65,6 +67,12 @@ else
 	wait $$one; first=$$?; wait $$two; second=$$?; cat $$logs/1 $$logs/2; rm -r $$logs; exit $$((here + first + second))
 endif
 
+# Two halves side by side, each on a core.
+quick: $(VENV)/installed-test
+	@other=$$(mktemp); $(BIN)/python -m pytest -m "not slow" $(QUICK_1) >$$other 2>&1 & pid=$$!; trap "kill $$pid" INT TERM; \
+	$(BIN)/python -m pytest -m "not slow" tests $(addprefix --ignore=,$(QUICK_1)); here=$$?; \
+	wait $$pid; there=$$?; cat $$other; rm $$other; exit $$((here + there))
+
 lint: $(VENV)/installed-test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -100,6 +108,9 @@ colab: $(VENV)/installed-test
 # The versions that are installed become the pins.
 lock: $(VENV)/installed-test
 	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ' > constraints.txt
+
+release:
+	@.ci/release
 
 clean:
 	rm -rf $(VENV) .venv-peers .venv-ultrack runs

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import subprocess
 import sys
 import tomllib
 import types
@@ -64,15 +65,44 @@ def test_setup_cells_install_what_the_project_offers(step: str) -> None:
     assert ast.parse(re.sub(r"%pip.*", "pass", cell))
 
 
-def test_cellpose_is_installed_where_it_is_to_be_trained() -> None:
-    cell = setup_cell(TrainSegmentation).replace("%pip install --quiet", "installed = f").replace('f "', 'f"')
-    missing = types.SimpleNamespace(util=types.SimpleNamespace(find_spec=lambda name: None))
-    for wanted, extras in ((True, "tensorflow,cellpose"), (False, "tensorflow")):
-        names = {"train_cellpose": wanted, "importlib": missing, "os": os}
-        exec(
-            cell[cell.index("if importlib") : cell.index("from helpers")], names
-        )  # our own text, without pip
-        assert names["installed"].startswith(f"volltrack[{extras}] @ git+")
+def _run_setup(step: str, folder: Path, parameters: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a notebook's setup cell in a folder, in a Python of its own; what it would install is printed."""
+    cell = re.sub(r'%pip install --quiet "(.*)"', r'print(f"\1")', setup_cell(STEPS[step]))
+    cell = re.sub(r"%pip install .*", "pass", cell)
+    code = f"run_dir = 'run'\n{parameters}\n{cell}"
+    environment = {key: value for key, value in os.environ.items() if key != "VOLLTRACK_SOURCE"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+#: What hides the distribution that is installed here, as on a fresh Colab.
+_NOT_INSTALLED = """
+import importlib.metadata
+def version(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+importlib.metadata.version = version
+"""
+
+
+@pytest.mark.parametrize(("wanted", "extras"), [(True, "tensorflow,cellpose"), (False, "tensorflow")])
+def test_cellpose_is_installed_where_it_is_to_be_trained(tmp_path: Path, wanted: bool, extras: str) -> None:
+    ran = _run_setup("04_train_segmentation", tmp_path, f"{_NOT_INSTALLED}\ntrain_cellpose = {wanted}")
+    assert ran.stdout.startswith(f"volltrack[{extras}] @ git+"), ran.stderr
+
+
+def test_nothing_is_installed_where_the_distribution_is(tmp_path: Path) -> None:
+    ran = _run_setup("10_track", tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+
+
+@pytest.mark.parametrize("stray", ["helpers.py", "helpers/__init__.py"])
+def test_another_module_called_helpers_is_told_by_its_path(tmp_path: Path, stray: str) -> None:
+    (tmp_path / stray).parent.mkdir(exist_ok=True)
+    (tmp_path / stray).write_text("x = 1\n")
+    ran = _run_setup("10_track", tmp_path)
+    assert ran.returncode and "rename it" in ran.stderr.splitlines()[-1]
+    assert str(tmp_path / "helpers") in ran.stderr.splitlines()[-1]
 
 
 def test_the_pins_satisfy_the_project_and_conda_reads_the_same() -> None:

@@ -53,6 +53,19 @@ def badge(step: str) -> str:
     )
 
 
+#: A module of this name beside the notebook, or in another package, would be imported instead.
+_NO_STRAY = [
+    "import helpers",
+    "",
+    'if not (helpers.__doc__ or "").startswith("Volltrack"):',
+    '    raise ImportError(f"{helpers} hides Volltrack\'s own package of that name: rename it, then restart the kernel")',
+    "",
+    "from helpers.runs import colab",
+    "",
+    "colab.set_up(run_dir)",
+]
+
+
 def setup_cell(cls: type[Parameters]) -> str:
     """Return the source of the cell that installs what a notebook needs; a no-op where the package is there."""
     extra = cls.extra
@@ -62,10 +75,12 @@ def setup_cell(cls: type[Parameters]) -> str:
         choice = [f'    extras = "{extra},{other}" if {parameter} else "{extra}"']
         extra = "{extras}"
     lines = [
-        "import importlib.util",
+        "import importlib.metadata",
         "import os",
         "",
-        'if importlib.util.find_spec("helpers") is None:  # on Colab: install what this notebook needs, once',
+        "try:",
+        '    importlib.metadata.version("volltrack")',
+        "except importlib.metadata.PackageNotFoundError:  # on Colab: install what this notebook needs, once",
         f'    source = os.environ.get("VOLLTRACK_SOURCE", "git+{repository()}@v{__version__}")',
         *choice,
         f'    %pip install --quiet "volltrack[{extra}] @ {{source}}"',
@@ -76,7 +91,7 @@ def setup_cell(cls: type[Parameters]) -> str:
         lines.append(
             f"    %pip install --quiet --no-deps {next(pin for pin in pins if pin.startswith('n2v=='))}"
         )
-    return "\n".join([*lines, "", "from helpers.runs import colab", "", "colab.set_up(run_dir)"])
+    return "\n".join([*lines, "", *_NO_STRAY])
 
 
 def parameters_cell(cls: type[Parameters]) -> str:
