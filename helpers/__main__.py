@@ -189,7 +189,7 @@ def _status(given: argparse.Namespace) -> int:
         found = look_before(experiment, jobs)
         for remark in found.remarks:
             print(f"note: {remark}")
-        found.all.tell()
+        found.all.raise_all()
     return 0
 
 

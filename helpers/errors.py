@@ -88,7 +88,7 @@ class Mistakes:
         known = set(map(str, self.found))
         self.found += [e for e in getattr(error, "errors", [error]) if str(e) not in known]
 
-    def tell(self) -> None:
+    def raise_all(self) -> None:
         """Raise what was found, if anything.
 
         Raises

@@ -30,7 +30,7 @@ from typing import Any
 import yaml
 
 from helpers.data import names
-from helpers.data.marks import Marks, composed
+from helpers.data.yaml_positions import YamlPositions, composed
 from helpers.errors import InputError, Mistakes, nearest, reading
 
 #: Keys of an experiment file and what they are for.
@@ -110,7 +110,7 @@ class Experiment:
     movies: list[dict[str, Any]] = field(default_factory=list)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     scale: dict[str, Any] = field(default_factory=dict)
-    _marks: Marks | None = field(repr=False, compare=False, default=None)
+    _positions: YamlPositions | None = field(repr=False, compare=False, default=None)
     #: Name of a step → how the file calls it, where that differs.
     _aliases: dict[str, str] = field(repr=False, compare=False, default_factory=dict)
     #: Name of the CSV file, its columns, and the line of each row of `movies`.
@@ -121,17 +121,21 @@ class Experiment:
     def where(self, *keys: object) -> str:
         """Return ``"file.yaml, line 7, column 3, key"`` for a key of the file, for error messages."""
         keys = self._as_written(keys)
-        return self._marks.where(*keys) if self._marks else f"{self.path.name}, {'.'.join(map(str, keys))}"
+        return (
+            self._positions.where(*keys)
+            if self._positions
+            else f"{self.path.name}, {'.'.join(map(str, keys))}"
+        )
 
     def where_pairs(self, key: str) -> str:
         """Return where a key stands in `pairs`, or else in `annotations`."""
-        content = self._marks.content if self._marks else {}
+        content = self._positions.content if self._positions else {}
         sections = [name for name in ("pairs", "annotations") if key in (content.get(name) or {})]
         return self.where(sections[0] if sections else "pairs", key)
 
     def written(self, *keys: object) -> Any:
         """Return what the file says at a key, its numbers, dates and words such as ``no`` as text."""
-        return self._marks.written(*self._as_written(keys)) if self._marks else None
+        return self._positions.written(*self._as_written(keys)) if self._positions else None
 
     def _as_written(self, keys: tuple[object, ...]) -> tuple[object, ...]:
         if len(keys) < 2 or keys[0] != "steps":
@@ -207,31 +211,33 @@ def read_experiment(
             str(path),
             "there is no such file; name a YAML file, such as data_manifests/demo.yaml",
         )
-    marks = Marks(path)
-    if not isinstance(marks.content, dict):
-        raise InputError(str(path), marks.content, f"an experiment file has the keys {', '.join(KEYS)}")
+    positions = YamlPositions(path)
+    if not isinstance(positions.content, dict):
+        raise InputError(str(path), positions.content, f"an experiment file has the keys {', '.join(KEYS)}")
     found = mistakes or Mistakes()
-    marks.check_once(found)
-    content = marks.content
+    positions.check_once(found)
+    content = positions.content
     for key in content:
         if key not in KEYS:
-            found.add(marks.where(key), key, f"no such key; {nearest(key, KEYS)}")
+            found.add(positions.where(key), key, f"no such key; {nearest(key, KEYS)}")
     for key in _TEXTS[1:]:
         if isinstance(content.get(key), bool):
             found.add(
-                marks.where(key), marks.written(key), "names a file or folder; write its name in quotes"
+                positions.where(key),
+                positions.written(key),
+                "names a file or folder; write its name in quotes",
             )
-    content = content | {key: marks.written(key) for key in _TEXTS if key in content}
+    content = content | {key: positions.written(key) for key in _TEXTS if key in content}
     name = str(content.get("name") or path.stem)
-    target = _run_dir(content, name, run_dir, marks, found)
-    prepare = _sections(content, "prepare", marks, found)
-    _check_prepare(prepare, marks, found)
+    target = _run_dir(content, name, run_dir, positions, found)
+    prepare = _sections(content, "prepare", positions, found)
+    _check_prepare(prepare, positions, found)
     data_dir = _data_dir(path, content, target, bool(prepare))
-    pairs = _pairs(content, data_dir, marks, found)
+    pairs = _pairs(content, data_dir, positions, found)
     with reading(
         path.parent / str(content.get("movies")), "the table of movies", "save it as 'CSV UTF-8' again"
     ):
-        movies, table = _movies(path, content, data_dir, marks, found)
+        movies, table = _movies(path, content, data_dir, positions, found)
     experiment = Experiment(
         name=name,
         path=path.absolute(),
@@ -240,53 +246,57 @@ def read_experiment(
         prepare=prepare,
         pairs=pairs,
         movies=movies,
-        steps=_sections(content, "steps", marks, found),
+        steps=_sections(content, "steps", positions, found),
         scale={key: content[key] for key in SHARED if content.get(key) is not None},
-        _marks=marks,
+        _positions=positions,
         _table=table,
     )
     if mistakes is None:
-        found.tell()
+        found.raise_all()
     return experiment
 
 
-def _pairs(content: dict[str, Any], data_dir: Path, marks: Marks, mistakes: Mistakes) -> dict[str, Any]:
+def _pairs(
+    content: dict[str, Any], data_dir: Path, positions: YamlPositions, mistakes: Mistakes
+) -> dict[str, Any]:
     """Return what `pairs` and `annotations` name, folders as absolute paths; both may name the raw stacks."""
     together: dict[str, Any] = {}
     known = {"pairs": (PAIRS, ()), "annotations": (ANNOTATION_DIRS, ANNOTATION_VALUES)}
     for section, (folders, values) in known.items():
-        for key, value in _section(content, section, marks, mistakes).items():
+        for key, value in _section(content, section, positions, mistakes).items():
             if key in values:
                 together[key] = value
                 continue
             if key not in folders:
                 mistakes.add(
-                    marks.where(section, key), key, f"no such key; {nearest(key, (*folders, *values))}"
+                    positions.where(section, key), key, f"no such key; {nearest(key, (*folders, *values))}"
                 )
             elif not isinstance(value, str) or not value:
-                mistakes.add(marks.where(section, key), value, "name a folder")
+                mistakes.add(positions.where(section, key), value, "name a folder")
             folder = str(_below(data_dir, value))
             if together.setdefault(key, folder) != folder:
                 mistakes.add(
-                    marks.where(section, key), value, f"the folder that pairs names too, {together[key]}"
+                    positions.where(section, key), value, f"the folder that pairs names too, {together[key]}"
                 )
     return together
 
 
 def _run_dir(
-    content: dict[str, Any], name: str, given: str | Path | None, marks: Marks, mistakes: Mistakes
+    content: dict[str, Any], name: str, given: str | Path | None, positions: YamlPositions, mistakes: Mistakes
 ) -> Path:
     """Return the folder of the results; a file that someone else wrote must not lead it elsewhere unseen."""
     if given:
         return Path(given).absolute()
     if not content.get("run_dir"):
         if not names.is_plain(name):
-            mistakes.add(marks.where("name"), name, "names a folder of runs/: use no / and no leading dot")
+            mistakes.add(
+                positions.where("name"), name, "names a folder of runs/: use no / and no leading dot"
+            )
         return (Path("runs") / name).absolute()
     folder = Path(os.path.expanduser(str(content["run_dir"])))
     if ".." in folder.parts:
         mistakes.add(
-            marks.where("run_dir"),
+            positions.where("run_dir"),
             str(folder),
             "must not lead out by '..'; give the whole path, or --run-dir",
         )
@@ -304,32 +314,38 @@ def _below(folder: Path, name: Any) -> Path:
     return folder / os.path.expanduser(str(name))
 
 
-def _section(content: dict[str, Any], key: str, marks: Marks, mistakes: Mistakes) -> dict[str, Any]:
+def _section(
+    content: dict[str, Any], key: str, positions: YamlPositions, mistakes: Mistakes
+) -> dict[str, Any]:
     section = content.get(key) or {}
     if not isinstance(section, dict):
-        mistakes.add(marks.where(key), section, f"{KEYS[key]}: write one 'name: value' a line below {key}:")
+        mistakes.add(
+            positions.where(key), section, f"{KEYS[key]}: write one 'name: value' a line below {key}:"
+        )
         return {}
     return dict(section)
 
 
 def _sections(
-    content: dict[str, Any], key: str, marks: Marks, mistakes: Mistakes
+    content: dict[str, Any], key: str, positions: YamlPositions, mistakes: Mistakes
 ) -> dict[str, dict[str, Any]]:
     """Return a section whose every entry holds settings, or nothing."""
     found = {}
-    for name, settings in _section(content, key, marks, mistakes).items():
+    for name, settings in _section(content, key, positions, mistakes).items():
         if settings is not None and not isinstance(settings, dict):
             mistakes.add(
-                marks.where(key, name), settings, f"write one 'name: value' a line below {name}:, or nothing"
+                positions.where(key, name),
+                settings,
+                f"write one 'name: value' a line below {name}:, or nothing",
             )
             settings = {}
         found[str(name)] = dict(settings or {})
     return found
 
 
-def _check_prepare(prepare: dict[str, dict[str, Any]], marks: Marks, mistakes: Mistakes) -> None:
+def _check_prepare(prepare: dict[str, dict[str, Any]], positions: YamlPositions, mistakes: Mistakes) -> None:
     from helpers.data import samples
-    from helpers.data.synthetic_settings import SyntheticSettings
+    from helpers.data.synthetic.settings import SyntheticSettings
 
     known = {
         "synthetic": {*_OF_STACKS, *(f.name for f in dataclasses.fields(SyntheticSettings))},
@@ -341,11 +357,11 @@ def _check_prepare(prepare: dict[str, dict[str, Any]], marks: Marks, mistakes: M
     for name, settings in prepare.items():
         if name not in PREPARATIONS:
             mistakes.add(
-                marks.where("prepare", name), name, f"no such preparation; {nearest(name, PREPARATIONS)}"
+                positions.where("prepare", name), name, f"no such preparation; {nearest(name, PREPARATIONS)}"
             )
             continue
         for setting, value in settings.items():
-            where = marks.where("prepare", name, setting)
+            where = positions.where("prepare", name, setting)
             if setting not in known[name]:
                 mistakes.add(where, setting, f"no such setting; {nearest(setting, sorted(known[name]))}")
             elif name != "synthetic" or setting in _OF_STACKS:
@@ -359,7 +375,7 @@ def _check_prepare(prepare: dict[str, dict[str, Any]], marks: Marks, mistakes: M
 
 
 def _movies(
-    path: Path, content: dict[str, Any], data_dir: Path, marks: Marks, mistakes: Mistakes
+    path: Path, content: dict[str, Any], data_dir: Path, positions: YamlPositions, mistakes: Mistakes
 ) -> tuple[list[dict[str, Any]], tuple[str, tuple[str, ...], tuple[int, ...]]]:
     """Read the table of movies, and where its rows stand."""
     nothing = ("", (), ())
@@ -368,7 +384,7 @@ def _movies(
     table = _below(path.parent, content["movies"])
     unread = (table.name, (), ())
     if not table.is_file():
-        mistakes.add(marks.where("movies"), content["movies"], f"there is no such file in {path.parent}")
+        mistakes.add(positions.where("movies"), content["movies"], f"there is no such file in {path.parent}")
         return [], unread
     try:
         text = table.read_text(encoding="utf-8-sig")

@@ -108,7 +108,7 @@ def look_at_sparse(stacks: Sequence[Stack]) -> Drawn | None:
     return Drawn(cells, int(annotated), voxels, largest)
 
 
-def share_out(
+def hold_out(
     stacks: Sequence[Stack], drawn: Drawn | None, fraction: float, chosen: Sequence[str], seed: int
 ) -> tuple[list[Part], HeldBack | None]:
     """Say what trains and what validates, training first.

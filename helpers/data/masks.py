@@ -1,7 +1,7 @@
 """Instance labels and binary masks, each made from the other.
 
-A network that predicts foreground merges cells that touch. Masks in which touching cells are carved apart by
-``boundary_width`` on each side teach it to leave a gap; background and the image border carve nothing::
+A network that predicts foreground merges cells that touch. Masks in which borders between touching cells are eroded by
+``boundary_width`` on each side teach it to leave a gap; borders with the background or the image's edge are not::
 
     labels   1 1 1 1 2 2 2 2 0 0         one voxel = 0.5 µm
     binary   1 1 1 0 0 1 1 1 0 0         boundary_width = 0.5 µm
@@ -39,7 +39,7 @@ def spacing_of(voxel_size: Sequence[float] | None, ndim: int) -> tuple[float, ..
 def binary_from_instances(
     labels: np.ndarray, *, voxel_size: Sequence[float] | None, boundary_width: float = 0.0
 ) -> np.ndarray:
-    """Return the foreground of `labels`, touching cells carved apart.
+    """Return the foreground of `labels`, borders between touching cells eroded.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def binary_from_instances(
     boundary_width : float
         µm. A voxel whose centre lies this near to the centre of a voxel of another cell becomes background,
         on both sides. Distances are physical: with a width below the z spacing only interfaces within a
-        slice are carved. 0 gives ``labels > 0``.
+        slice are eroded. 0 gives ``labels > 0``.
 
     Returns
     -------
@@ -74,19 +74,19 @@ def binary_from_instances(
         raise InputError(
             "boundary_width",
             boundary_width,
-            f"is less than one voxel and would carve nothing: 0, or at least {min(spacing):g} µm",
+            f"is less than one voxel and would erode nothing: 0, or at least {min(spacing):g} µm",
         )
     stack = labels if labels.ndim == 3 else labels[None]
     if stack.dtype.itemsize > 4 or not stack.dtype.isnative:
         stack = stack.astype(np.int64)
     offsets = _offsets_within(boundary_width, spacing)
-    return _carve(np.ascontiguousarray(stack), offsets).reshape(labels.shape)
+    return _erode_borders(np.ascontiguousarray(stack), offsets).reshape(labels.shape)
 
 
-def carving_reach(
+def erosion_reach(
     boundary_width: float, voxel_size: Sequence[float] | None, ndim: int = 3
 ) -> tuple[int, ...]:
-    """Return how many voxels away a cell can still carve another, along each axis."""
+    """Return how many voxels away a cell can still erode another, along each axis."""
     if boundary_width == 0:
         return (0,) * ndim
     return tuple(int(boundary_width * (1 + 1e-6) / s) for s in spacing_of(voxel_size, ndim))
@@ -111,7 +111,7 @@ def _offsets_within(radius: float, spacing: tuple[float, ...]) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True)
-def _carve(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def _erode_borders(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     depth, height, width = labels.shape
     kept = np.zeros(labels.shape, np.bool_)
     for row in range(depth * height):

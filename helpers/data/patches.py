@@ -22,8 +22,8 @@ import numpy as np
 from helpers.data.augment import Augmentation, change_intensity, draw_geometry, margin
 from helpers.data.boundary_width import choose_boundary_width
 from helpers.data.checks import check_image
-from helpers.data.holdout import Part, describe, look_at_sparse, share_out
-from helpers.data.masks import carving_reach
+from helpers.data.holdout import Part, describe, hold_out, look_at_sparse
+from helpers.data.masks import erosion_reach
 from helpers.data.normalization import normalize, percentile_range
 from helpers.data.npz_stream import NpzWriter
 from helpers.data.patch_sampling import PatchSampling, region
@@ -93,7 +93,7 @@ def create_training_set(
     foreground_probability, min_foreground : float
         See `PatchSampling`.
     boundary_width : float
-        µm by which touching cells are carved apart in a binary mask made from labels, on each side; None chooses it from
+        µm by which borders between touching cells are eroded in a binary mask made from labels, on each side; None chooses it from
         the labels (`helpers.data.boundary_width`), and the settings then say why.
     validation_fraction : float
         Fraction of the stacks, at least one, held out whole; 0 holds out none. Where labels are sparse, fraction of the
@@ -156,7 +156,7 @@ def create_training_set(
         raise InputError("denoise", f"{len(denoise)} stacks", f"one for each of the {len(stacks)} pairs")
     drawn = look_at_sparse(stacks)
     # Training first: csbdeep's validation_split then takes what is held out here.
-    parts, held = share_out(stacks, drawn, validation_fraction, validation_stacks, seed)
+    parts, held = hold_out(stacks, drawn, validation_fraction, validation_stacks, seed)
     is_2d = stacks[0].is_2d
     counts = [patches_per_image * (1 if part.validation else 1 + copies) for part in parts]
     total = sum(counts)
@@ -292,9 +292,9 @@ def _augmented(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    # The mask is carved after the labels were moved, so that turned cells are parted as well as upright
-    # ones; `halo` brings the neighbours outside the patch that carve it.
-    reach = (0, 0, 0) if loaded.own_binary else carving_reach(stack.boundary_width, stack.voxel_size)
+    # The mask is eroded after the labels were moved, so that turned cells are separated as well as upright
+    # ones; `halo` brings the neighbours outside the patch whose borders erode it.
+    reach = (0, 0, 0) if loaded.own_binary else erosion_reach(stack.boundary_width, stack.voxel_size)
     halo = (0, 0, 0) if stack.boundary_width == 0 else reach
     target = tuple(n + 2 * h for n, h in zip(size, halo, strict=True))
     around = margin(target, augmentation, voxel_size=stack.voxel_size)

@@ -89,9 +89,9 @@ def run_experiment(
     with alone_in(experiment.run_dir) as batch:
         prepare(experiment, say=say)
         found = look_at_inputs(experiment, jobs)
-        found.whole.tell()
+        found.whole.raise_all()
         if len(found.movies) == len(experiment.movies):
-            found.all.tell()
+            found.all.raise_all()
         for remark in found.remarks:
             say(f"note: {remark}")
         nodes, done = to_run(jobs)
@@ -118,7 +118,7 @@ def _tell_plan(experiment: Experiment, jobs: list[Job], say: Callable[[str], Non
     found = look_before(experiment, jobs)
     for remark in found.remarks:
         say(f"note: {remark}")
-    found.all.tell()
+    found.all.raise_all()
 
 
 def _without(

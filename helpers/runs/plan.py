@@ -88,7 +88,7 @@ def open_experiment(path: str | Path, *, run_dir: str | Path | None = None) -> t
     mistakes = Mistakes()
     experiment = read_experiment(path, run_dir=run_dir, mistakes=mistakes)
     jobs = plan(experiment, mistakes=mistakes)
-    mistakes.tell()
+    mistakes.raise_all()
     return experiment, jobs
 
 
@@ -142,7 +142,7 @@ def plan(experiment: Experiment, *, mistakes: Mistakes | None = None) -> list[Jo
                 continue  # there is nothing to compare this movie with
             jobs.append(_job(cls, values, experiment, row, found))
     if mistakes is None:
-        found.tell()
+        found.raise_all()
     return [job for job in jobs if job is not None]
 
 

@@ -49,7 +49,7 @@ def is_prepared(experiment: Experiment) -> bool:
 
 def _synthetic(experiment: Experiment, settings: dict[str, Any]) -> None:
     """Make training stacks and a movie of the same look, of different seeds."""
-    from helpers.data.synthetic import SyntheticSettings, make_movie, save_pairs
+    from helpers.data.synthetic.movie import SyntheticSettings, make_movie, save_pairs
 
     settings = dict(settings)
     n_stacks = settings.pop("n_stacks", 6)

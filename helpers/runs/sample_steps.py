@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.data.synthetic import SyntheticSettings, make_movie, save_pairs
+from helpers.data.synthetic.movie import SyntheticSettings, make_movie, save_pairs
 from helpers.runs.parameters import (
     AnalyzeMigration,
     CreateDataset,

@@ -93,7 +93,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Typical:
+class CellStatistics:
     """What the stars of a frame are like: what new cells, and borders, are compared with.
 
     Attributes
@@ -114,7 +114,7 @@ class Typical:
     contact: float
 
     @classmethod
-    def of(cls, size: np.ndarray, depth: np.ndarray, middle: np.ndarray, ratio: np.ndarray) -> Typical:
+    def of(cls, size: np.ndarray, depth: np.ndarray, middle: np.ndarray, ratio: np.ndarray) -> CellStatistics:
         """Return the medians of sizes, depths and middles of stars (0: of no account), and of ratios of contacts."""
         known = depth > 0
         enough = len(ratio) >= _ENOUGH_CONTACTS
@@ -128,7 +128,7 @@ class Typical:
 
 @dataclass(frozen=True)
 class Samples:
-    """What `Typical` is made of: sizes, depths and middles of the stars from 0 on; contacts of two stars, their ratios."""
+    """What `CellStatistics` is made of: sizes, depths and middles of the stars from 0 on; contacts of two stars, their ratios."""
 
     size: np.ndarray
     depth: np.ndarray
@@ -201,7 +201,7 @@ def fuse_part(
     divide: Divide = "always",
     rules: Rules | None = None,
     components: np.ndarray | None = None,
-    typical: Typical | None = None,
+    statistics: CellStatistics | None = None,
 ) -> tuple[np.ndarray, Samples]:
     """Fuse a part of a frame as `fuse` does, and return what was seen of the stars as well.
 
@@ -209,7 +209,7 @@ def fuse_part(
     ----------
     components : ndarray of int32, shape of the part, optional
         The components of the foreground, where they are known of the whole frame.
-    typical : Typical, optional
+    statistics : CellStatistics, optional
         What the stars of the whole frame are like, likewise.
 
     Returns
@@ -247,7 +247,7 @@ def fuse_part(
         divide,
         rules,
         known,
-        typical,
+        statistics,
     )
     return fusion.run(names).reshape(shape), fusion.samples
 
@@ -265,9 +265,9 @@ class _Fusion:
         divide: Divide,
         rules: Rules,
         components: np.ndarray | None,
-        typical: Typical | None,
+        statistics: CellStatistics | None,
     ) -> None:
-        self.typical = typical
+        self.statistics = statistics
         self.probability, self.spacing, self.divide, self.rules = probability, spacing, divide, rules
         self.territory, self.grows = territory, territory is not mask
         self.labels = np.empty(stars.shape, np.int32)
@@ -287,9 +287,9 @@ class _Fusion:
             self.flat, self.probability.reshape(-1), depth.reshape(-1), self.n_stars
         )
         n = 0
-        typical = self.typical or Typical.of(self.sizes, deepest, middle, np.zeros(0))
-        if typical.depth > 0 and self.divide != "never":
-            n = self._seed(depth, typical.depth, typical.middle)
+        statistics = self.statistics or CellStatistics.of(self.sizes, deepest, middle, np.zeros(0))
+        if statistics.depth > 0 and self.divide != "never":
+            n = self._seed(depth, statistics.depth, statistics.middle)
             probability = self.probability.reshape(-1)
             middle, _ = regions.middles(self.flat, probability, depth.reshape(-1), self.n_stars + n)
         if self.divide == "borders":
@@ -312,7 +312,7 @@ class _Fusion:
         return self.labels
 
     def _mark(self, stars: np.ndarray) -> np.ndarray:
-        """Turn the components into roles, and return the stars' sizes."""
+        """Turn the components into encoded labels, and return the stars' sizes."""
         arrays = stars.reshape(-1), self.flat, self.territory.reshape(-1)
         size, inside, own, most = regions.overlaps(*arrays, self.n_stars)
         seen = inside >= self.rules.seen * np.maximum(size, 1)
@@ -323,7 +323,7 @@ class _Fusion:
             best = np.lexsort((np.arange(len(own)), -most, own))
             marks[best[1:]] = own[best[1:]] != own[best[:-1]]
             marks[own == 0] = True
-        regions.write_roles(*arrays, own, seen, marks, self.divide == "always")
+        regions.encode_labels(*arrays, own, seen, marks, self.divide == "always")
         return size
 
     def _seed(self, depth: np.ndarray, radius: float, middle: float) -> int:
@@ -378,12 +378,14 @@ class _Fusion:
         self.samples = Samples(
             self.sizes, deepest, middle[: self.first], low[between_stars], high[between_stars], ratio[between_stars]
         )  # fmt: skip
-        typical = self.typical or Typical.of(self.sizes, deepest, middle[: self.first], ratio[between_stars])
-        if not typical.size:
+        statistics = self.statistics or CellStatistics.of(
+            self.sizes, deepest, middle[: self.first], ratio[between_stars]
+        )
+        if not statistics.size:
             return cell
         volume = regions.count_labels(self.flat, n - 1)
-        cell[self.first :] = volume[self.first :] >= self.rules.min_volume * typical.size
-        usual = typical.contact
+        cell[self.first :] = volume[self.first :] >= self.rules.min_volume * statistics.size
+        usual = statistics.contact
         most = usual + (1 - usual) * self.rules.max_contact + 1e-6
         if self.divide == "borders":
             divided = between_stars & (ratio > most) & np.isin(pair, together)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from helpers.segmentation.raster import longer, neighbours_of
+from helpers.segmentation.watershed.neighbourhood import longer, neighbours_of
 
 #: Set aside while other labels spread: foreground, and (minus the label) a star.
 _ASIDE = -(1 << 31)
@@ -102,7 +102,7 @@ def overlaps(stars: Any, components: Any, territory: Any, n_stars: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def write_roles(
+def encode_labels(
     stars: Any, labels: Any, territory: Any, own: Any, seen: Any, marks: Any, whole: bool
 ) -> None:
     """Turn the components in `labels` into what each voxel is (see the head of the module), in place.
@@ -176,7 +176,7 @@ def thick(labels: Any, depth: Any, least: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def find_peaks(height: Any, voxels: Any, labels: Any, shape: Any, first: int, neck: float) -> Any:
-    """Label the peaks of a landscape given on some voxels; peaks that no real saddle divides are one.
+    """Label the peaks of an elevation map given on some voxels; peaks that no real saddle divides are one.
 
     Voxels come from the highest to the lowest. Where two peaks meet at a height of at least `neck` times
     the lower one's, they become one (the dynamics of Grimaud, 1992, as a ratio); elsewhere the voxel joins

@@ -475,12 +475,12 @@ class VollSegSegmenter:
 
         Where StarDist found nothing, it has no word in it.
         """
-        landscape = foreground
+        elevation = foreground
         if stars.any():
-            landscape = star.full_probability() if self.use_probability else star.full_distance()
-            landscape = flooded(landscape, foreground)
+            elevation = star.full_probability() if self.use_probability else star.full_distance()
+            elevation = flooded(elevation, foreground)
         return fuse(
-            landscape,
+            elevation,
             stars,
             foreground > cut,
             voxel_size=self.voxel_size,
@@ -528,10 +528,10 @@ class VollSegSegmenter:
         return keep
 
 
-def flooded(landscape: NDArray[np.float32], foreground: NDArray[np.float32]) -> NDArray[np.float32]:
+def flooded(elevation: NDArray[np.float32], foreground: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return, in place, what the fusion floods: the geometric mean of what both networks say."""
-    np.multiply(landscape, foreground, out=landscape)
-    return np.sqrt(np.maximum(landscape, 0, out=landscape), out=landscape)
+    np.multiply(elevation, foreground, out=elevation)
+    return np.sqrt(np.maximum(elevation, 0, out=elevation), out=elevation)
 
 
 def _given(*values: float | None) -> float:

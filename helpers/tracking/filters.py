@@ -246,7 +246,7 @@ def split_dividing(tracks: Tracks) -> tuple[Tracks, Tracks]:
     Parameters
     ----------
     tracks : Tracks
-        What to take apart.
+        The tracks to separate.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Trackers for cells that move: Kalman filters of constant velocity, and the nearest neighbour.
 
 TrackMate's Kalman tracker: a pair of linked objects starts a filter with the velocity between them; every frame
-the predictions and the objects are linked as in `helpers.tracking.linking.link_pair`, objects left over
-may start new filters with left-over objects of the frame before, and a filter that saw no object more than
+the predictions and the objects are linked as in `helpers.tracking.linking.link_pair`, unassigned objects
+may start new filters with unassigned objects of the frame before, and a filter that saw no object more than
 ``max_frame_gap`` times in all ends. The *advanced* tracker adds feature penalties and lets the resulting
 segments compete for gaps, splits and merges.
 """

@@ -153,7 +153,9 @@ def direction_roses(steps: pd.DataFrame) -> Figure:
 
 
 @styled
-def wandering(msd: pd.DataFrame, fits: pd.DataFrame, correlation: pd.DataFrame, *, dimension: int) -> Figure:
+def mean_squared_displacement(
+    msd: pd.DataFrame, fits: pd.DataFrame, correlation: pd.DataFrame, *, dimension: int
+) -> Figure:
     """Draw mean squared displacement with its fits, and velocity autocorrelation.
 
     Parameters

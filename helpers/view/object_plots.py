@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers.errors import InputError
-from helpers.view.ground import Ground
+from helpers.view.background_image import BackgroundImage
 from helpers.view.style import OKABE_ITO, new_figure, styled
 
 
@@ -120,20 +120,22 @@ def removed_over_projection(
     """
     tables = [table.loc[:, ["y", "x", "reason"]] for table in removed if len(table)]
     gone = pd.concat(tables) if tables else kept.head(0).assign(reason="")
-    ground = Ground.of(image, pd.concat([kept.loc[:, ["y", "x"]], gone.loc[:, ["y", "x"]]]), voxel_size)
-    figure, axes = ground.draw()
-    y, x = ground.pixels(kept).T
+    background = BackgroundImage.of(
+        image, pd.concat([kept.loc[:, ["y", "x"]], gone.loc[:, ["y", "x"]]]), voxel_size
+    )
+    figure, axes = background.draw()
+    y, x = background.pixels(kept).T
     axes.plot(x, y, ".", color="0.75", markersize=2.5, label=f"kept: {len(kept)}", gid="kept")
     colors = [
         OKABE_ITO[name] for name in ("vermillion", "sky", "orange", "purple", "green", "yellow", "blue")
     ]
     for k, reason in enumerate(gone["reason"].unique()):
         cells = gone.loc[gone["reason"] == reason, :]
-        y, x = ground.pixels(cells).T
+        y, x = background.pixels(cells).T
         axes.plot(
             x, y, "XsD^vPo"[k % 7], color=colors[k % 7], markersize=4.5, markeredgecolor="white",
             markeredgewidth=0.3, label=f"{reason}: {len(cells)}", gid=str(reason),
         )  # fmt: skip
-    ground.frame(axes)
+    background.frame(axes)
     figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -12,7 +12,7 @@ from helpers.errors import InputError
 from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.tracks import Tracks, numeric_columns
 from helpers.view.analysis_style import GENERATION_COLORS
-from helpers.view.ground import Ground
+from helpers.view.background_image import BackgroundImage
 from helpers.view.style import OKABE_ITO, label_colors, new_figure, styled
 
 if TYPE_CHECKING:
@@ -136,9 +136,9 @@ def tracks_over_projection(
     from matplotlib.collections import LineCollection
     from matplotlib.colors import ListedColormap
 
-    ground = Ground.of(image, tracks.objects, tracks.voxel_size)
-    figure, axes = ground.draw(title)
-    position = ground.pixels(tracks.objects)
+    background = BackgroundImage.of(image, tracks.objects, tracks.voxel_size)
+    figure, axes = background.draw(title)
+    position = background.pixels(tracks.objects)
     segments = position[tracks.link_rows][..., ::-1]
     paths = LineCollection(list(segments), linewidths=1.2, capstyle="round", gid="links")
     objects = tracks.annotated()
@@ -157,7 +157,7 @@ def tracks_over_projection(
     axes.add_collection(paths, autolim=False)
     ends = tracks.out_degree == 0
     axes.plot(position[ends, 1], position[ends, 0], ".", color="white", markersize=3, gid="last seen")
-    ground.frame(axes)
+    background.frame(axes)
     return figure
 
 
@@ -236,8 +236,8 @@ def link_errors(
         where.set_aspect("equal", adjustable="datalim")
         where.invert_yaxis()
     else:
-        ground = Ground.of(image, table, voxel_size)
-        where.imshow(ground.image, cmap="gray", extent=ground.extent(), alpha=0.45)
+        background = BackgroundImage.of(image, table, voxel_size)
+        where.imshow(background.image, cmap="gray", extent=background.extent(), alpha=0.45)
     if kinds:
         handles, labels = where.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from helpers.data.synthetic import SyntheticMovie, SyntheticSettings, make_movie
+from helpers.data.synthetic.movie import SyntheticMovie, SyntheticSettings, make_movie
 from helpers.tracking.tracks import Tracks
 
 DEMO = Path(__file__).resolve().parents[2] / "data_manifests" / "demo.yaml"

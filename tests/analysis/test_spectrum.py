@@ -18,7 +18,7 @@ from helpers.analysis.spectrum import (
     frequencies,
     measure_spectra,
 )
-from helpers.data.synthetic import SyntheticSettings, make_movie
+from helpers.data.synthetic.movie import SyntheticSettings, make_movie
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
 

@@ -19,7 +19,7 @@ import yaml
 from helpers.data.experiment import read_experiment
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
-from helpers.data.synthetic import SyntheticSettings, make_movie
+from helpers.data.synthetic.movie import SyntheticSettings, make_movie
 from helpers.runs.batch import run_experiment
 from helpers.tracking.objects import measure
 

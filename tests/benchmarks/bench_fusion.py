@@ -47,14 +47,14 @@ def cases() -> Iterator[dict[str, Any]]:
             peer_repeats=2,
             voxel_size=SPACING,
         )
-    stack = make_stack((22, 512, 512), 900, kind="voronoi", landscape="all", spacing=SPACING)
+    stack = make_stack((22, 512, 512), 900, kind="voronoi", elevation="all", spacing=SPACING)
     mask = stack.probability > np.quantile(stack.probability, 0.15)
     # Markers without equal values, so that the result has no ties.
     markers = np.where(stack.probability > 0.8, stack.truth, 0).astype(np.int32)
     yield compare(
         "watershed",
         "22×512×512, 85 % foreground",
-        {"landscape": -stack.probability, "markers": markers, "mask": mask},
+        {"elevation": -stack.probability, "markers": markers, "mask": mask},
         ours="bench_fusion.py:ours_watershed",
         peer="peer_fusion.py:skimage_watershed",
         peer_name="scikit-image 0.26.0",
@@ -127,8 +127,8 @@ def ours_by_borders(
     return fuse(probability, star_labels, foreground, voxel_size=voxel_size, divide="borders")
 
 
-def ours_watershed(landscape: np.ndarray, markers: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def ours_watershed(elevation: np.ndarray, markers: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Flood."""
     from helpers.segmentation.watershed import watershed
 
-    return watershed(landscape, markers, mask)
+    return watershed(elevation, markers, mask)

@@ -59,7 +59,7 @@ def _write_experiment(folder: Path) -> Path:
 
     from helpers.data.label_movies import LabelMovie
     from helpers.data.movies import Movie
-    from helpers.data.synthetic import SyntheticSettings, make_movie
+    from helpers.data.synthetic.movie import SyntheticSettings, make_movie
     from helpers.tracking.objects import measure
 
     movie = folder / "movie"

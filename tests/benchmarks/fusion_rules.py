@@ -129,8 +129,8 @@ def stored() -> Iterator[tuple[str, list[Case]]]:
             return fuse(*arrays, voxel_size=OVULE_VOXEL_SIZE, divide=divide or "borders", rules=rules)
 
         yield "stored membranes", [Case(truth, membranes)]
-    for kind, landscape in (("ellipsoids", "found"), ("voronoi", "all")):
-        stack = make_stack((22, 512, 512), 900, kind=kind, landscape=landscape, spacing=SPACING)
+    for kind, elevation in (("ellipsoids", "found"), ("voronoi", "all")):
+        stack = make_stack((22, 512, 512), 900, kind=kind, elevation=elevation, spacing=SPACING)
 
         def synthetic(rules: Rules, divide: str | None, stack=stack) -> np.ndarray:  # type: ignore[no-untyped-def]
             arrays = stack.probability, stack.star_labels, stack.foreground

@@ -109,8 +109,8 @@ def vollseg_2022(probability: Any, star_labels: Any, foreground: Any, voxel_size
     return watershed(-probability, morphology.dilation(markers, ball), mask=foreground)
 
 
-def skimage_watershed(landscape: Any, markers: Any, mask: Any) -> Any:
+def skimage_watershed(elevation: Any, markers: Any, mask: Any) -> Any:
     """scikit-image's watershed alone."""
     from skimage.segmentation import watershed
 
-    return watershed(landscape, markers, mask=mask)
+    return watershed(elevation, markers, mask=mask)

@@ -23,7 +23,7 @@ from helpers.curation.suspects import find_suspects
 from helpers.curation.suspects.signs import Cells
 from helpers.curation.tables import curated_tracks
 from helpers.data.label_movies import LabelMovie
-from helpers.data.synthetic import SyntheticMovie, SyntheticSettings, make_movie
+from helpers.data.synthetic.movie import SyntheticMovie, SyntheticSettings, make_movie
 from helpers.runs.parameters import AnalyzeBoundaryDistance, AnalyzeIntensitySpectrum, AnalyzeMigration
 from helpers.runs.run import Run
 from helpers.runs.steps import boundary, migration, spectrum

@@ -91,7 +91,7 @@ def test_given_masks_are_taken_as_they_are() -> None:
     assert choose_boundary_width(open_stacks(pairs, voxel_size=VOXEL, boundary_width=0.0)).width == 0
 
 
-def test_the_training_set_is_carved_by_the_chosen_width_and_says_why(tmp_path: Path) -> None:
+def test_the_training_set_is_eroded_by_the_chosen_width_and_says_why(tmp_path: Path) -> None:
     labels = bricks()
     pairs = [StackPair(np.random.default_rng(k).random(labels.shape), labels, name=f"s{k}") for k in (0, 1)]
     settings = {"voxel_size": VOXEL, "patch_size": (8, 24, 24), "patches_per_image": 3}

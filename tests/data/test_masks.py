@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from helpers.data.masks import binary_from_instances, carving_reach, instances_from_binary
+from helpers.data.masks import binary_from_instances, erosion_reach, instances_from_binary
 from helpers.errors import InputError
 
 ANISOTROPIC = (3.0, 0.52, 0.4)
@@ -18,46 +18,46 @@ def blocks() -> np.ndarray:
 
 
 @pytest.mark.parametrize("width", [0.4, 0.6, 1.1, 3.0, 3.3])
-def test_carves_exactly_what_lies_within_the_width_of_another_cell(blocks: np.ndarray, width: float) -> None:
+def test_erodes_exactly_what_lies_within_the_width_of_another_cell(blocks: np.ndarray, width: float) -> None:
     expected = blocks > 0
     for label in np.unique(blocks)[1:]:
         others = (blocks > 0) & (blocks != label)
         distance = ndimage.distance_transform_edt(~others, sampling=ANISOTROPIC)
         expected &= ~((blocks == label) & (distance <= width + 1e-9))
-    carved = binary_from_instances(blocks, voxel_size=ANISOTROPIC, boundary_width=width)
-    assert carved.dtype == bool
-    np.testing.assert_array_equal(carved, expected)
-    assert 0 < carved.sum() < (blocks > 0).sum()
+    eroded = binary_from_instances(blocks, voxel_size=ANISOTROPIC, boundary_width=width)
+    assert eroded.dtype == bool
+    np.testing.assert_array_equal(eroded, expected)
+    assert 0 < eroded.sum() < (blocks > 0).sum()
 
 
 def test_width_zero_is_the_plain_foreground(blocks: np.ndarray) -> None:
     np.testing.assert_array_equal(binary_from_instances(blocks, voxel_size=None), blocks > 0)
 
 
-def test_width_below_the_z_spacing_carves_within_slices_only() -> None:
+def test_width_below_the_z_spacing_erodes_within_slices_only() -> None:
     labels = np.zeros((4, 8, 8), np.int32)
     labels[:2], labels[2:] = 1, 2
     labels[2:, :, 4:] = 3
-    carved = binary_from_instances(labels, voxel_size=(3, 0.5, 0.5), boundary_width=0.5)
-    assert carved[:2].all()  # above the others, untouched
-    assert not carved[2:, :, 3:5].any()
-    assert carved[2:, :, :3].all() and carved[2:, :, 5:].all()
+    eroded = binary_from_instances(labels, voxel_size=(3, 0.5, 0.5), boundary_width=0.5)
+    assert eroded[:2].all()  # above the others, untouched
+    assert not eroded[2:, :, 3:5].any()
+    assert eroded[2:, :, :3].all() and eroded[2:, :, 5:].all()
 
 
-def test_neither_background_nor_the_border_carves() -> None:
+def test_neither_background_nor_the_border_erodes() -> None:
     labels = np.zeros((6, 20, 20), np.uint16)
     labels[:, :9, :] = 1
     labels[2:5, 12:, 3:10] = 2  # four voxels, 2 µm, of background between the cells
-    carved = binary_from_instances(labels, voxel_size=(1, 0.5, 0.5), boundary_width=1.5)
-    np.testing.assert_array_equal(carved, labels > 0)
+    eroded = binary_from_instances(labels, voxel_size=(1, 0.5, 0.5), boundary_width=1.5)
+    np.testing.assert_array_equal(eroded, labels > 0)
 
 
 def test_touching_cells_become_components_of_their_own() -> None:
     labels = np.zeros((3, 10, 10), np.int32)
     labels[:, :, :5], labels[:, :, 5:] = 7, 9
     assert instances_from_binary(labels > 0).max() == 1
-    carved = binary_from_instances(labels, voxel_size=(3, 0.5, 0.5), boundary_width=0.5)
-    found = instances_from_binary(carved)
+    eroded = binary_from_instances(labels, voxel_size=(3, 0.5, 0.5), boundary_width=0.5)
+    found = instances_from_binary(eroded)
     assert found.dtype == np.int32 and found.max() == 2
 
 
@@ -70,8 +70,8 @@ def test_2d_and_large_ids(blocks: np.ndarray) -> None:
 
 
 def test_reach_says_how_far_carving_looks() -> None:
-    assert carving_reach(1.04, (3, 0.52, 0.26)) == (0, 2, 4)
-    assert carving_reach(0, None) == (0, 0, 0)
+    assert erosion_reach(1.04, (3, 0.52, 0.26)) == (0, 2, 4)
+    assert erosion_reach(0, None) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_reach_says_how_far_carving_looks() -> None:
         ((1,), 1.0, "voxel_size"),
         ((3, 0.5, 0.5), -1.0, "boundary_width"),
         ((3, 0.5, 0.5), float("nan"), "boundary_width"),
-        ((3, 0.5, 0.5), 0.3, "boundary_width"),  # would silently carve nothing
+        ((3, 0.5, 0.5), 0.3, "boundary_width"),  # would silently erode nothing
     ],
 )
 def test_unusable_parameters(blocks: np.ndarray, voxel_size, width: float, name: str) -> None:

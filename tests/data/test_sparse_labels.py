@@ -144,8 +144,8 @@ def test_cells_without_any_background_are_refused(tmp_path: Path) -> None:
 def test_the_border_with_what_is_not_annotated() -> None:
     labels = np.array([[0, 1, 1, 1, 1, -1, -1]])
     assert foreground(labels, voxel_size=(1, 1)).tolist() == [[0, 1, 1, 1, 1, -1, -1]]
-    carved = foreground(labels, voxel_size=(1, 1), boundary_width=1.0)
-    assert carved.tolist() == [[0, 1, 1, 1, 0, -1, -1]]
+    eroded = foreground(labels, voxel_size=(1, 1), boundary_width=1.0)
+    assert eroded.tolist() == [[0, 1, 1, 1, 0, -1, -1]]
     assert contact(labels, (1, 1)) == (
         0,
         1,

@@ -11,7 +11,8 @@ from scipy.ndimage import distance_transform_edt, find_objects
 from skimage.measure import label as components
 
 from helpers.data.movies import Movie
-from helpers.data.synthetic import (
+from helpers.data.synthetic.lineage import MIN_LIFE, grow_lineage
+from helpers.data.synthetic.movie import (
     Generator,
     SyntheticMovie,
     SyntheticSettings,
@@ -21,8 +22,7 @@ from helpers.data.synthetic import (
     make_pairs,
     save_pairs,
 )
-from helpers.data.synthetic_lineage import MIN_LIFE, grow_lineage
-from helpers.data.synthetic_shapes import keep_whole
+from helpers.data.synthetic.shapes import keep_whole
 from helpers.errors import InputError
 
 SMALL = {

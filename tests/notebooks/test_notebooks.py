@@ -46,7 +46,7 @@ def test_01_made_the_patches_that_were_asked_for(tiny) -> None:
     assert set(patches.stacks[patches.validation]) == {"stack_04"}
     x, y, labels = patches.patch(0)
     assert x.shape == y.shape == labels.shape == (16, 48, 48)
-    assert (labels[y > 0] > 0).all(), "the mask lies within the cells, carved apart"
+    assert (labels[y > 0] > 0).all(), "the mask lies within the cells, eroded at their borders"
     assert 0 < y.mean() < (labels > 0).mean()
 
 

@@ -13,7 +13,7 @@ import yaml
 from helpers.data.experiment import Experiment, read_experiment
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import write_movie
-from helpers.data.synthetic import SyntheticSettings, make_movie
+from helpers.data.synthetic.movie import SyntheticSettings, make_movie
 from helpers.runs.batch import run_experiment
 from helpers.runs.execute import execute_notebook
 from helpers.runs.parameters import Segment

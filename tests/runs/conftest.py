@@ -14,7 +14,7 @@ import yaml
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
-from helpers.data.synthetic import SyntheticSettings, make_movie
+from helpers.data.synthetic.movie import SyntheticSettings, make_movie
 from helpers.tracking.objects import measure
 
 

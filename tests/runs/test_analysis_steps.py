@@ -13,7 +13,7 @@ from helpers.curation.audit import open_audit
 from helpers.curation.files import state_on_disk
 from helpers.data.experiment import read_experiment
 from helpers.data.movies import LabelMovie, write_movie
-from helpers.data.synthetic import SyntheticSettings, make_movie
+from helpers.data.synthetic.movie import SyntheticSettings, make_movie
 from helpers.errors import InputError
 from helpers.runs.doubts import checks_of
 from helpers.runs.parameters import (
@@ -169,13 +169,15 @@ def test_12_by_region_and_generation(run_dir: Path) -> None:
     steps, tracklets = migration.measure(p, tracks, regions)
     assert set(tracklets["region"]) <= {"inner", "outer"}
     assert "neighbours" in steps
-    wandering = migration.measure_wandering(p, tracks, steps, tracklets)
-    assert set(wandering["migration_msd"]["group"]) >= {"all", "generation 0", "generation 1"}
+    mean_squared_displacement = migration.measure_mean_squared_displacement(p, tracks, steps, tracklets)
+    assert set(mean_squared_displacement["migration_msd"]["group"]) >= {"all", "generation 0", "generation 1"}
     divisions, rates = migration.measure_divisions(tracks, regions)
     assert len(divisions) == len(tracks.divisions) > 0
     assert "angle_to_boundary_deg" in divisions
     assert set(rates["by"]) == {"all cells", "generation", "region"}
-    results = migration.results(tracklets, tracklets, divisions, wandering["migration_msd_fits"])
+    results = migration.results(
+        tracklets, tracklets, divisions, mean_squared_displacement["migration_msd_fits"]
+    )
     assert results["divisions"] == len(divisions)
     write_tables(p, {"migration_tracklets": tracklets})
 

@@ -18,7 +18,7 @@ import yaml
 
 import helpers
 from helpers.runs import colab
-from helpers.runs.parameters import STEPS, TrainSegmentation
+from helpers.runs.parameters import STEPS
 from helpers.runs.parameters.cells import badge, colab_address, repository, setup_cell
 
 ROOT = Path(__file__).resolve().parents[2]

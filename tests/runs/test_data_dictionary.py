@@ -14,7 +14,7 @@ from helpers.analysis.boundary import published_columns
 from helpers.analysis.migration import TRACKLET_METRICS, split_by_movement, summarize
 from helpers.analysis.spectrum import measure_spectra
 from helpers.data.movies import LabelMovie, Movie
-from helpers.data.synthetic import SyntheticSettings, make_movie
+from helpers.data.synthetic.movie import SyntheticSettings, make_movie
 from helpers.runs.data_dictionary import TABLES, dictionary
 from helpers.runs.parameters import (
     AnalyzeBoundaryDistance,
@@ -81,7 +81,7 @@ def _analyse(folder: Path, data: Path) -> None:
         "division_rates": rates,
     }
     named = {f"migration_{name}": table for name, table in tables.items()}
-    write_tables(r, named | migration.measure_wandering(r, tracks, steps, tracklets))
+    write_tables(r, named | migration.measure_mean_squared_displacement(r, tracks, steps, tracklets))
     s = CompareConditions.checked({"run_dir": folder, "conditions": {"m": "all"}})
     conditions.write_comparisons(s, conditions.compare_conditions(s, conditions.open_cohort(s)))
 

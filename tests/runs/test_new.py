@@ -38,7 +38,7 @@ def test_the_experiment_is_right_as_it_is(data: Path, tmp_path: Path, monkeypatc
     assert main(["new", "my data"]) == 0
     assert "2 movies" in capsys.readouterr().out
     experiment, jobs = open_experiment(tmp_path / "my_data.yaml")
-    look_at_inputs(experiment, jobs).all.tell()
+    look_at_inputs(experiment, jobs).all.raise_all()
     assert [m["movie_id"] for m in experiment.movies] == ["a", "b"]
     assert [job.name for job in jobs if job.step < "09"] == [
         "03_create_dataset", "04_train_segmentation", "05_optimize_thresholds", "06_segment [a]", "06_segment [b]",

@@ -177,7 +177,7 @@ def test_a_table_alone_goes_through_the_whole_notebook_and_opens_no_image(
     tracks, removed = step.keep_tracks(step.track(cells, p), cells, p)
     assert cells.voxel_size is None and step.background(cells, p) is None
     removed_over_projection(None, tracks.objects, left_out, removed).canvas.draw()
-    lineage_tree(step.apart(tracks)[1]).canvas.draw()
+    lineage_tree(step.by_division(tracks)[1]).canvas.draw()
     for color_by in ("track", "generation", step.first_feature(tracks, p)):
         tracks_over_projection(None, tracks, color_by=color_by).canvas.draw()
     assert set(step.write_all(tracks, cells, p)) == {"tracks.csv", "tracks.xml", "tracks.geff"}
@@ -319,7 +319,7 @@ def test_short_daughters_are_removed_but_at_the_end(folder: Path) -> None:
         cells = step.open_cells(p)
         tracks, removed = step.keep_tracks(step.Tracks(cells.objects, links), cells, p)
         assert len(removed) == n, frames
-        dividing, others, table = step.apart(tracks)
+        dividing, others, table = step.by_division(tracks)
         assert table["divisions"].tolist() == [2 - n, 0]
         assert len(dividing.objects) + len(others.objects) == 9 - n
 

@@ -37,7 +37,7 @@ def make_stack(
     n_cells: int,
     *,
     kind: str = "ellipsoids",
-    landscape: str = "found",
+    elevation: str = "found",
     touching: float = 1.0,
     shrink: int = 0,
     spacing: tuple[float, float, float] = (2.0, 0.5, 0.5),
@@ -51,7 +51,7 @@ def make_stack(
         The grid is the smallest with at least `n_cells` places; the rest stays empty.
     kind : {"ellipsoids", "voronoi", "boxes"}
         Ellipsoids that overlap are divided in the middle; "voronoi" fills all space.
-    landscape : {"found", "all", "union", "blurred", "flat"}
+    elevation : {"found", "all", "union", "blurred", "flat"}
         Where the probability is: in the cells StarDist found, in all cells (from 1 in the middle to 0 at the
         border), the depth of the foreground as a whole, the blurred cells, or 1 in all of the foreground.
     touching : float
@@ -120,14 +120,14 @@ def make_stack(
         size = (1, 2 * shrink + 1, 2 * shrink + 1)
         low = ndimage.minimum_filter(star_labels, size)
         star_labels = np.where(low == ndimage.maximum_filter(star_labels, size), star_labels, 0)
-    if landscape == "all":
+    if elevation == "all":
         probability = depth
-    elif landscape == "found":
+    elif elevation == "found":
         probability = np.where(star_labels > 0, depth, 0).astype(np.float32)
-    elif landscape == "union":
+    elif elevation == "union":
         probability = ndimage.distance_transform_edt(foreground | (star_labels > 0), sampling=spacing)
         probability = (probability / probability.max()).astype(np.float32)
-    elif landscape == "blurred":
+    elif elevation == "blurred":
         probability = ndimage.gaussian_filter((truth > 0).astype(np.float32), (0.5, 2, 2))
     else:
         probability = (foreground | (star_labels > 0)).astype(np.float32)

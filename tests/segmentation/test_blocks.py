@@ -202,8 +202,8 @@ def test_blocks_cannot_be_seen_in_what_networks_say(tmp_path, monkeypatch):
     foreground, stars = stores["foreground"].foreground, stores["stardist"]
     assert foreground is not None and outputs.foreground is not None
     np.testing.assert_allclose(foreground[:], outputs.foreground, atol=1e-5)
-    assert stars.landscape is not None and stars.candidates is not None
-    np.testing.assert_allclose(stars.landscape[:], outputs.stars[0].probability, atol=1e-5)
+    assert stars.elevation is not None and stars.candidates is not None
+    np.testing.assert_allclose(stars.elevation[:], outputs.stars[0].probability, atol=1e-5)
     points, scores, _ = stars.candidates.within(tuple(slice(0, n) for n in frame.shape))
     expected = outputs.stars[0]
     order = np.lexsort(expected.points.T[::-1])

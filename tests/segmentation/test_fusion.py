@@ -51,16 +51,16 @@ def _row(n: int, *, side: int = 12) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_cells", "kind", "landscape"),
+    ("shape", "n_cells", "kind", "elevation"),
     [
         ((22, 512, 512), 900, "ellipsoids", "found"),
         ((22, 512, 512), 900, "voronoi", "all"),
         ((64, 512, 512), 5000, "ellipsoids", "found"),
     ],
 )
-def test_cells_missed_by_either_network_are_all_recovered(shape, n_cells, kind, landscape):
+def test_cells_missed_by_either_network_are_all_recovered(shape, n_cells, kind, elevation):
     """Published: 775 to 862 of 900, and 4,533 of 5,000."""
-    stack = make_stack(shape, n_cells, kind=kind, landscape=landscape, spacing=SPACING)
+    stack = make_stack(shape, n_cells, kind=kind, elevation=elevation, spacing=SPACING)
     labels = fuse(stack.probability, stack.star_labels, stack.foreground, voxel_size=SPACING)
     assert len(recovered(stack.truth, labels)) == n_cells
     ids = np.unique(labels[labels > 0])
@@ -75,9 +75,9 @@ def test_cells_missed_by_either_network_are_all_recovered(shape, n_cells, kind, 
     )
 
 
-@pytest.mark.parametrize("landscape", ["union", "blurred", "flat"])
-def test_nearly_all_cells_are_recovered_whatever_the_landscape(landscape):
-    stack = make_stack((16, 160, 160), 150, landscape=landscape, touching=0.9, shrink=1, spacing=SPACING)
+@pytest.mark.parametrize("elevation", ["union", "blurred", "flat"])
+def test_nearly_all_cells_are_recovered_whatever_the_elevation(elevation):
+    stack = make_stack((16, 160, 160), 150, elevation=elevation, touching=0.9, shrink=1, spacing=SPACING)
     labels = fuse(stack.probability, stack.star_labels, stack.foreground, voxel_size=SPACING)
     assert len(recovered(stack.truth, labels)) >= 147
     assert 147 <= len(np.unique(labels)) - 1 <= 153
@@ -316,8 +316,8 @@ def resident(key):
     line = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith(key))
     return int(line.split()[1]) * 1024
 
-for kind, landscape in (("ellipsoids", "found"), ("voronoi", "all"), ("voronoi", "flat")):
-    stack = make_stack((22, 512, 512), 900, kind=kind, landscape=landscape)
+for kind, elevation in (("ellipsoids", "found"), ("voronoi", "all"), ("voronoi", "flat")):
+    stack = make_stack((22, 512, 512), 900, kind=kind, elevation=elevation)
     # Compiling takes memory too, but once.
     fuse(stack.probability, stack.star_labels, stack.foreground, voxel_size=(2, 0.5, 0.5))
     Path("/proc/self/clear_refs").write_text("5")
@@ -347,7 +347,7 @@ def test_peak_memory_is_at_most_8_bytes_a_voxel_beyond_the_inputs():
 
 
 def test_an_image_is_a_stack_of_one_plane():
-    stack = make_stack((16, 160, 160), 150, kind="voronoi", landscape="all", spacing=SPACING)
+    stack = make_stack((16, 160, 160), 150, kind="voronoi", elevation="all", spacing=SPACING)
     plane = tuple(a[8] for a in (stack.probability, stack.star_labels, stack.foreground))
     flat = fuse(*plane, voxel_size=(0.5, 0.5))
     assert flat.shape == (160, 160) and flat.dtype == np.int32
@@ -423,7 +423,7 @@ def _same_cells(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def test_a_cell_far_away_changes_nothing_here():
-    stack = make_stack((16, 160, 160), 150, landscape="all", touching=0.9, spacing=SPACING)
+    stack = make_stack((16, 160, 160), 150, elevation="all", touching=0.9, spacing=SPACING)
     arrays = stack.probability, stack.star_labels, stack.foreground
     here = fuse(*arrays, voxel_size=SPACING)
     wide = [np.concatenate([a, np.zeros_like(a[..., :60])], axis=2) for a in arrays]

@@ -17,26 +17,26 @@ from helpers.segmentation.watershed import flood, watershed
 
 
 def _problem(shape, *, levels=None, n_markers=20, filled=0.85, seed=0, smooth=2.0):
-    """Return a landscape, markers of a few voxels and a mask that covers a part of the volume."""
+    """Return an elevation map, markers of a few voxels and a mask that covers a part of the volume."""
     rng = np.random.default_rng(seed)
-    landscape = ndimage.gaussian_filter(rng.random(shape), smooth)
+    elevation = ndimage.gaussian_filter(rng.random(shape), smooth)
     if levels is not None:
-        low, high = landscape.min(), landscape.max()
-        landscape = np.floor((landscape - low) / (high - low) * (levels - 1e-9))
+        low, high = elevation.min(), elevation.max()
+        elevation = np.floor((elevation - low) / (high - low) * (levels - 1e-9))
     markers = np.zeros(shape, np.int32)
     for k in range(n_markers):
         at = [int(rng.integers(s)) for s in shape]
         markers[tuple(slice(a, a + 2) for a in at)] = k + 1
     noise = ndimage.gaussian_filter(rng.random(shape), smooth)
-    return landscape, markers, noise <= np.quantile(noise, filled)
+    return elevation, markers, noise <= np.quantile(noise, filled)
 
 
-def _reference(landscape, markers, mask):
+def _reference(elevation, markers, mask):
     """Flood with a plain heap ordered by height, age and, where both are equal, by place in memory."""
     labels = np.where(mask, markers, 0)
-    near = ndimage.generate_binary_structure(landscape.ndim, 1)
+    near = ndimage.generate_binary_structure(elevation.ndim, 1)
     steps = [s for s in np.argwhere(near) - 1 if s.any()]
-    heap = [(landscape[tuple(at)], 0, *at) for at in np.argwhere(labels)]
+    heap = [(elevation[tuple(at)], 0, *at) for at in np.argwhere(labels)]
     heapq.heapify(heap)
     age = 0
     while heap:
@@ -46,34 +46,34 @@ def _reference(landscape, markers, mask):
             if all(0 <= t < n for t, n in zip(to, mask.shape, strict=True)) and mask[to] and not labels[to]:
                 age += 1
                 labels[to] = labels[tuple(at)]
-                heapq.heappush(heap, (max(landscape[to], level), age, *to))
+                heapq.heappush(heap, (max(elevation[to], level), age, *to))
     return labels
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16])
 @pytest.mark.parametrize("shape", [(250, 260), (14, 60, 50)])
 def test_equals_skimage_where_no_values_repeat(shape, dtype):
-    landscape, markers, mask = _problem(shape)
-    landscape = (landscape.ravel().argsort().argsort().reshape(shape) - 5.0 * (dtype != np.uint16)).astype(
+    elevation, markers, mask = _problem(shape)
+    elevation = (elevation.ravel().argsort().argsort().reshape(shape) - 5.0 * (dtype != np.uint16)).astype(
         dtype
     )
-    theirs = skimage_watershed(landscape, markers, mask=mask)
-    ours = watershed(landscape, markers, mask)
+    theirs = skimage_watershed(elevation, markers, mask=mask)
+    ours = watershed(elevation, markers, mask)
     assert ours.dtype == np.int32
     assert np.array_equal(ours, theirs)
     assert len(np.unique(ours)) > 10
     descending = np.where(mask, markers, -1).astype(np.int32)
-    flood(landscape.max() - landscape, descending, descending=True)
+    flood(elevation.max() - elevation, descending, descending=True)
     assert np.array_equal(np.maximum(descending, 0), theirs)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5, 200])
 @pytest.mark.parametrize("shape", [(90, 80), (12, 25, 30)])
 def test_plateaus_are_flooded_in_the_order_of_age(shape, levels):
-    landscape, markers, mask = _problem(shape, levels=levels)
-    theirs = _reference(landscape, markers, mask)
+    elevation, markers, mask = _problem(shape, levels=levels)
+    theirs = _reference(elevation, markers, mask)
     for dtype in (np.float16, np.float32):
-        assert np.array_equal(watershed(landscape.astype(dtype), markers, mask), theirs)
+        assert np.array_equal(watershed(elevation.astype(dtype), markers, mask), theirs)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -81,23 +81,23 @@ def test_plateaus_are_flooded_in_the_order_of_age(shape, levels):
     hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=3, max_side=7), elements=st.integers(-3, 3)),
     st.integers(0, 2**32 - 1),
 )
-def test_any_small_problem_equals_a_plain_heap(landscape, seed):
+def test_any_small_problem_equals_a_plain_heap(elevation, seed):
     rng = np.random.default_rng(seed)
-    markers = np.where(rng.random(landscape.shape) < 0.15, rng.integers(1, 6, landscape.shape), 0)
-    mask = rng.random(landscape.shape) < 0.8
-    landscape = landscape.astype(np.float32)
-    assert np.array_equal(watershed(landscape, markers, mask), _reference(landscape, markers, mask))
+    markers = np.where(rng.random(elevation.shape) < 0.15, rng.integers(1, 6, elevation.shape), 0)
+    mask = rng.random(elevation.shape) < 0.8
+    elevation = elevation.astype(np.float32)
+    assert np.array_equal(watershed(elevation, markers, mask), _reference(elevation, markers, mask))
 
 
-def _passes(landscape, markers, mask):
+def _passes(elevation, markers, mask):
     """Return for every marker how high one must climb from it to every voxel (brute force)."""
     heights = []
-    cross = ndimage.generate_binary_structure(landscape.ndim, 1)
+    cross = ndimage.generate_binary_structure(elevation.ndim, 1)
     for marker in range(1, markers.max() + 1):
-        height = np.where((markers == marker) & mask, landscape, np.inf)
+        height = np.where((markers == marker) & mask, elevation, np.inf)
         while True:
             lower = ndimage.minimum_filter(height, footprint=cross, mode="constant", cval=np.inf)
-            lower = np.where(mask, np.minimum(height, np.maximum(landscape, lower)), np.inf)
+            lower = np.where(mask, np.minimum(height, np.maximum(elevation, lower)), np.inf)
             if np.array_equal(lower, height):
                 break
             height = lower
@@ -108,10 +108,10 @@ def _passes(landscape, markers, mask):
 def test_no_voxel_outside_a_tie_differs_and_ties_are_counted(record_property):
     differing = ties = voxels = 0
     for seed in range(12):
-        landscape, markers, mask = _problem((8, 24, 26), levels=60, n_markers=6, seed=seed, smooth=1.0)
-        ours = watershed(landscape, markers, mask)
-        theirs = skimage_watershed(landscape, markers, mask=mask)
-        heights = np.sort(_passes(landscape, markers, mask), axis=0)
+        elevation, markers, mask = _problem((8, 24, 26), levels=60, n_markers=6, seed=seed, smooth=1.0)
+        ours = watershed(elevation, markers, mask)
+        theirs = skimage_watershed(elevation, markers, mask=mask)
+        heights = np.sort(_passes(elevation, markers, mask), axis=0)
         tied = mask & (heights[0] == heights[1])
         assert np.array_equal(ours[~tied], theirs[~tied])
         differing += np.count_nonzero(ours != theirs)
@@ -123,23 +123,23 @@ def test_no_voxel_outside_a_tie_differs_and_ties_are_counted(record_property):
     assert differing < 0.02 * voxels
 
 
-@pytest.mark.parametrize("landscape_of", ["noise", "distance"])
-def test_dense_tissue_differs_from_skimage_in_few_ties(landscape_of, record_property):
+@pytest.mark.parametrize("elevation_of", ["noise", "distance"])
+def test_dense_tissue_differs_from_skimage_in_few_ties(elevation_of, record_property):
     """At 85 % foreground; single-precision noise hardly repeats, distances to markers do all the time."""
-    landscape, markers, mask = _problem((22, 128, 128), n_markers=200)
-    if landscape_of == "distance":
-        landscape = ndimage.distance_transform_edt(markers == 0, sampling=(3, 0.5, 0.5))
-    landscape = landscape.astype(np.float32)
-    ours, theirs = watershed(landscape, markers, mask), skimage_watershed(landscape, markers, mask=mask)
+    elevation, markers, mask = _problem((22, 128, 128), n_markers=200)
+    if elevation_of == "distance":
+        elevation = ndimage.distance_transform_edt(markers == 0, sampling=(3, 0.5, 0.5))
+    elevation = elevation.astype(np.float32)
+    ours, theirs = watershed(elevation, markers, mask), skimage_watershed(elevation, markers, mask=mask)
     differing = float((ours != theirs).mean())
     record_property("voxels that differ", differing)
-    assert differing <= (0 if landscape_of == "noise" else 0.01)
+    assert differing <= (0 if elevation_of == "noise" else 0.01)
 
 
 def test_descent_differs_only_where_heights_are_equal(record_property):
     """On integers without ties it is exact; with them what is equally high goes to one or the other neighbour."""
-    landscape, markers, mask = _problem((14, 100, 100), n_markers=60)
-    ranks = landscape.ravel().argsort().argsort().reshape(landscape.shape).astype(np.int32)
+    elevation, markers, mask = _problem((14, 100, 100), n_markers=60)
+    ranks = elevation.ravel().argsort().argsort().reshape(elevation.shape).astype(np.int32)
     for heights, most in ((ranks, 0), ((ranks // 70).astype(np.uint16), 0.01)):
         aged = np.where(mask, markers, -1).astype(np.int32)
         descended = aged.copy()
@@ -153,8 +153,8 @@ def test_descent_differs_only_where_heights_are_equal(record_property):
 
 def test_large_and_small_components_in_parallel_equal_one_flood():
     """Components above and below 65,536 voxels take different roads, and all run beside each other."""
-    landscape, markers, _ = _problem((4, 600, 400), n_markers=400)
-    mask = np.ones(landscape.shape, bool)
+    elevation, markers, _ = _problem((4, 600, 400), n_markers=400)
+    mask = np.ones(elevation.shape, bool)
     mask[:, 200] = mask[:, 400] = False
     mask[:, 400:, ::20] = False
     mask[:, 420:600:20] = False
@@ -162,28 +162,28 @@ def test_large_and_small_components_in_parallel_equal_one_flood():
     assert (sizes > 65_536).sum() == 2
     assert (sizes < 65_536).sum() > 100
     assert np.array_equal(
-        watershed(landscape, markers, mask), skimage_watershed(landscape, markers, mask=mask)
+        watershed(elevation, markers, mask), skimage_watershed(elevation, markers, mask=mask)
     )
 
 
 def test_mask_torn_to_shreds():
-    landscape, markers, _ = _problem((10, 60, 60), n_markers=300)
-    mask = np.random.default_rng(1).random(landscape.shape) < 0.5
+    elevation, markers, _ = _problem((10, 60, 60), n_markers=300)
+    mask = np.random.default_rng(1).random(elevation.shape) < 0.5
     assert np.array_equal(
-        watershed(landscape, markers, mask), skimage_watershed(landscape, markers, mask=mask)
+        watershed(elevation, markers, mask), skimage_watershed(elevation, markers, mask=mask)
     )
 
 
 def test_marker_outside_the_mask_counts_for_nothing_and_what_no_marker_reaches_stays_0():
-    landscape = np.zeros((5, 9))
+    elevation = np.zeros((5, 9))
     markers = np.zeros((5, 9), int)
     markers[2, 1], markers[2, 4] = 7, 8
     mask = np.ones((5, 9), bool)
     mask[:, 4] = False
-    labels = watershed(landscape, markers, mask)
+    labels = watershed(elevation, markers, mask)
     assert (labels[:, :4] == 7).all()
     assert (labels[:, 4:] == 0).all()
-    assert (watershed(landscape, markers)[:, 6:] == 8).all()
+    assert (watershed(elevation, markers)[:, 6:] == 8).all()
 
 
 def test_both_zeros_are_one_value_and_negative_values_are_in_order():
@@ -213,31 +213,31 @@ def test_more_markers_than_16_bits():
 
 
 def test_inputs_stay_as_they_were_and_empty_ones_work():
-    landscape, markers, mask = _problem((40, 40))
-    before = landscape.copy(), markers.copy(), mask.copy()
-    watershed(landscape, markers, mask)
-    for array, copy in zip((landscape, markers, mask), before, strict=True):
+    elevation, markers, mask = _problem((40, 40))
+    before = elevation.copy(), markers.copy(), mask.copy()
+    watershed(elevation, markers, mask)
+    for array, copy in zip((elevation, markers, mask), before, strict=True):
         assert np.array_equal(array, copy)
     assert watershed(np.zeros((0, 5)), np.zeros((0, 5), int)).shape == (0, 5)
-    assert not watershed(landscape, np.zeros((40, 40), int)).any()
-    assert not watershed(landscape, markers, np.zeros((40, 40), bool)).any()
+    assert not watershed(elevation, np.zeros((40, 40), int)).any()
+    assert not watershed(elevation, markers, np.zeros((40, 40), bool)).any()
 
 
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"landscape": np.zeros(4)}, "landscape"),
+        ({"elevation": np.zeros(4)}, "elevation"),
         ({"markers": np.zeros((4, 5), int)}, "markers"),
         ({"markers": np.zeros((4, 4))}, "markers"),
         ({"markers": np.full((4, 4), -1)}, "markers"),
         ({"markers": np.full((4, 4), 2**31)}, "markers"),
         ({"mask": np.ones((4, 5), bool)}, "mask"),
-        ({"landscape": np.full((4, 4), np.nan)}, "landscape"),
-        ({"landscape": np.array(np.where(np.eye(4) > 0, -np.nan, 0.0))}, "landscape"),
+        ({"elevation": np.full((4, 4), np.nan)}, "elevation"),
+        ({"elevation": np.array(np.where(np.eye(4) > 0, -np.nan, 0.0))}, "elevation"),
     ],
 )
 def test_bad_input_is_named(change, name):
-    inputs = {"landscape": np.zeros((4, 4)), "markers": np.zeros((4, 4), int), "mask": None} | change
+    inputs = {"elevation": np.zeros((4, 4)), "markers": np.zeros((4, 4), int), "mask": None} | change
     with pytest.raises(InputError) as error:
         watershed(**inputs)
     assert error.value.name == name

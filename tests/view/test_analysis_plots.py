@@ -141,13 +141,13 @@ def test_migration_figures(tracks: Tracks) -> None:
     roses = migration_plots.direction_roses(steps)
     assert f"{steps['azimuth_deg'].notna().sum()} steps" in roses.axes[0].get_title()
     table = mean_squared_displacement(tracks)
-    figure = migration_plots.wandering(
+    figure = migration_plots.mean_squared_displacement(
         table, fit_msd(table, 3), velocity_autocorrelation(tracks), dimension=3
     )
     assert "µm²" in figure.axes[0].get_ylabel()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"all, n = {len(tracklets)}"]
     ghost = table.assign(group="ghost", n_pairs=0)
-    figure = migration_plots.wandering(
+    figure = migration_plots.mean_squared_displacement(
         pd.concat([table, ghost]), fit_msd(table, 3), velocity_autocorrelation(tracks), dimension=3
     )
     assert len(figure.legends[0].get_texts()) == 1, "a group with nothing to show is not in the legend"
@@ -190,7 +190,9 @@ def _every_figure(tracks: Tracks, distances: pd.DataFrame, spectra: Spectra) -> 
         migration_plots.paths_from_origin(steps),
         migration_plots.metric_strips(tracklets, list(TRACKLET_METRICS), by="generation"),
         migration_plots.direction_roses(steps),
-        migration_plots.wandering(msd, fit_msd(msd, 3), velocity_autocorrelation(tracks), dimension=3),
+        migration_plots.mean_squared_displacement(
+            msd, fit_msd(msd, 3), velocity_autocorrelation(tracks), dimension=3
+        ),
         migration_plots.division_overview(measure_divisions(tracks), division_rates(tracks), 3),
         migration_plots.shape_over_time(steps),
         migration_plots.metric_scatter(tracklets, "directness", "duration_s"),

@@ -164,7 +164,7 @@ def refresh(notebook: Path, cls: type[Parameters]) -> None:
     last = next((c for c in cells if "".join(c["source"]).startswith("## Save and provenance")), None)
     if last and DOWNLOAD not in (text := "".join(last["source"])):
         last["source"] = f"{text.rstrip()}\n\n{DOWNLOAD}".splitlines(keepends=True)
-    setup = next(c for c in cells if 'find_spec("helpers")' in "".join(c["source"]))
+    setup = next(c for c in cells if "VOLLTRACK_SOURCE" in "".join(c["source"]))
     setup["source"] = setup_cell(cls).splitlines(keepends=True)
     table = next(c for c in cells if "".join(c["source"]).startswith(TABLE_TITLE))
     table["source"] = parameters_table(cls).splitlines(keepends=True)

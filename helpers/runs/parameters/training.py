@@ -139,7 +139,7 @@ class CreateDataset(Pairs):
     )
     boundary_width_um: Annotated[float, Field(ge=0)] | None = Field(
         None,
-        description="Touching cells are carved apart by this much on each side (µm) in the U-Net's mask; 0 leaves them joined, empty chooses by how much they touch",
+        description="Borders between touching cells are eroded by this much on each side (µm) in the U-Net's mask; 0 leaves them joined, empty chooses by how much they touch",
     )
     validation_fraction: float = Field(
         0.15, ge=0, lt=1, description="Fraction of the stacks (never of patches) kept for validation"

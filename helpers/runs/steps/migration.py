@@ -114,7 +114,7 @@ def growth_in_words(tracklets: pd.DataFrame) -> str:
     )
 
 
-def measure_wandering(
+def measure_mean_squared_displacement(
     p: AnalyzeMigration, tracks: Tracks, steps: pd.DataFrame, tracklets: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Displacement and correlation over time for all cells, each generation and each region, and the fits."""

@@ -304,8 +304,8 @@ def keep_tracks(tracks: Tracks, cells: Cells, p: Track) -> tuple[Tracks, pd.Data
     return tracks, pd.concat([gone for gone in removed if len(gone)] or removed[:1], ignore_index=True)
 
 
-def apart(tracks: Tracks) -> tuple[Tracks, Tracks, pd.DataFrame]:
-    """Take tracks with and without divisions apart, as BTrackMate does.
+def by_division(tracks: Tracks) -> tuple[Tracks, Tracks, pd.DataFrame]:
+    """Separate tracks with divisions from those without, as BTrackMate does.
 
     Returns
     -------

@@ -25,7 +25,7 @@ from helpers.segmentation.blocks.networks import StoredOutputs, at_full_resoluti
 from helpers.segmentation.blocks.stars import Stars
 from helpers.segmentation.blocks.store import Store, chunks_of
 from helpers.segmentation.blocks.tiling import cut, within
-from helpers.segmentation.fusion import Samples, Typical, fuse_part
+from helpers.segmentation.fusion import CellStatistics, Samples, fuse_part
 from helpers.segmentation.segmenter import REACH, VollSegSegmenter, flooded
 from helpers.segmentation.watershed import watershed
 
@@ -100,18 +100,18 @@ class Maker:
             seen = foreground[tile.read]
             return watershed(-seen, labels, self.segmenter.territory(seen, outline)), {}
 
-        grown = [0] * self._dims if self.segmenter.boundary_width == 0 else self._rim()
+        grown = [0] * self._dims if self.segmenter.boundary_width == 0 else self._shell()
         return self._blocks("labels_unet", self._cut(grown, _FUSED), grow, len(components))
 
     def fused(self, stars: Stars, cut_at: float, outline: float, divide: Any) -> BlockLabels:
         """Fuse the stars with the foreground."""
         components = find_components(self._foreground, cut_at, self.store)
-        margin = np.maximum(_MARGIN * stars.width, self._rim())
+        margin = np.maximum(_MARGIN * stars.width, self._shell())
         tiles = self.store.tiles("fusion", lambda: self._cut(margin, _FUSED))
 
         spoken = len(stars) > 0  # else StarDist has no word in what is flooded
 
-        def fuse(tile: Tile, typical: Typical | None) -> tuple[NDArray, NDArray, NDArray, Samples]:
+        def fuse(tile: Tile, statistics: CellStatistics | None) -> tuple[NDArray, NDArray, NDArray, Samples]:
             drawn, names = stars.drawn(tile.read)
             known = components[tile.read]
             labels, samples = fuse_part(
@@ -121,7 +121,7 @@ class Maker:
                 divide=divide,
                 rules=self.segmenter.rules,
                 components=known,
-                typical=typical,
+                statistics=statistics,
             )
             last = int(drawn.max(initial=0))
             np.subtract(last, labels, out=labels, where=labels > last)
@@ -132,10 +132,10 @@ class Maker:
             return _own_samples(tile, found[3], stars.points[found[1][1:] - 1])
 
         self.store.each("samples", tiles, sample)
-        typical = self._typical(len(tiles))
+        statistics = self._statistics(len(tiles))
 
         def label(tile: Tile) -> tuple[NDArray, Mapping[str, Any]]:
-            labels, names, known, _ = fuse(tile, typical)
+            labels, names, known, _ = fuse(tile, statistics)
             whole = np.where(labels > 0, names[np.maximum(labels, 0)], labels)
             linked = _components_of(whole, known) if divide == "never" else {}
             return whole, {"new": -whole.min(initial=0), **_faces(whole, tile), **linked}
@@ -159,11 +159,11 @@ class Maker:
         outputs, foreground = self.outputs, self._foreground[where]
         if not spoken:
             return foreground, drawn, foreground > cut_at
-        assert outputs.landscape is not None and outputs.candidates is not None
-        landscape = at_full_resolution(outputs.landscape, outputs.candidates.grid, outputs.shape)[where]
-        return flooded(landscape, foreground), drawn, foreground > cut_at
+        assert outputs.elevation is not None and outputs.candidates is not None
+        elevation = at_full_resolution(outputs.elevation, outputs.candidates.grid, outputs.shape)[where]
+        return flooded(elevation, foreground), drawn, foreground > cut_at
 
-    def _rim(self) -> NDArray[np.int64]:
+    def _shell(self) -> NDArray[np.int64]:
         """Return how far labels grow over gaps, to both sides, and a rim to grow in; voxels along each axis."""
         spacing = np.array(spacing_of(self.segmenter.voxel_size, self._dims))
         return np.ceil((2 * REACH * self.segmenter.boundary_width + _RIM * spacing.min()) / spacing).astype(
@@ -175,12 +175,12 @@ class Maker:
         grid = candidates.grid if candidates else (1,) * self._dims
         return cut(self.outputs.shape, [int(m) for m in margin], grid, self.store.memory / bytes_per_voxel)
 
-    def _typical(self, n: int) -> Typical:
+    def _statistics(self, n: int) -> CellStatistics:
         tables = [self.store.table("samples", k) for k in range(n)]
         size, depth, middle, ratio = (
             np.concatenate([table[key] for table in tables]) for key in ("size", "depth", "middle", "ratio")
         )
-        return Typical.of(size, depth, middle, ratio)
+        return CellStatistics.of(size, depth, middle, ratio)
 
     def _blocks(
         self, name: str, tiles: list[Tile], make: Any, n_known: int, components: int = 0

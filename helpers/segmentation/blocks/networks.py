@@ -37,7 +37,7 @@ class StoredOutputs:
         Of the frame: (Z, Y, X), or (Y, X) for 2D models.
     foreground : LazyStack of float32 or None
         The U-Net's probability.
-    landscape : LazyStack of float32 or None
+    elevation : LazyStack of float32 or None
         StarDist's probability, or the mean length of its rays, on its grid.
     probability : LazyStack of float32 or None
         StarDist's, on its grid, where the segmenter scores cells.
@@ -48,7 +48,7 @@ class StoredOutputs:
 
     shape: tuple[int, ...]
     foreground: LazyStack | None
-    landscape: LazyStack | None
+    elevation: LazyStack | None
     probability: LazyStack | None
     candidates: Candidates | None
     tissue: LazyStack | None
@@ -119,15 +119,15 @@ def run_networks(segmenter: Any, frame: LazyStack, store: Store) -> StoredOutput
         for name, model in asked.items()
         if model is not None
     }
-    landscape = probability = candidates = None
+    elevation = probability = candidates = None
     if segmenter.star_model is not None and any(m != "unet" for m in segmenter.methods):
-        landscape, probability, candidates = _stars(segmenter, image, store)
+        elevation, probability, candidates = _stars(segmenter, image, store)
     tissue = maps.get("tissue")
     cut_at = segmenter.tissue_thresh
     return StoredOutputs(
         frame.shape,
         maps.get("foreground"),
-        landscape,
+        elevation,
         probability,
         candidates,
         None if tissue is None else tissue.mapped(lambda x: x > cut_at, bool),
@@ -184,7 +184,7 @@ def _stars(segmenter: Any, image: LazyStack, store: Store) -> tuple[LazyStack, L
     room = store.memory / bytes_per_voxel
     tiles = store.tiles("stardist", lambda: _cut_for_network(image.shape, radius, block, room))
     shape = [-(-n // g) for n, g in zip(image.shape, grid, strict=True)]
-    array = store.array("landscape", shape, np.float32, chunks_of(tiles, grid))
+    array = store.array("elevation", shape, np.float32, chunks_of(tiles, grid))
     scored = array if segmenter.scored and segmenter.use_probability else None
     if segmenter.scored and not segmenter.use_probability:
         scored = store.array("probability", shape, np.float32, chunks_of(tiles, grid))

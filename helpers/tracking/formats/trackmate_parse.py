@@ -12,7 +12,12 @@ import numpy as np
 
 from helpers.errors import InputError
 from helpers.tracking.formats.trackmate_units import DIMENSIONS
-from helpers.tracking.formats.trackmate_xml import IDENTITY, KEEPSAKE, REQUIRED_IN_MODEL, REQUIRED_IN_SETTINGS
+from helpers.tracking.formats.trackmate_xml import (
+    IDENTITY,
+    PRIVATE_METADATA,
+    REQUIRED_IN_MODEL,
+    REQUIRED_IN_SETTINGS,
+)
 
 _CHUNK = 20_000  # rows kept as text before they become numbers
 
@@ -136,7 +141,7 @@ def parse(path: Path, *, contours: bool = True) -> ParsedFile:
                     found.filtered = {_integer("TRACK_ID of FilteredTracks", value) for value in ids}
                 case "Settings":
                     settings = element
-                case tag if tag == KEEPSAKE:
+                case tag if tag == PRIVATE_METADATA:
                     found.kept = _kept(element.text)
             if model is not None and element.tag in REQUIRED_IN_MODEL:
                 seen.add(element.tag)

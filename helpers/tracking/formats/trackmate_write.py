@@ -23,8 +23,8 @@ from helpers.tracking.formats.trackmate_shapes import Mesh, contours_from_labels
 from helpers.tracking.formats.trackmate_xml import (
     CONTOUR,
     DECLARED,
-    KEEPSAKE,
     POSITIONS,
+    PRIVATE_METADATA,
     SHOWN,
     dimension_of,
 )
@@ -86,7 +86,9 @@ def write_file(
     with atomic_path(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.write(f'<?xml version="1.0" encoding="UTF-8"?>\n<TrackMate version="{_VERSION}">\n')
-            file.write(f"  <{KEEPSAKE}>{escape(_keepsake(tracks, objects, spots, edges))}</{KEEPSAKE}>\n")
+            file.write(
+                f"  <{PRIVATE_METADATA}>{escape(_private_metadata(tracks, objects, spots, edges))}</{PRIVATE_METADATA}>\n"
+            )
             file.write(f"  <Log>{escape(_printable(log))}</Log>\n")
             timeunits = "second" if tracks.frame_interval else "frame"
             file.write(f'  <Model spatialunits={quoteattr(spatial_unit)} timeunits="{timeunits}">\n')
@@ -112,7 +114,7 @@ def _printable(text: str) -> str:
     return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text)
 
 
-def _keepsake(tracks: Tracks, objects: pd.DataFrame, spots: Attributes, edges: Attributes) -> str:
+def _private_metadata(tracks: Tracks, objects: pd.DataFrame, spots: Attributes, edges: Attributes) -> str:
     """Return as JSON what a reader of ours needs to restore the tables exactly."""
     ids = list(map(str, objects["id"].tolist()))
     pairs = [f"{s} {t}" for s, t in zip(tracks.links["source"], tracks.links["target"], strict=True)]

@@ -15,7 +15,7 @@ CONTOUR = "contour"
 SHOWN = "track_shown"
 
 #: Element that keeps dtypes, row order, text columns and missing sizes. TrackMate and other readers skip it.
-KEEPSAKE = "Volltrack"
+PRIVATE_METADATA = "Volltrack"
 
 #: Feature → (name, short name, dimension, isint), where the names do not follow from the feature itself.
 DECLARED = {

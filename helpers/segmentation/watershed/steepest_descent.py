@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads, njit
 
-from helpers.segmentation.raster import longer, neighbours_of
+from helpers.segmentation.watershed.neighbourhood import longer, neighbours_of
 
 #: A voxel whose path leads to no marker, while others are walked.
 _LEFT = -(1 << 31) + 1
@@ -30,13 +30,15 @@ _LEFT = -(1 << 31) + 1
 _MANY = 1 << 16
 
 
-def settle(keys: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], zero: int, descending: bool) -> int:
+def label_by_descent(
+    keys: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], zero: int, descending: bool
+) -> int:
     """Label all voxels that are 0 and lead down to a marker, in place; return how many are left.
 
     Parameters
     ----------
     keys : ndarray of integers, raveled
-        The landscape (see `height_of`).
+        The elevation map (see `height_of`).
     labels : ndarray of int32, raveled
         Markers > 0, to be flooded 0, all else < 0.
     shape : tuple

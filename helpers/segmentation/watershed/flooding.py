@@ -1,6 +1,6 @@
 """Marker-controlled watershed: scikit-image's labels, several times faster, in little memory.
 
-Voxels leave the queue in the order (height, age): the height is the landscape's value, or that of the pass through
+Voxels leave the queue in the order (height, age): the height is the elevation map's value, or that of the pass through
 which the voxel was reached if that is higher; the age is the order in which they entered the queue::
 
     height → bucket  0   1   2   3  …     a bucket is a narrow range of heights
@@ -8,8 +8,8 @@ which the voxel was reached if that is higher; the age is the order in which the
                                   └──     waits in its bucket, in order of age, untouched until its turn
 
 This is the flooding of Meyer (Signal Processing 38, 1994) on the "hot queue" of Cherkassky, Goldberg and
-Silverstein (SIAM J. Comput. 28, 1999); in large float landscapes what plainly lies on a marker's slope is
-labelled before (`helpers.segmentation.descent`). The widths of the buckets follow the histogram of the landscape, so
+Silverstein (SIAM J. Comput. 28, 1999); in large float elevation maps, voxels from which the steepest descent leads
+to a marker are labelled before (`helpers.segmentation.watershed.steepest_descent`). The widths of the buckets follow the histogram of the elevation map, so
 the heap stays in the processor's cache whatever the values are, and plateaus cost nothing. The order is
 exact, not quantised. Flooding waits for memory most of the time, hence the prefetches.
 """
@@ -28,15 +28,15 @@ from numba import get_num_threads, njit, types
 from numba.extending import intrinsic
 
 from helpers.errors import InputError
-from helpers.segmentation import heap
-from helpers.segmentation.components import components, count_runs
-from helpers.segmentation.descent import height_of, settle
-from helpers.segmentation.raster import longer, neighbours_of
+from helpers.segmentation.watershed import heap
+from helpers.segmentation.watershed.components import components, count_runs
+from helpers.segmentation.watershed.neighbourhood import longer, neighbours_of
+from helpers.segmentation.watershed.steepest_descent import height_of, label_by_descent
 
 #: Voxels beyond what 32-bit positions can address.
 MAX_VOXELS = 2**31 - 1
 _OUTSIDE = -1
-#: The landscape's range is cut into 2**_TOP_BITS equal parts, and each part as finely as it is populated.
+#: The elevation map's range is cut into 2**_TOP_BITS equal parts, and each part as finely as it is populated.
 _TOP_BITS = 10
 _KEY_BITS = 32
 #: Voxels a bucket gets in all, and how many of those waiting lie side by side.
@@ -50,20 +50,20 @@ _BUNCH = 1 << 18
 _VOXELS_PER_RUN = 12
 
 
-def watershed(landscape: np.ndarray, markers: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Flood `landscape` from `markers` inside `mask`, low values first.
+def watershed(elevation: np.ndarray, markers: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Flood `elevation` from `markers` inside `mask`, low values first.
 
-    The result equals ``skimage.segmentation.watershed(landscape, markers, mask=mask)`` (connectivity 1) but
+    The result equals ``skimage.segmentation.watershed(elevation, markers, mask=mask)`` (connectivity 1) but
     for *ties*. Both let voxels leave the queue ordered by height, then by age; a tie is what this order
-    leaves open: two voxels of different markers that have the same landscape value and, as all marker
-    voxels have, the age 0 (in float landscapes of 65,536 voxels and more, as all voxels of a marker's own slope have).
+    leaves open: two voxels of different markers that have the same height and, as all marker
+    voxels have, the age 0 (in float elevation maps of 65,536 voxels and more, as all voxels of a marker's own slope have).
     scikit-image (0.26) takes them as its heap happens to hold them; here the one that
     comes first in memory goes first. Where no two markers' voxels share a value, every voxel is equal.
     Otherwise a voxel can differ only if the lowest pass that leads to it is equally high from two markers.
 
     Parameters
     ----------
-    landscape : ndarray, (Y, X) or (Z, Y, X), any real dtype
+    elevation : ndarray, (Y, X) or (Z, Y, X), any real dtype
         Flooded from its low values; a probability of being inside a cell goes in negated.
     markers : ndarray of integers, same shape
         0: not a marker, otherwise the label to spread. Markers outside `mask` are ignored.
@@ -81,41 +81,41 @@ def watershed(landscape: np.ndarray, markers: np.ndarray, mask: np.ndarray | Non
         Shapes differ, a value is not finite, a marker is not an integer from 0 to 2³¹−1, or the stack has
         2³¹ voxels or more.
     """
-    landscape = np.asarray(landscape)
+    elevation = np.asarray(elevation)
     markers = np.asarray(markers)
-    if landscape.ndim not in (2, 3):
-        raise InputError("landscape", landscape.shape, "a (Y, X) image or a (Z, Y, X) stack")
-    if markers.shape != landscape.shape:
-        raise InputError("markers", markers.shape, f"the shape of the landscape, {landscape.shape}")
+    if elevation.ndim not in (2, 3):
+        raise InputError("elevation", elevation.shape, "a (Y, X) image or a (Z, Y, X) stack")
+    if markers.shape != elevation.shape:
+        raise InputError("markers", markers.shape, f"the shape of the elevation map, {elevation.shape}")
     if not np.issubdtype(markers.dtype, np.integer):
         raise InputError("markers", markers.dtype, "integers")
-    if landscape.size > MAX_VOXELS:
-        raise InputError("landscape", landscape.shape, "fewer than 2³¹ voxels: work blockwise")
+    if elevation.size > MAX_VOXELS:
+        raise InputError("elevation", elevation.shape, "fewer than 2³¹ voxels: work blockwise")
     if markers.size and (markers.min() < 0 or markers.max() > np.iinfo(np.int32).max):
         raise InputError("markers", (int(markers.min()), int(markers.max())), "labels from 0 to 2³¹−1")
     labels = markers.astype(np.int32)
     if mask is not None:
         mask = np.asarray(mask)
-        if mask.shape != landscape.shape:
-            raise InputError("mask", mask.shape, f"the shape of the landscape, {landscape.shape}")
+        if mask.shape != elevation.shape:
+            raise InputError("mask", mask.shape, f"the shape of the elevation map, {elevation.shape}")
         labels[mask == 0] = _OUTSIDE
-    flood(landscape, labels)
+    flood(elevation, labels)
     labels[labels < 0] = 0
     return labels
 
 
 def flood(
-    landscape: np.ndarray, labels: np.ndarray, *, descending: bool = False, by_descent: bool | None = None
+    elevation: np.ndarray, labels: np.ndarray, *, descending: bool = False, by_descent: bool | None = None
 ) -> None:
     """Flood in place: the labels > 0 spread over the voxels that are 0; voxels < 0 stay as they are.
 
     Parameters
     ----------
-    landscape : ndarray, (Y, X) or (Z, Y, X), any real dtype
+    elevation : ndarray, (Y, X) or (Z, Y, X), any real dtype
     labels : ndarray of int32, C-contiguous, same shape
         Changed in place. Voxels that no label reaches stay 0.
     descending : bool
-        Flood from the high values of the landscape (a probability) instead of the low ones.
+        Flood from the high values of the elevation map (a probability) instead of the low ones.
     by_descent : bool, optional
         Label first, and several times faster, what plainly lies on a marker's slope, so that age does not decide
         ties there. None: where the values are floats, which hardly repeat.
@@ -123,9 +123,9 @@ def flood(
     Raises
     ------
     InputError
-        The landscape holds NaN.
+        The elevation map holds NaN.
     """
-    keys, zero = _keys(landscape)
+    keys, zero = _keys(elevation)
     shape = (1,) * (3 - labels.ndim) + labels.shape
     flat = labels.reshape(-1)
     low, high = _range(keys, flat, zero, descending)
@@ -134,9 +134,9 @@ def flood(
     if zero:
         infinity = int(np.array(np.inf, f"f{keys.dtype.itemsize}").view(keys.dtype))
         if low < -infinity or high > infinity:
-            raise InputError("landscape", "NaN", "finite values inside the mask")
+            raise InputError("elevation", "NaN", "finite values inside the mask")
     by_descent = bool(zero) if by_descent is None else by_descent
-    if by_descent and flat.size >= _LARGE and not settle(keys, flat, shape, zero, descending):
+    if by_descent and flat.size >= _LARGE and not label_by_descent(keys, flat, shape, zero, descending):
         return
     n_rows = shape[0] * shape[1]
     n_runs = count_runs(flat, shape)
@@ -173,18 +173,18 @@ def flood(
             list(pool.map(run, jobs))
 
 
-def _keys(landscape: np.ndarray) -> tuple[np.ndarray, int]:
-    """View the landscape as integers that `height_of` can order as the values are ordered, without a copy.
+def _keys(elevation: np.ndarray) -> tuple[np.ndarray, int]:
+    """View the elevation map as integers that `height_of` can order as the values are ordered, without a copy.
 
     Returns them with the integer that stands for -0.0, or 0 if the values are integers.
     """
-    landscape = np.ascontiguousarray(landscape)
-    if landscape.dtype == np.uint64 or landscape.dtype.itemsize > 8:
-        landscape = landscape.astype(np.float64)
-    if landscape.dtype.kind == "f":
-        dtype = np.dtype(f"i{landscape.dtype.itemsize}")
-        return landscape.view(dtype).reshape(-1), int(np.iinfo(dtype).min)
-    return landscape.view(np.uint8 if landscape.dtype == bool else landscape.dtype).reshape(-1), 0
+    elevation = np.ascontiguousarray(elevation)
+    if elevation.dtype == np.uint64 or elevation.dtype.itemsize > 8:
+        elevation = elevation.astype(np.float64)
+    if elevation.dtype.kind == "f":
+        dtype = np.dtype(f"i{elevation.dtype.itemsize}")
+        return elevation.view(dtype).reshape(-1), int(np.iinfo(dtype).min)
+    return elevation.view(np.uint8 if elevation.dtype == bool else elevation.dtype).reshape(-1), 0
 
 
 @intrinsic

@@ -33,7 +33,7 @@ def paint(
     warp : ndarray (z, y, x, 3) float32
         Displacement in µm on a coarse grid whose nodes are `warp_step` voxels apart.
     points, weights, cells : ndarray (n, 3), (n,), (n,)
-        As in `helpers.data.synthetic_tissue.Seeds`.
+        As in `helpers.data.synthetic.tissue.Seeds`.
     brightness : ndarray (m,)
         Membrane brightness of each cell.
     pair_salt : ndarray (m,) uint64

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from helpers.data.synthetic_lineage import grow_lineage
-from helpers.data.synthetic_microscope import Microscope, illumination, smooth_noise
-from helpers.data.synthetic_motion import Motion, Warp
-from helpers.data.synthetic_settings import SyntheticSettings
-from helpers.data.synthetic_shapes import keep_whole, paint
-from helpers.data.synthetic_tissue import Tissue, boundary_distance
+from helpers.data.synthetic.lineage import grow_lineage
+from helpers.data.synthetic.microscope import Microscope, illumination, smooth_noise
+from helpers.data.synthetic.motion import Motion, Warp
+from helpers.data.synthetic.settings import SyntheticSettings
+from helpers.data.synthetic.shapes import keep_whole, paint
+from helpers.data.synthetic.tissue import Tissue, boundary_distance
 from helpers.errors import InputError
 
 #: Smallest diameter of a newborn cell in voxels along any axis; below, cells are no longer cells.

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import KDTree
 
-from helpers.data.synthetic_lineage import Cell
-from helpers.data.synthetic_tissue import Tissue
+from helpers.data.synthetic.lineage import Cell
+from helpers.data.synthetic.tissue import Tissue
 
 #: Frames over which a daughter takes on its own irregular shape, and a mother stretches before it divides.
 _RESHAPE = 4

@@ -6,8 +6,8 @@
     movie.cells                      # one row per cell: parent, life, rhythm
     movie.save("synthetic")          # OME-TIFF and CSV
 
-How a frame is made: `synthetic_lineage` decides who lives when, `synthetic_tissue` and `synthetic_motion` where,
-`synthetic_shapes` paints labels and membranes, `synthetic_microscope` takes the picture, and `synthetic_frames`
+How a frame is made: `lineage` decides who lives when, `tissue` and `motion` where,
+`shapes` paints labels and membranes, `microscope` takes the picture, and `frames`
 brings them together. Equal settings give equal arrays.
 """
 
@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.data.synthetic_frames import Generator, SyntheticFrame
-from helpers.data.synthetic_lineage import Cell
-from helpers.data.synthetic_settings import SyntheticSettings, demo_settings
-from helpers.data.synthetic_tissue import boundary_distance
+from helpers.data.synthetic.frames import Generator, SyntheticFrame
+from helpers.data.synthetic.lineage import Cell
+from helpers.data.synthetic.settings import SyntheticSettings, demo_settings
+from helpers.data.synthetic.tissue import boundary_distance
 from helpers.errors import InputError
 from helpers.progress import progress
 

@@ -23,7 +23,7 @@ class _AsWritten(yaml.SafeLoader):
     }
 
 
-class Marks:
+class YamlPositions:
     """The places of a YAML file's keys.
 
     Parameters

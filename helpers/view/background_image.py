@@ -22,7 +22,7 @@ _PIXELS = 512
 
 
 @dataclass(frozen=True)
-class Ground:
+class BackgroundImage:
     """A plane to draw on.
 
     Parameters
@@ -40,7 +40,9 @@ class Ground:
     origin: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def of(cls, image: np.ndarray | None, points: pd.DataFrame, voxel_size: Sequence[float] | None) -> Ground:
+    def of(
+        cls, image: np.ndarray | None, points: pd.DataFrame, voxel_size: Sequence[float] | None
+    ) -> BackgroundImage:
         """Return the ground of an image, or without one that of the points (``y, x`` in µm).
 
         Raises

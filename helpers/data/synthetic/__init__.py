@@ -1,0 +1,1 @@
+"""Movies of a growing tissue whose truth is known: cells, tracks, rhythms, distances."""
