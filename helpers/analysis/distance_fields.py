@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from helpers.data.calibration import check_voxel_size
 from helpers.data.tables import read_table
 from helpers.errors import InputError, reading
 
@@ -414,12 +415,4 @@ class RoiBoundary:
 
 def _spacing(voxel_size: Sequence[float] | None, shape: Sequence[int]) -> tuple[float, float, float]:
     """Return the (z, y, x) voxel size, checked; a plane's z is 1 where it is not given."""
-    if voxel_size is None:
-        raise InputError("voxel_size", None, "give the size of a voxel (z, y, x) in µm")
-    size = tuple(float(s) for s in voxel_size)
-    planar = len(shape) == 2 or shape[-3] == 1
-    if len(size) == 2 and planar:
-        size = (1.0, *size)
-    if len(size) != 3 or not all(np.isfinite(s) and s > 0 for s in size):
-        raise InputError("voxel_size", tuple(voxel_size), "give (z, y, x) in µm, each above 0")
-    return size  # type: ignore[return-value]
+    return check_voxel_size(voxel_size, planar=len(shape) == 2 or shape[-3] == 1)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy import ndimage
 
-from helpers.data.masks import spacing_of
+from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from helpers.data.masks import spacing_of
+from helpers.data.calibration import spacing_of
 from helpers.data.sparse_labels import UNANNOTATED
 from helpers.errors import InputError
 

@@ -12,11 +12,12 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from helpers.data.atomic import atomic_path
+from helpers.data.calibration import VoxelSize
 from helpers.data.label_movies import LabelMovie
 from helpers.data.label_pyramid import attributes, factors, level_shape, write_levels
 from helpers.data.lazy import Region, pieces_of
 from helpers.data.ome_zarr import frame_chunks
-from helpers.data.source import VoxelSize, stem
+from helpers.data.source import stem
 from helpers.data.tiff import write_ome_tiff
 from helpers.errors import InputError
 

@@ -14,8 +14,8 @@ import zarr
 
 from helpers.data import label_pyramid
 from helpers.data.atomic import atomic_path
+from helpers.data.calibration import VoxelSize
 from helpers.data.ome_zarr import create_frame_array
-from helpers.data.source import VoxelSize
 
 #: Attribute that says that the chunk files tell which frames are finished.
 MARK = "volltrack"

@@ -42,21 +42,14 @@ import numpy as np
 import zarr
 
 from helpers.data.atomic import atomic_path, writing_to
+from helpers.data.calibration import VoxelSize, check_frame_interval, check_voxel_size
 from helpers.data.checks import check_labels
 from helpers.data.label_header import MARK, create_level, levels_of, restore_header, write_header
 from helpers.data.label_pyramid import level_name, levels_are_whole, write_levels
 from helpers.data.lazy import LazyStack, Region, pieces_of
 from helpers.data.ome_zarr import frame_chunks, missing_chunks
 from helpers.data.readers import open_source
-from helpers.data.source import (
-    Source,
-    VoxelSize,
-    check_frame_interval,
-    check_voxel_size,
-    is_zarr,
-    read_stack,
-    stem,
-)
+from helpers.data.source import Source, is_zarr, read_stack, stem
 from helpers.errors import InputError
 
 _NARROW, _WIDE = "0", "1"

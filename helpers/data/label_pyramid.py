@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from helpers.data.calibration import VoxelSize
 from helpers.data.lazy import LazyStack, Region, pieces_of
 from helpers.data.ome_zarr import multiscales_attributes
-from helpers.data.source import VoxelSize
 
 #: Levels are added until a plane is no wider or higher than this many voxels.
 _SMALLEST = 64

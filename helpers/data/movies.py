@@ -13,19 +13,12 @@ import numpy as np
 import zarr
 
 from helpers.data.atomic import atomic_path
+from helpers.data.calibration import VoxelSize, check_frame_interval, check_voxel_size
 from helpers.data.label_movies import LabelMovie
 from helpers.data.lazy import LazyStack
 from helpers.data.ome_zarr import WholeArray, create_frame_array, multiscales_attributes
 from helpers.data.readers import open_source
-from helpers.data.source import (
-    AXES,
-    Source,
-    VoxelSize,
-    check_frame_interval,
-    check_voxel_size,
-    read_stack,
-    stem,
-)
+from helpers.data.source import AXES, Source, read_stack, stem
 from helpers.data.tiff import write_ome_tiff
 from helpers.errors import InputError
 

@@ -15,8 +15,9 @@ import numcodecs
 import numpy as np
 import zarr
 
+from helpers.data.calibration import VoxelSize
 from helpers.data.shards import lost_in_shards
-from helpers.data.source import Source, VoxelSize, resolve_axes
+from helpers.data.source import Source, resolve_axes
 from helpers.data.units import micrometres, seconds
 from helpers.errors import InputError
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from helpers.data.calibration import VoxelSize
 from helpers.data.checks import check_image, check_labels
 from helpers.data.movies import Movie
 from helpers.data.outlines import is_outline_file
-from helpers.data.source import VoxelSize, is_image, natural_key, stem
+from helpers.data.source import is_image, natural_key, stem
 from helpers.errors import InputError
 
 __all__ = ["check_image", "check_labels", "list_images", "load_pair", "match_annotations", "match_pairs"]

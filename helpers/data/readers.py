@@ -16,9 +16,10 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from helpers.data.calibration import check_voxel_size
 from helpers.data.numbering import frame_files
 from helpers.data.ome_zarr import open_ome_zarr
-from helpers.data.source import Source, check_voxel_size, is_image, is_zarr, natural_key, resolve_axes
+from helpers.data.source import Source, is_image, is_zarr, natural_key, resolve_axes
 from helpers.data.tiff import open_tiff
 from helpers.errors import InputError
 

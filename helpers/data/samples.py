@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.data.calibration import VoxelSize
 from helpers.data.movies import Movie, write_movie
-from helpers.data.source import VoxelSize
 from helpers.errors import InputError
 
 #: Names a folder that is searched first, laid out as the names of `SAMPLES` say.

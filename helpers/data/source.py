@@ -13,7 +13,6 @@ Where a file names some of them, the rest are given out in the order Z, T, C. RG
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -32,8 +31,6 @@ SUFFIXES = (
     ".tiff", ".tif", ".btf", ".zarr", ".h5", ".hdf5", ".hdf",
     ".czi", ".nd2", ".lif", ".dv", ".lsm", ".ims", ".oib", ".oif", ".oir", ".vsi", ".sldy", ".stk",
 )  # fmt: skip
-
-VoxelSize = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -182,46 +179,6 @@ def resolve_axes(found: str, shape: Sequence[int], axes: str | None, path: objec
     for i, letter in zip(unnamed, given_out, strict=True):
         letters[i] = letter
     return "".join(letters)
-
-
-def check_voxel_size(value: object, *, planar: bool, name: str = "voxel_size") -> VoxelSize:
-    """Return a voxel size as (z, y, x) in µm.
-
-    Parameters
-    ----------
-    value : sequence of float
-        (z, y, x), or (y, x) where there is one plane only: z is then 1.0 and means nothing.
-    planar : bool
-        Whether the image has one plane.
-    name : str
-        The parameter, for the error.
-
-    Raises
-    ------
-    InputError
-        Not that many positive numbers.
-    """
-    expected = "give (y, x) in µm" if planar else "give (z, y, x) in µm"
-    try:
-        sizes = tuple(float(v) for v in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        raise InputError(name, value, f"{expected}, all positive numbers") from None
-    if planar and len(sizes) == 2:
-        sizes = (1.0, *sizes)
-    if len(sizes) != 3 or not all(math.isfinite(v) and v > 0 for v in sizes):
-        raise InputError(name, value, f"{expected}, all positive numbers")
-    return sizes
-
-
-def check_frame_interval(value: object, name: str = "frame_interval") -> float:
-    """Return a frame interval in seconds, or raise `InputError` where it is no positive number."""
-    try:
-        interval = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        interval = math.nan
-    if not (math.isfinite(interval) and interval > 0):
-        raise InputError(name, value, "give the time between two frames in seconds, a positive number")
-    return interval
 
 
 def stem(path: str | os.PathLike[str]) -> str:

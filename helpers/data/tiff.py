@@ -28,7 +28,8 @@ import tifffile
 import zarr
 
 from helpers.data.atomic import atomic_path
-from helpers.data.source import AXES, Source, VoxelSize, resolve_axes
+from helpers.data.calibration import VoxelSize
+from helpers.data.source import AXES, Source, resolve_axes
 from helpers.data.units import micrometres, seconds
 from helpers.errors import InputError
 

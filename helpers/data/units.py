@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 _MICROMETRES: dict[float, tuple[str, ...]] = {
-    1e-4: ("å", "angstrom", "ångström"),
+    1e-4: ("å", "angstrom", "angstroms", "ångström"),
     1e-6: ("pm", "picometer", "picometre"),
     1e-3: ("nm", "nanometer", "nanometre", "nanometers", "nanometres"),
     1.0: ("µm", "um", "micron", "microns", "micrometer", "micrometre", "micrometers", "micrometres"),
@@ -20,15 +20,16 @@ _MICROMETRES: dict[float, tuple[str, ...]] = {
 }
 _SECONDS: dict[float, tuple[str, ...]] = {
     1e-9: ("ns", "nanosecond", "nanoseconds"),
-    1e-6: ("µs", "us", "microsecond", "microseconds"),
-    1e-3: ("ms", "msec", "millisecond", "milliseconds"),
+    1e-6: ("µs", "us", "usec", "microsecond", "microseconds"),
+    1e-3: ("ms", "msec", "msecs", "millisecond", "milliseconds"),
     1.0: ("s", "sec", "secs", "second", "seconds"),
     60.0: ("min", "mins", "minute", "minutes"),
-    3600.0: ("h", "hr", "hour", "hours"),
+    3600.0: ("h", "hr", "hrs", "hour", "hours"),
     86400.0: ("d", "day", "days"),
 }
-_LENGTH = {name: factor for factor, names in _MICROMETRES.items() for name in names}
-_TIME = {name: factor for factor, names in _SECONDS.items() for name in names}
+#: Micrometres and seconds in one unit, by the unit's spelling in lower case.
+LENGTHS = {name: factor for factor, names in _MICROMETRES.items() for name in names}
+TIMES = {name: factor for factor, names in _SECONDS.items() for name in names}
 
 
 def micrometres(value: object, unit: object) -> float | None:
@@ -47,12 +48,19 @@ def micrometres(value: object, unit: object) -> float | None:
         None where the value is not a positive number or the unit is no length (``pixel``, nothing at all):
         a length without a unit is not known.
     """
-    return _convert(value, unit, _LENGTH)
+    return _convert(value, unit, LENGTHS)
 
 
 def seconds(value: object, unit: object) -> float | None:
     """Convert a time to seconds; None where the value is not positive or the unit is no time."""
-    return _convert(value, unit, _TIME)
+    return _convert(value, unit, TIMES)
+
+
+def spelled(unit: object) -> str:
+    """Return a unit as `LENGTHS` and `TIMES` spell it, whatever a file writes for µ."""
+    # Java's escape, and U+03BC (Greek mu), which looks like U+00B5 (the micro sign).
+    text = str(unit).strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\u03bc", "µ")
+    return text.lower()
 
 
 def _convert(value: object, unit: object, factors: dict[str, float]) -> float | None:
@@ -60,9 +68,7 @@ def _convert(value: object, unit: object, factors: dict[str, float]) -> float | 
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    # Java's escape, and U+03BC (Greek mu), which looks like U+00B5 (the micro sign).
-    spelled = str(unit).strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\u03bc", "µ")
-    factor = factors.get(spelled.lower())
+    factor = factors.get(spelled(unit))
     if factor is None or not math.isfinite(number) or number <= 0:
         return None
     if factor == 1.0:

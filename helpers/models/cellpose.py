@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data.masks import spacing_of
+from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 from helpers.models import cellpose_weights
 from helpers.models.stopping import go_on

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from helpers.data.masks import spacing_of
+from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 from helpers.models import cellpose, cellpose_tiles
 from helpers.models.cellpose import CellposeNetwork, CellposeSettings

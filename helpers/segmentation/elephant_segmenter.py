@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from helpers.data.masks import spacing_of
+from helpers.data.calibration import spacing_of
 from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import elephant, elephant_shapes, model_folder

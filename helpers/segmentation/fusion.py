@@ -43,7 +43,7 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from helpers.data.masks import spacing_of
+from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 from helpers.segmentation import regions
 from helpers.segmentation.depth import depth_inside, depth_of_regions

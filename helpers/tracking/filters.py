@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from helpers.data.calibration import check_voxel_size
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks, check_objects
 
@@ -79,9 +80,7 @@ def filter_objects(
 
 def inside_mask(objects: pd.DataFrame, mask: Any, voxel_size: Sequence[float] | None) -> np.ndarray:
     """Return (n,) bool: whether the voxel at each object's position is inside `mask`; see `filter_objects`."""
-    if voxel_size is None:
-        raise InputError("voxel_size", None, "give the size of the mask's voxels, (z, y, x) in µm")
-    size = np.array((1.0, *voxel_size)[-3:], float)
+    size = np.array(check_voxel_size(voxel_size, planar=True))
     frames = objects["frame"].to_numpy()
     voxel = np.rint(objects[["z", "y", "x"]].to_numpy(float) / size).astype(np.int64)
     n_frames = int(frames.max(initial=-1)) + 1

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numba import njit
 
+from helpers.data.calibration import check_voxel_size
 from helpers.data.lazy import LazyStack, Planes
 from helpers.errors import InputError
 from helpers.tracking.surface import directions
@@ -195,18 +196,7 @@ def _check(labels: Any, intensity: Any) -> tuple[Any, Any]:
 
 def _check_voxel_size(voxel_size: Sequence[float] | None, is_2d: bool) -> np.ndarray:
     """Return (z, y, x) in µm; z is 1 in 2D."""
-    wanted = "(y, x) or (z, y, x)" if is_2d else "(z, y, x)"
-    if voxel_size is None:
-        raise InputError("voxel_size", None, f"give the size of a voxel, {wanted} in µm")
-    try:
-        size = np.asarray(voxel_size, float)
-    except (TypeError, ValueError):
-        size = np.empty(0)
-    fits = size.shape == (3,) or (is_2d and size.shape == (2,))
-    if not fits or not (np.isfinite(size) & (size > 0)).all():
-        raise InputError(
-            "voxel_size", voxel_size, f"give the size of a voxel, {wanted}, numbers above 0 in µm"
-        )
+    size = np.array(check_voxel_size(voxel_size, planar=is_2d))
     return np.concatenate([[1.0], size[-2:]]) if is_2d else size
 
 

@@ -15,7 +15,6 @@ the first frame (then the row order) of their members, so that equal tables alwa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,6 +23,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from helpers.data.calibration import check_frame_interval, check_voxel_size
 from helpers.errors import InputError
 
 _POSITION = ["z", "y", "x"]
@@ -68,8 +68,10 @@ class Tracks:
         links = check_links(self.links, objects)
         object.__setattr__(self, "objects", objects)
         object.__setattr__(self, "links", links)
-        object.__setattr__(self, "voxel_size", _check_voxel_size(self.voxel_size))
-        object.__setattr__(self, "frame_interval", _check_interval(self.frame_interval))
+        if self.voxel_size is not None:
+            object.__setattr__(self, "voxel_size", check_voxel_size(self.voxel_size, planar=True))
+        if self.frame_interval is not None:
+            object.__setattr__(self, "frame_interval", check_frame_interval(self.frame_interval))
 
     def __str__(self) -> str:
         return (
@@ -388,26 +390,6 @@ def _integers(column: pd.Series, name: str) -> np.ndarray:
     if wrong.any():
         raise InputError(name, values[wrong][:5].tolist(), "give integers")
     return values.astype(np.int64)
-
-
-def _check_voxel_size(voxel_size: Sequence[float] | None) -> tuple[float, float, float] | None:
-    if voxel_size is None:
-        return None
-    sizes = tuple(float(size) for size in voxel_size)
-    if len(sizes) == 2:
-        sizes = (1.0, *sizes)
-    if len(sizes) != 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
-        raise InputError("voxel_size", voxel_size, "give (z, y, x) in µm, each above 0")
-    return sizes
-
-
-def _check_interval(frame_interval: float | None) -> float | None:
-    if frame_interval is None:
-        return None
-    seconds = float(frame_interval)
-    if not (np.isfinite(seconds) and seconds > 0):
-        raise InputError("frame_interval", frame_interval, "give the seconds between two frames, above 0")
-    return seconds
 
 
 def _grouped(keys: np.ndarray, values: np.ndarray) -> dict[int, list[int]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from helpers.data.atomic import atomic_path
+from helpers.data.calibration import check_voxel_size
 from helpers.errors import InputError
 
 if TYPE_CHECKING:
@@ -265,10 +266,8 @@ def pixel_size(voxel_size: Sequence[float] | None) -> tuple[float, float] | None
     """
     if voxel_size is None:
         return None
-    size = tuple(float(value) for value in voxel_size)
-    if len(size) not in (2, 3) or not all(np.isfinite(value) and value > 0 for value in size):
-        raise InputError("voxel_size", voxel_size, "two or three positive numbers in µm: (y, x) or (z, y, x)")
-    return size[-2], size[-1]
+    _, y, x = check_voxel_size(voxel_size, planar=True)
+    return y, x
 
 
 def scale_bar(axes: Axes, width_pixels: int, size_x: float) -> None:

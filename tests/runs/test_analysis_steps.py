@@ -258,13 +258,12 @@ def test_tracks_are_read_in_any_format(run_dir: Path, tmp_path: Path) -> None:
         open_tracks(p.model_copy(update={"movie_id": "other"}))
 
 
-def test_something_to_draw_on_is_always_there(run_dir: Path, tmp_path: Path) -> None:
+def test_cells_are_drawn_on_the_movie_or_its_labels_or_nothing(run_dir: Path, tmp_path: Path) -> None:
     p = _p(AnalyzeMigration, run_dir)
-    tracks = open_tracks(p)
-    assert background(p, tracks).shape == (8, 48, 48)
-    assert background(p.model_copy(update={"raw": None}), tracks).max() == 1
-    alone = p.model_copy(update={"raw": None, "tracks": tmp_path / "own.csv"})
-    assert background(alone, tracks).max() == 0
+    raw, labels = background(p), background(p.model_copy(update={"raw": None}))
+    assert raw is not None and labels is not None
+    assert raw.shape == (8, 48, 48) and labels.max() == 1
+    assert background(p.model_copy(update={"raw": None, "tracks": tmp_path / "own.csv"})) is None
 
 
 def test_an_experiment_plans_the_analyses(tmp_path: Path) -> None:

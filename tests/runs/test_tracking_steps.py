@@ -175,7 +175,7 @@ def test_a_table_alone_goes_through_the_whole_notebook_and_opens_no_image(
     p = Track.checked({"run_dir": folder, "movie_id": "m", "objects": folder / "bare.csv"})
     cells, left_out = step.keep_cells(step.open_cells(p), p)
     tracks, removed = step.keep_tracks(step.track(cells, p), cells, p)
-    assert cells.voxel_size is None and step.background(cells, p) is None
+    assert cells.voxel_size is None and cells.labels is None
     removed_over_projection(None, tracks.objects, left_out, removed).canvas.draw()
     lineage_tree(step.by_division(tracks)[1]).canvas.draw()
     for color_by in ("track", "generation", step.first_feature(tracks, p)):

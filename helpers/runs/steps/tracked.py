@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -35,16 +38,19 @@ def open_tracks(p: TrackedMovie) -> Tracks:
     return any_format.read(path, voxel_size=p.voxel_size_um, frame_interval=p.frame_interval_s)
 
 
-def background(p: TrackedMovie, tracks: Tracks) -> np.ndarray:
-    """Return what to draw cells on: the first frame of the raw movie, of its labels, or black."""
-    if p.raw:
-        return Movie.open(p.raw, missing_frames="empty").frame(0)
+def background(p: TrackedMovie) -> np.ndarray | None:
+    """Return what to draw cells on: the first frame of the raw movie or of its labels; None where there is neither."""
     labels = p.own_labels()
-    if p.tracks is None and labels.exists():
-        return (LabelMovie.open(labels).frame(0) > 0).astype(np.float32)
-    size = np.array(tracks.voxel_size or (1.0, 1.0, 1.0))[1:]
-    reach = tracks.objects[["y", "x"]].to_numpy(float).max(axis=0, initial=0) / size
-    return np.zeros(tuple(np.ceil(reach).astype(int) + 2), np.float32)
+    return first_frame(p.raw, LabelMovie.open(labels) if p.tracks is None and labels.exists() else None)
+
+
+def first_frame(
+    raw: str | Path | None, labels: LabelMovie | None, voxel_size: Sequence[float] | None = None
+) -> np.ndarray | None:
+    """Return the first frame of a raw movie, or of labels where none is named (1 in cells), or None."""
+    if raw:
+        return Movie.open(raw, voxel_size=voxel_size, missing_frames="empty").frame(0)
+    return None if labels is None else (labels.frame(0) > 0).astype(np.float32)
 
 
 def write_tables(p: TrackedMovie, tables: dict[str, pd.DataFrame]) -> list[str]:

@@ -328,22 +328,6 @@ def by_division(tracks: Tracks) -> tuple[Tracks, Tracks, pd.DataFrame]:
     return parts["with divisions"], parts["without"], pd.DataFrame(rows).T
 
 
-def background(cells: Cells, p: Track) -> np.ndarray | None:
-    """Return what to draw tracks on: the first frame of the raw movie, else its cells, else nothing."""
-    if p.raw:
-        return Movie.open(p.raw, voxel_size=cells.voxel_size, missing_frames="empty").frame(0)  # type: ignore[arg-type]
-    return None if cells.labels is None else silhouette(cells)
-
-
-def silhouette(cells: Cells) -> np.ndarray:
-    """Return what to draw tracks on where no raw movie is named: the first frame's cells, or nothing."""
-    if cells.labels is not None:
-        return (cells.labels.frame(0) > 0).astype(np.float32)
-    size = np.array(cells.voxel_size or (1.0, 1.0, 1.0))[-2:]
-    reach = cells.objects[["y", "x"]].to_numpy(float).max(axis=0, initial=1.0) / size
-    return np.zeros(tuple(np.ceil(reach).astype(int) + 1), np.float32)
-
-
 def first_feature(tracks: Tracks, p: Track) -> str:
     """Return the column to colour tracks by: the one asked for, else the first that a biologist would."""
     if p.color_by:

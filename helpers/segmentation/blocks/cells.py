@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.data.calibration import spacing_of
 from helpers.data.lazy import LazyStack, Region
-from helpers.data.masks import spacing_of
 from helpers.models.inference import Tile
 from helpers.segmentation.blocks.foreground import find_components
 from helpers.segmentation.blocks.networks import StoredOutputs, at_full_resolution

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data.masks import spacing_of
+from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 from helpers.segmentation.segmenter import Segmentation
 from helpers.serve.client.connection import Connection, MessageTooLarge

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
+from helpers.data.calibration import check_voxel_size
 from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import existing
 from helpers.tracking.tracks import Tracks
@@ -145,12 +146,9 @@ def write(tracks: Tracks, path: str | Path, *, voxel_size: Sequence[float] | Non
 
 
 def _voxel(voxel_size: Sequence[float] | None) -> tuple[float, float, float]:
-    sizes = None
-    if voxel_size is not None:
-        sizes = Tracks(pd.DataFrame({"frame": [], "y": [], "x": []}), voxel_size=voxel_size).voxel_size  # type: ignore[arg-type]
-    if sizes is None:
+    if voxel_size is None:
         raise InputError("voxel_size", None, "BTrackMate counts pixels; give (z, y, x) in µm")
-    return sizes
+    return check_voxel_size(voxel_size, planar=True)
 
 
 def _whole(values: np.ndarray, name: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
+from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 
 #: Vertices (N, 3) float, (z, y, x) in µm; faces (M, 3) int rows of vertices, counter-clockwise seen from outside.
@@ -98,9 +99,7 @@ def _plane(labels: np.ndarray, voxel_size: Sequence[float]) -> tuple[np.ndarray,
 
 
 def _sizes(voxel_size: Sequence[float], axes: int) -> np.ndarray:
-    if voxel_size is None or len(voxel_size) < axes:
-        raise InputError("voxel_size", voxel_size, "give (z, y, x) in µm")
-    return np.asarray(voxel_size, float)[-axes:]
+    return np.array(spacing_of(voxel_size, axes))
 
 
 def _windows(labels: np.ndarray, only: Iterable[int] | None) -> Iterator[tuple[int, tuple[slice, ...]]]:

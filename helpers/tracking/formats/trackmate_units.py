@@ -4,27 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from helpers.data.units import LENGTHS, TIMES, spelled
 from helpers.errors import InputError
 
-_MICROMETRES = {
-    1.0: ("µm", "μm", "um", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"),
-    1e-3: ("nm", "nanometer", "nanometers", "nanometre", "nanometres"),
-    1e-4: ("å", "a", "angstrom", "angstroms"),
-    1e3: ("mm", "millimeter", "millimeters", "millimetre", "millimetres"),
-    1e4: ("cm", "centimeter", "centimeters", "centimetre", "centimetres"),
-    1e6: ("m", "meter", "meters", "metre", "metres"),
-    25400.0: ("inch", "inches", "in", '"'),
-}
-_SECONDS = {
-    1.0: ("s", "sec", "secs", "second", "seconds"),
-    1e-3: ("ms", "msec", "msecs", "millisecond", "milliseconds"),
-    1e-6: ("µs", "μs", "us", "usec", "microsecond", "microseconds"),
-    60.0: ("min", "mins", "minute", "minutes"),
-    3600.0: ("h", "hr", "hrs", "hour", "hours"),
-    86400.0: ("d", "day", "days"),
-}
-_LENGTH = {name: factor for factor, names in _MICROMETRES.items() for name in names}
-_TIME = {name: factor for factor, names in _SECONDS.items() for name in names}
 #: What ImageJ calls the unit of an image that was never calibrated.
 _UNCALIBRATED_LENGTH = {"", "pixel", "pixels", "px", "voxel", "unit", "units"}
 _UNCALIBRATED_TIME = {"", "frame", "frames", "unit", "units"}
@@ -56,7 +38,7 @@ def micrometres(unit: str | None) -> float | None:
     InputError
         A unit that nobody here knows.
     """
-    return _lookup(unit, _LENGTH, _UNCALIBRATED_LENGTH, "spatialunits", "µm, nm, mm, cm, m, inch or pixel")
+    return _lookup(unit, LENGTHS, _UNCALIBRATED_LENGTH, "spatialunits", "µm, nm, mm, cm, m, inch or pixel")
 
 
 def seconds(unit: str | None) -> float | None:
@@ -67,13 +49,13 @@ def seconds(unit: str | None) -> float | None:
     InputError
         A unit that nobody here knows.
     """
-    return _lookup(unit, _TIME, _UNCALIBRATED_TIME, "timeunits", "ms, sec, min, hour, day or frame")
+    return _lookup(unit, TIMES, _UNCALIBRATED_TIME, "timeunits", "ms, sec, min, hour, day or frame")
 
 
 def _lookup(
     unit: str | None, known: dict[str, float], none: set[str], name: str, expected: str
 ) -> float | None:
-    key = (unit or "").strip().lower()
+    key = spelled(unit or "")
     if key in none:
         return None
     if key not in known:
