@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import cellpose, model_folder
-from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early
+from helpers.models.model_folder import TrainingState, replace_file
 from helpers.models.precision import cpu_has_bfloat16
 from helpers.models.settings import TrainingSettings
 from helpers.models.watch import Step, Watch, nobody
@@ -321,7 +321,7 @@ def _fit(
     )
     bar = progress(desc="Train Cellpose", unit="epoch", total=settings.epochs, initial=state.epoch)
     while state.status == "running":
-        started = time.perf_counter()
+        started = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = _rate(state, settings)
         net.train()
@@ -365,28 +365,13 @@ def _end_of_epoch(
     val_loss: float,
     started: float,
 ) -> None:
-    rate = _rate(state, settings)
-    state.epoch += 1
     if not math.isfinite(val_loss):
         raise InputError("learning_rate", settings.learning_rate, "smaller: the training diverged")
-    if val_loss < state.best_loss:
-        state.best_loss, state.best_epoch, state.lr_wait = val_loss, state.epoch, 0
-        replace_file(folder / WEIGHTS, lambda part: net.save_model(str(part)))
-    elif settings.schedule == "plateau":
-        state.lr_wait += 1
-        if state.lr_wait >= settings.lr_patience:
-            state.learning_rate, state.lr_wait = state.learning_rate * settings.lr_factor, 0
-    seconds = time.perf_counter() - started
-    state.seconds += seconds
-    state.history.append(
-        {"epoch": state.epoch, "loss": float(np.mean(losses)), "val_loss": val_loss, "learning_rate": rate, "seconds": seconds}
-    )  # fmt: skip
-    if state.epoch >= settings.epochs:
-        state.status = "finished"
-    elif stops_early(state, settings):
-        state.status = "stopped early"
-    elif out_of_time(state, settings):
-        state.status = "out of time"
+    row = {"loss": float(np.mean(losses)), "val_loss": val_loss, "learning_rate": _rate(state, settings)}
+    weights = folder / WEIGHTS
+    state.finish_epoch(
+        row, settings, started, lambda: replace_file(weights, lambda part: net.save_model(str(part)))
+    )
     replace_file(folder / "history.csv", lambda part: state.table.to_csv(part, index=False))
     _save(net, optimizer, folder / "checkpoint.npz", state)
     model_folder.write_json(folder / "training.json", {**data, "state": asdict(state)})
@@ -394,10 +379,7 @@ def _end_of_epoch(
 
 def _rate(state: TrainingState, settings: CellposeTrainingSettings) -> float:
     warm = min(1.0, (state.epoch + 1) / _WARM_UP)
-    if settings.schedule == "plateau":
-        return warm * state.learning_rate
-    fraction = state.epoch / settings.epochs
-    return warm * settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
+    return warm * state.rate(settings)
 
 
 def _annotated_batch(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -80,6 +81,51 @@ class TrainingState:
     def table(self) -> pd.DataFrame:
         """The history as a table: epoch, loss, val_loss, learning_rate, seconds and each part's loss."""
         return pd.DataFrame(self.history)
+
+    def rate(self, settings: TrainingSettings) -> float:
+        """Return the learning rate of the epoch that comes next."""
+        if settings.schedule == "plateau":
+            return self.learning_rate
+        fraction = self.epoch / settings.epochs
+        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
+
+    def finish_epoch(
+        self,
+        row: dict[str, float],
+        settings: TrainingSettings,
+        started: float,
+        save_best: Callable[[], object],
+    ) -> None:
+        """Take a finished epoch in: is it the best, does the rate fall, is it the last?
+
+        Parameters
+        ----------
+        row : dict
+            Of the history, but for ``epoch`` and ``seconds``.
+        settings : TrainingSettings
+        started : float
+            When the epoch began, by `time.monotonic`.
+        save_best : callable
+            Writes the weights, which are the best so far.
+        """
+        self.epoch += 1
+        if row["val_loss"] < self.best_loss:
+            self.best_loss, self.best_epoch, self.lr_wait = row["val_loss"], self.epoch, 0
+            save_best()
+        else:
+            self.lr_wait += 1
+        if settings.schedule == "plateau" and self.lr_wait >= settings.lr_patience:
+            self.learning_rate, self.lr_wait = self.learning_rate * settings.lr_factor, 0
+        seconds = round(time.monotonic() - started, 3)
+        self.seconds += seconds
+        common = {name: row[name] for name in ("loss", "val_loss", "learning_rate")}
+        self.history.append({"epoch": self.epoch} | common | {"seconds": seconds} | row)
+        if self.epoch >= settings.epochs:
+            self.status = "finished"
+        elif stops_early(self, settings):
+            self.status = "stopped early"
+        elif out_of_time(self, settings):
+            self.status = "out of time"
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

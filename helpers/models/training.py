@@ -24,7 +24,7 @@ from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import model_folder
 from helpers.models.devices import quiet
-from helpers.models.model_folder import TrainingState, out_of_time, replace_file, stops_early, write_json
+from helpers.models.model_folder import TrainingState, replace_file, write_json
 from helpers.models.precision import keep_outputs_in_float32, layers_of, resolve
 from helpers.models.settings import TrainingSettings
 from helpers.models.watch import Step, Watch, nobody
@@ -132,7 +132,7 @@ def fit(
     ):
         while state.status == "running":
             started = time.monotonic()
-            rate = _scheduled_rate(state, settings)
+            rate = state.rate(settings)
             net.optimizer.learning_rate = rate
             indices = _epoch_indices(train, settings, state.epoch, n_steps)
             rngs = [np.random.default_rng([settings.seed, state.epoch, step]) for step in range(n_steps)]
@@ -141,19 +141,19 @@ def fit(
             for done, (x, y) in enumerate(_ahead(pool, make_batch, zip(indices, rngs, strict=True)), start=1):
                 logs = net.train_on_batch(x, y, return_dict=True)
                 watch(Step(network, state.epoch + 1, settings.epochs, done, n_steps, float(logs["loss"])))
-            row = {"epoch": state.epoch + 1, "loss": float(logs["loss"])}
+            row = {"loss": float(logs["loss"])}
             net.reset_metrics()
             checked = logs
             for x, y in _ahead(pool, make_batch, ((batch, None) for batch in validation_batches)):
                 checked = net.test_on_batch(x, y, return_dict=True)
-            row |= {"val_loss": float(checked["loss"]), "learning_rate": rate, "seconds": 0.0}
+            row |= {"val_loss": float(checked["loss"]), "learning_rate": rate}
             row |= {name: float(value) for name, value in logs.items() if name != "loss"}
             row |= {f"val_{name}": float(value) for name, value in checked.items() if name != "loss"}
             if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
                 raise InputError(
                     "learning_rate",
                     rate,
-                    f"a smaller one: the loss of {network} is no number in epoch {row['epoch']}",
+                    f"a smaller one: the loss of {network} is no number in epoch {state.epoch + 1}",
                 )
             _advance(model, folder, state, settings, row, started)
             write_json(folder / "training.json", {**record, "state": asdict(state)})
@@ -166,34 +166,17 @@ def _advance(
     model: Any, folder: Path, state: TrainingState, settings: TrainingSettings, row: dict, started: float
 ) -> None:
     """Take one finished epoch into the state and onto the disk; the checkpoint last, since it decides."""
-    state.epoch += 1
-    if row["val_loss"] < state.best_loss:
-        state.best_loss, state.best_epoch, state.lr_wait = row["val_loss"], state.epoch, 0
-        replace_file(folder / "weights_best.h5", lambda part: model.keras_model.save_weights(str(part)))
-    else:
-        state.lr_wait += 1
-    if settings.schedule == "plateau" and state.lr_wait >= settings.lr_patience:
-        state.learning_rate, state.lr_wait = state.learning_rate * settings.lr_factor, 0
-    row["seconds"] = round(time.monotonic() - started, 3)
-    state.seconds += row["seconds"]
-    state.history.append(row)
-    if state.epoch >= settings.epochs:
-        state.status = "finished"
-    elif stops_early(state, settings):
-        state.status = "stopped early"
-    elif out_of_time(state, settings):
-        state.status = "out of time"
+    best = folder / "weights_best.h5"
+    state.finish_epoch(
+        row,
+        settings,
+        started,
+        lambda: replace_file(best, lambda part: model.keras_model.save_weights(str(part))),
+    )
     if state.status != "running":
         replace_file(folder / "weights_last.h5", lambda part: model.keras_model.save_weights(str(part)))
     replace_file(folder / "history.csv", lambda part: state.table.to_csv(part, index=False))
     model_folder.save_checkpoint(model.keras_model, folder / "checkpoint.npz", state)
-
-
-def _scheduled_rate(state: TrainingState, settings: TrainingSettings) -> float:
-    if settings.schedule == "plateau":
-        return state.learning_rate
-    fraction = state.epoch / settings.epochs
-    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
 
 
 def _epoch_indices(
