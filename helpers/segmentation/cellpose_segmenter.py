@@ -21,6 +21,7 @@ from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 from helpers.models import cellpose, cellpose_tiles
 from helpers.models.cellpose import CellposeNetwork, CellposeSettings
+from helpers.segmentation.kept_cells import kept_cells, renumbered, voxel_counts
 from helpers.segmentation.segmenter import Segmentation
 from helpers.segmentation.smoothing import smooth_labels
 
@@ -139,22 +140,11 @@ class CellposeSegmenter:
         self, labels: NDArray[np.int32], cellprob: NDArray[np.float32], mask: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Number the cells that are kept 1…n, and return their mean cell probability."""
-        counts = np.bincount(labels.ravel())
+        counts, inside = voxel_counts(labels, mask)
         quality = ndimage.mean(cellprob, labels, np.arange(len(counts))) if len(counts) > 1 else np.zeros(1)
-        keep = counts > 0
+        sizes = {"smallest": self.min_size_um3, "largest": self.max_size_um3}
+        keep = kept_cells(counts, inside, self.voxel_size, planar=len(labels) == 1, **sizes)
         keep[0] = False
-        sizes = counts * float(np.prod(spacing_of(self.voxel_size, 2 if len(labels) == 1 else 3)))
-        if self.min_size_um3 is not None:
-            keep &= sizes >= self.min_size_um3
-        if self.max_size_um3 is not None:
-            keep &= sizes <= self.max_size_um3
         if self.min_quality is not None:
             keep &= quality >= self.min_quality
-        if mask is not None:
-            if np.size(mask) != labels.size:
-                raise InputError("mask", np.shape(mask), f"the shape of the frame, {labels.shape}")
-            inside = np.bincount(labels[np.reshape(mask, labels.shape)], minlength=len(counts))
-            keep &= 2 * inside >= counts
-        ids = np.zeros(len(counts), np.int32)
-        ids[keep] = np.arange(1, np.count_nonzero(keep) + 1)
-        return ids[labels], np.asarray(quality)[keep]
+        return renumbered(labels, keep), np.asarray(quality)[keep]

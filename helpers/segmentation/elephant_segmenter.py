@@ -17,6 +17,7 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import elephant, elephant_shapes, model_folder
 from helpers.models.elephant import ElephantModel
+from helpers.segmentation.kept_cells import kept_cells, renumbered, voxel_counts
 from helpers.segmentation.segmenter import Segmentation
 
 #: The column of the highest probability of a centre in a cell.
@@ -103,18 +104,7 @@ class ElephantSegmenter:
         self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.int32], NDArray]:
         """Return the cells that are large enough and inside the tissue, numbered from 1."""
-        counts = np.bincount(labels.ravel())
-        keep = counts > 0
-        keep[0] = False
-        if self.min_size_um3 is not None:
-            planar = labels.ndim == 2 or len(labels) == 1
-            keep &= (
-                counts * float(np.prod(spacing_of(self.voxel_size, 2 if planar else 3))) >= self.min_size_um3
-            )
-        if mask is not None:
-            if np.size(mask) != labels.size:
-                raise InputError("mask", np.shape(mask), f"the shape of the frame, {labels.shape}")
-            inside = np.bincount(labels[np.reshape(mask, labels.shape)], minlength=len(counts))
-            keep &= 2 * inside >= counts
-        numbers = np.cumsum(keep) * keep
-        return numbers[labels].astype(np.int32), np.arange(1, int(keep.sum()) + 1)
+        counts, inside = voxel_counts(labels, mask)
+        planar = labels.ndim == 2 or len(labels) == 1
+        keep = kept_cells(counts, inside, self.voxel_size, planar=planar, smallest=self.min_size_um3)
+        return renumbered(labels, keep), np.arange(1, np.count_nonzero(keep[1:]) + 1)

@@ -33,6 +33,7 @@ from helpers.models import denoising, inference, model_folder, stardist, unet
 from helpers.models.stardist import StarPrediction
 from helpers.segmentation.certainty import certainty
 from helpers.segmentation.fusion import DIVIDE, Divide, Rules, close_gaps, fuse
+from helpers.segmentation.kept_cells import kept_cells, renumbered, voxel_counts
 from helpers.segmentation.stitching import stitch_slices
 from helpers.segmentation.watershed import watershed
 
@@ -509,24 +510,13 @@ class VollSegSegmenter:
 
     def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """Remove cells by size and tissue, and number the others 1…n."""
-        flat = len(labels) == 1
-        counts = np.bincount(labels.ravel())
-        inside = counts if mask is None else np.bincount(labels[mask], minlength=len(counts))
-        keep = self.kept(counts, inside, flat)
-        keep[0] = False
-        ids = np.zeros(len(counts), np.int32)
-        ids[keep] = np.arange(1, np.count_nonzero(keep) + 1)
-        return ids[labels]
+        counts, inside = voxel_counts(labels, mask)
+        return renumbered(labels, self.kept(counts, inside, len(labels) == 1))
 
-    def kept(self, counts: NDArray, inside: NDArray, flat: bool) -> NDArray[np.bool_]:
-        """Return which cells are kept, by their voxels and those of them in the tissue; `flat`: of a plane."""
-        size = counts * float(np.prod(spacing_of(self.voxel_size, 2 if flat else 3)))
-        keep = (counts > 0) & (2 * inside >= counts)
-        if self.min_size_um3 is not None:
-            keep &= size >= self.min_size_um3
-        if self.max_size_um3 is not None:
-            keep &= size <= self.max_size_um3
-        return keep
+    def kept(self, counts: NDArray, inside: NDArray, planar: bool) -> NDArray[np.bool_]:
+        """Return which cells are kept, by their voxels and those of them in the tissue; `planar`: of one slice."""
+        sizes = {"smallest": self.min_size_um3, "largest": self.max_size_um3}
+        return kept_cells(counts, inside, self.voxel_size, planar=planar, **sizes)
 
 
 def flooded(elevation: NDArray[np.float32], foreground: NDArray[np.float32]) -> NDArray[np.float32]:
