@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 
 from helpers.data.lazy import pieces
 
@@ -32,14 +33,22 @@ def certainty(labels: Any, *, probability: Any = None, foreground: Any = None) -
     """
     regions = list(pieces(labels.shape))
     n = 1 + max((int(labels[where].max(initial=0)) for where in regions), default=0)
-    highest, total, voxels = np.zeros(n, np.float32), np.zeros(n), np.zeros(n)
-    for where in regions:
-        part = labels[where].ravel()
-        voxels += np.bincount(part, minlength=n)
-        if probability is not None:
-            np.maximum.at(highest, part, probability[where].ravel())
-        if foreground is not None:
-            total += np.bincount(part, foreground[where].ravel(), minlength=n)
-    words = [highest] if probability is not None else []
-    words += [total / np.maximum(voxels, 1)] if foreground is not None else []
-    return pd.DataFrame({"label": np.arange(1, n), "score": np.clip(np.mean(words, axis=0), 0.0, 1.0)[1:]})
+    found = []
+    for word in (probability, foreground):
+        highest, total, voxels = np.zeros(n, np.float32), np.zeros(n), np.zeros(n, np.int64)
+        if word is not None:
+            for where in regions:
+                _gather(labels[where].ravel(), word[where].ravel(), highest, total, voxels)
+            found.append(highest if word is probability else total / np.maximum(voxels, 1))
+    return pd.DataFrame({"label": np.arange(1, n), "score": np.clip(np.mean(found, axis=0), 0.0, 1.0)[1:]})
+
+
+@njit(cache=True, nogil=True)
+def _gather(labels: Any, values: Any, highest: Any, total: Any, voxels: Any) -> None:
+    """Add values to what is known of their labels."""
+    for i in range(len(labels)):
+        label = labels[i]
+        if label > 0:
+            highest[label] = max(highest[label], values[i])
+            total[label] += values[i]
+            voxels[label] += 1

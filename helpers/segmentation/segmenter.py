@@ -319,7 +319,8 @@ class VollSegSegmenter:
         """Return how sure the networks are of each cell of the labels (Z, Y, X) that were made from their outputs."""
         words = {}
         if self.method != "unet":
-            words["probability"] = np.stack([star.full_probability() for star in outputs.stars])
+            maps = [star.full_probability() for star in outputs.stars]
+            words["probability"] = np.stack(maps) if len(maps) > 1 else maps[0]
         if self.method != "stardist":
             words["foreground"] = outputs.foreground
         return certainty(labels, **{name: word.reshape(labels.shape) for name, word in words.items()})

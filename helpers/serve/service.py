@@ -141,9 +141,9 @@ class Cells:
         """Return the labels without the cells that are too small or too unsure for a client; they keep their numbers."""
         keep = np.concatenate([[False], self.scores >= settings.min_score])
         n = len(keep)
-        keep &= (
-            sum(np.bincount(plane.ravel(), minlength=n) for plane in self.labels) >= settings.min_cell_area
-        )
+        if settings.min_cell_area > 1:  # every cell has a voxel
+            counts = sum(np.bincount(plane.ravel(), minlength=n) for plane in self.labels)
+            keep &= counts >= settings.min_cell_area
         if keep[1:].all():
             return self.labels
         numbers = np.where(keep, np.arange(n, dtype=np.int32), 0)

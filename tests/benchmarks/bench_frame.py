@@ -141,11 +141,11 @@ def _same_stars(ours: Measurement, theirs: Measurement) -> str:
     return f"{len(a & b)} of {len(b)} survivors common, F1 {f1:.3f} at IoU 0.9"
 
 
-def _frame(shape: tuple[int, ...]) -> np.ndarray:
-    """Return the demo's first frame, mirrored at its borders, so that cells at a seam are cells."""
+def _frame(shape: tuple[int, ...], t: int = 0) -> np.ndarray:
+    """Return a frame of the demo, mirrored at its borders, so that cells at a seam are cells."""
     from helpers.data.movies import Movie
 
-    frame = Movie.open(RUN / "data" / "movie" / "raw.ome.tif").frame(0)
+    frame = Movie.open(RUN / "data" / "movie" / "raw.ome.tif").frame(t)
     size = [(0, max(0, n - m)) for n, m in zip(shape, frame.shape, strict=True)]
     return np.pad(frame, size, mode="symmetric")[tuple(map(slice, shape))]
 

@@ -67,15 +67,17 @@ def draw(shapes: Sequence[Shape], size: tuple[int, int, int]) -> tuple[NDArray[n
         where, inside, watertight[i + 1] = voxels(shapes[i], size)
         drawn[where][inside] = i + 1
     kept = 1 + np.flatnonzero(np.bincount(drawn.ravel(), minlength=1)[1:])
-    numbers = np.zeros(len(shapes) + 1, np.int32)
-    numbers[kept] = np.arange(1, len(kept) + 1)
+    if len(kept) < len(shapes):
+        numbers = np.zeros(len(shapes) + 1, np.int32)
+        numbers[kept] = np.arange(1, len(kept) + 1)
+        drawn = numbers[drawn]
     columns: dict[str, Any] = {
         "label": np.arange(1, len(kept) + 1),
         "quality": [shapes[i - 1].score for i in kept],
     }
     if shapes and (size[0] > 1 or any(shape.faces is not None for shape in shapes)):
         columns["watertight"] = watertight[kept]
-    return numbers[drawn], pd.DataFrame(columns)
+    return drawn, pd.DataFrame(columns)
 
 
 def voxels(shape: Shape, size: tuple[int, int, int]) -> tuple[tuple[slice, ...], NDArray[np.bool_], bool]:
