@@ -22,7 +22,7 @@ from helpers.tracking.tracks import numeric_columns
 #: Movies, or animals, that each condition needs for them to be compared, not cells.
 MIN_MOVIES = 3
 Unit = Literal["auto", "animal", "movie", "cell"]
-#: Tables that notebooks 13_analyze_boundary_distance, 14_analyze_intensity_spectrum and 15_analyze_migration leave in a movie's folder, one row a tracklet.
+#: Tables that notebooks 13_analyze_boundary_distance, 14_analyze_intensity_spectrum and 15_analyze_migration leave in a movie's folder, one row per tracklet.
 TABLES = ("boundary_tracklets.csv", "spectrum_tracklets.csv", "migration_tracklets.csv")
 #: Columns that say which tracklet a row is of, and are no measure.
 _KEYS = ("tracklet_id", "track_id", "generation", "start_frame", "end_frame", "n_points", "n_missing")
@@ -39,9 +39,9 @@ class Comparison:
     unit : {"animal", "movie", "cell"}
         What was counted as one observation.
     cells : DataFrame
-        ``condition, movie, value`` (and ``animal``): a row a tracklet.
+        ``condition, movie, value`` (and ``animal``): one row per tracklet.
     values : DataFrame
-        ``condition, value`` and ``movie`` or ``animal``: what was compared, a row an observation.
+        ``condition, value`` and ``movie`` or ``animal``: what was compared, one row per observation.
     groups : DataFrame
         Per condition (``n_animals,``) ``n_movies, n_cells, n`` (observations)``, mean, sd, median``.
     pairs : DataFrame
@@ -69,13 +69,13 @@ def read_cohort(movies: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     movies : DataFrame
-        ``run_dir, movie_id, condition``: a row a movie, in any number of run folders. A column ``animal`` says which
+        ``run_dir, movie_id, condition``: one row per movie, in any number of run folders. A column ``animal`` says which
         movies are of one animal; one without an entry is of its own.
 
     Returns
     -------
     DataFrame
-        A row a tracklet: ``condition, movie`` (run and movie)``, animal`` (where named)``, tracklet_id, …`` and the measures of those notebooks
+        One row per tracklet: ``condition, movie`` (run and movie)``, animal`` (where named)``, tracklet_id, …`` and the measures of those notebooks
         of the analyses that were run.
 
     Raises

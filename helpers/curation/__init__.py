@@ -4,7 +4,7 @@
 
     movies/<id>/
         labels.zarr, tracks.csv     the automatic result, never touched
-        edits.jsonl                 the log, a line an edit; all else follows from these three
+        edits.jsonl                 the log, one line per edit; all else follows from these three
         curated/labels.zarr         the frames that differ from the automatic ones
         curated/tracks.csv          the tracks with all edits
         curated/state.json          which edits the two hold

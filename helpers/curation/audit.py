@@ -158,7 +158,7 @@ class Audit:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     def counts(self) -> pd.DataFrame:
-        """Return ``kind, stratum, population, judged, wrong, unsure``, a row a stratum."""
+        """Return ``kind, stratum, population, judged, wrong, unsure``, one row per stratum."""
         verdict = self.sample["verdict"]
         found = self.sample[["kind", "stratum"]].assign(
             judged=verdict.isin(["right", "wrong"]), wrong=verdict == "wrong", unsure=verdict == "unsure"

@@ -7,7 +7,7 @@
     prepare: {synthetic: {seed: 7}}       # optional; makes or fetches the data below <run_dir>/data
     pairs: {raw_dir: train/raw, label_dir: train/label}
     annotations: {raw_dir: train/raw, annotation_dir: train/drawn}     # in place of pairs, or beside: where only some cells are drawn
-    movies: demo_movies.csv               # one row a movie: movie_id, movie, truth, …
+    movies: demo_movies.csv               # one row per movie: movie_id, movie, truth, …
     steps:
       03_create_dataset: {patch_size: [16, 64, 64]}
       06_segment: {}
@@ -44,7 +44,7 @@ KEYS = {
     "prepare": "data to make or fetch first: synthetic, ovule, embryo, nuclei or cells",
     "pairs": "raw_dir, label_dir, binary_dir: the training pairs",
     "annotations": "raw_dir, annotation_dir, unannotated, background_label: stacks in which only some cells are drawn",
-    "movies": "CSV file with one row a movie",
+    "movies": "CSV file with one row per movie",
     "steps": "the notebooks to run, with their parameters",
 }
 #: Keys that every step takes which has such a parameter; a step's own value and a movie's column go before them.

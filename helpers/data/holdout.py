@@ -103,7 +103,7 @@ def look_at_sparse(stacks: Sequence[Stack]) -> Drawn | None:
         raise InputError(
             f"labels of {', '.join(cells)}",
             "only cells are annotated",
-            "some drawn background (0) too: without it nothing says what is no cell",
+            "some drawn background (0) too: without it nothing says what is not a cell",
         )
     return Drawn(cells, int(annotated), voxels, largest)
 

@@ -33,7 +33,7 @@ def frame_files(files: Sequence[Path], where: str, *, fill: bool = False) -> lis
     Returns
     -------
     list of (Path or None)
-        A file a frame.
+        One file per frame.
 
     Raises
     ------

@@ -153,7 +153,7 @@ class Stack:
 
 
 def _mask(mask: np.ndarray, name: str, *, unannotated: int | None, background: int) -> np.ndarray:
-    """Return a mask as bool, or with -1 where it is not annotated as int8; its pieces are no cells yet."""
+    """Return a mask as bool, or with -1 where it is not annotated as int8; its pieces are not cells yet."""
     labels = translated(mask, name, unannotated=unannotated, background=background)
     return np.sign(labels).astype(np.int8) if is_sparse(labels) else labels > 0
 

@@ -45,14 +45,14 @@ def micrometres(value: object, unit: object) -> float | None:
     Returns
     -------
     float or None
-        None where the value is not a positive number or the unit is no length (``pixel``, nothing at all):
+        None where the value is not a positive number or the unit is not one of length (``pixel``, nothing at all):
         a length without a unit is not known.
     """
     return _convert(value, unit, LENGTHS)
 
 
 def seconds(value: object, unit: object) -> float | None:
-    """Convert a time to seconds; None where the value is not positive or the unit is no time."""
+    """Convert a time to seconds; None where the value is not positive or the unit is not one of time."""
     return _convert(value, unit, TIMES)
 
 

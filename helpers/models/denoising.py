@@ -50,7 +50,7 @@ class DenoiserSettings(TrainingSettings):
     radius : int
         Voxels from which a masked voxel takes its new value (``uniform_withCP``).
     batch_norm : bool
-        Batch normalisation. With it the training is in float32: its loss is no number in bfloat16.
+        Batch normalisation. With it the training is in float32: its loss is not a number in bfloat16.
     loss : {"mse", "mae"}
 
     See Also

@@ -153,7 +153,7 @@ def fit(
                 raise InputError(
                     "learning_rate",
                     rate,
-                    f"a smaller one: the loss of {network} is no number in epoch {state.epoch + 1}",
+                    f"a smaller one: the loss of {network} is not a number in epoch {state.epoch + 1}",
                 )
             _advance(model, folder, state, settings, row, started)
             write_json(folder / "training.json", {**record, "state": asdict(state)})

@@ -55,7 +55,7 @@ def finish(
     labels : mapping of str to ndarray or LazyStack
         Method → the labels, shape (Z, Y, X).
     table : DataFrame
-        One row a cell.
+        One row per cell.
     seconds : mapping
         Part of the work → seconds.
     """

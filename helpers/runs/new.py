@@ -140,7 +140,7 @@ def _has_images(folder: Path) -> bool:
 
 
 def _folders_of_stacks(folder: Path) -> list[Path]:
-    """Return the folders in a folder that hold images themselves: movies of one file a frame."""
+    """Return the folders in a folder that hold images themselves: movies of one file per frame."""
     if not folder.is_dir():
         return []
     inside = [
@@ -207,7 +207,7 @@ def _yaml(
         "# voxel_size_um: null    # [z, y, x] in µm of all movies and pairs, where the files do not say it",
         "# frame_interval_s: null    # seconds between two frames of all movies, likewise",
         "# figure_formats: [png, pdf]    # formats of all figures; svg can be edited",
-        f"movies: {table}    # one row a movie; a column named like a parameter overrides it for that movie",
+        f"movies: {table}    # one row per movie; a column named like a parameter overrides it for that movie",
         "steps:",
     ]
     for cls in STEPS.values():

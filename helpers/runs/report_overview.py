@@ -31,7 +31,7 @@ _FINDINGS: dict[str, dict[str, str]] = {
 
 
 def overview(jobs: Iterable[Job]) -> pd.DataFrame:
-    """Return a row a movie: frames, cells, tracks, divisions, voxel size and frame interval, as far as steps have found them."""
+    """Return one row per movie: frames, cells, tracks, divisions, voxel size and frame interval, as far as steps have found them."""
     rows: dict[str, dict[str, Any]] = {}
     for job in jobs:
         done = read_done(job.folder)
@@ -60,7 +60,7 @@ def _scale(path: Path) -> dict[str, Any]:
 
 
 def findings(jobs: Iterable[Job]) -> pd.DataFrame:
-    """Return the medians of the measures of tracklets, a row a movie and measure, with n and 95 % interval.
+    """Return the medians of the measures of tracklets, one row per movie and measure, with n and 95 % interval.
 
     The interval is that of the median by order statistics; it speaks of the tracklets of this movie, not of other movies.
     """
@@ -111,7 +111,7 @@ def tables(jobs: Iterable[Job], run_dir: Path) -> list[str]:
 
 
 def changed_parameters(jobs: Iterable[Job]) -> pd.DataFrame:
-    """Return the parameters that differ from their defaults, without paths and names: a row a step, parameter and value."""
+    """Return the parameters that differ from their defaults, without paths and names: one row per step, parameter and value."""
     rows: dict[tuple[str, str, str, str], list[str]] = {}
     for job in jobs:
         done = read_done(job.folder)

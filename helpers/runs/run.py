@@ -142,7 +142,7 @@ class Run:
 
 
 def step_folder(parameters: Parameters) -> Path:
-    """Return the folder of a step: steps that work on one movie have one folder a movie."""
+    """Return the folder of a step: steps that work on one movie have one folder per movie."""
     movie = getattr(parameters, "movie_path", None)
     suffix = f"-{movie().name}" if movie else ""
     return parameters.path("steps", parameters.step + suffix)

@@ -54,9 +54,9 @@ class SegmentedMovie:
     labels : LabelMovie
         The chosen method's labels.
     objects : DataFrame
-        One row a cell and frame, in µm.
+        One row per cell and frame, in µm.
     seconds : DataFrame
-        One row a frame: seconds in each part of the work.
+        One row per frame: seconds in each part of the work.
     wall_s : float
         Seconds of this call, all frames together.
     """

@@ -20,7 +20,7 @@ What decides whether something is a cell, in this order, each rule with its numb
 4. **Fragment** (`min_volume`): a new cell that is smaller than this part of the median star is none.
 5. **Border** (`max_contact`): two cells have a border between them. Where stars of this frame touch, the probability at
    their contact is a usual part of that in their middles; a contact above that, by this part of the way to no dip at
-   all, is no border: a new region is the star's that it touches so, and of two such stars the less probable is no cell.
+   all, is not a border: a new region is the star's that it touches so, and of two such stars the less probable is not a cell.
 
 Whose word counts where the two networks differ, `divide` says, and notebook 05_optimize_thresholds chooses it on the validation stacks. "always":
 every star is a cell and keeps its shape (rule 5 is for new regions only). "borders": the probability decides; rule 5 is for
@@ -401,7 +401,7 @@ class _Fusion:
     def _refuse_stars(
         self, cell: np.ndarray, low: np.ndarray, high: np.ndarray, ratio: np.ndarray, middle: np.ndarray
     ) -> None:
-        """Of two stars without a border the less probable is no cell; the clearest pairs come first."""
+        """Of two stars without a border the less probable is not a cell; the clearest pairs come first."""
         weight = np.stack([middle[: self.first], self.sizes[: self.first]])
         for k in np.lexsort((low, high, -ratio)):
             a, b = low[k], high[k]

@@ -81,7 +81,7 @@ def decode(pixels: Any, data: bytes | memoryview, *, most_voxels: int) -> Pictur
     if x == 0 or y == 0:
         raise InputError("size_x, size_y", (x, y), "the width and height of the picture, at least 1")
     if pixels.size_t > 1:
-        raise InputError("size_t", pixels.size_t, "one frame a request: send the frames one by one")
+        raise InputError("size_t", pixels.size_t, "one frame per request: send the frames one by one")
     c = pixels.size_c or _channels(len(data), dtype.itemsize, (x, y, z))
     voxels = x * y * z * c
     if voxels * dtype.itemsize != len(data):

@@ -32,7 +32,7 @@ class Call(BaseModel):
     b64img: str = Field(description="The image, base64 of a PNG (grey of 8 or 16 bit, palette, RGB or RGBA).")
     b64lbl: str | None = Field(
         None,
-        description="The annotations, base64 of a PNG: 0 not annotated, 1 background, 2 and more one number a cell.",
+        description="The annotations, base64 of a PNG: 0 not annotated, 1 background, 2 and more one number per cell.",
     )
     train: bool = Field(False, description="Train, from the model's last weights if there are any.")
     eval: bool = Field(False, description="Segment the image and answer the outlines of its cells.")
@@ -117,7 +117,9 @@ def read_annotations(text: str | None, shape: tuple[int, ...], *, most_pixels: i
     image = _open("annotations", text, most_pixels)
     array = np.asarray(image)
     if array.ndim != 2 or array.dtype.kind not in "bui":
-        raise InputError("annotations", image.mode, "an image of one number a pixel, grey or with a palette")
+        raise InputError(
+            "annotations", image.mode, "an image of one number per pixel, grey or with a palette"
+        )
     if array.shape != shape:
         expected = f"{shape[1]} × {shape[0]} pixels, as the image has"
         raise InputError("annotations", f"{array.shape[1]} × {array.shape[0]} pixels", expected)

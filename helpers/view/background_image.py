@@ -48,7 +48,7 @@ class BackgroundImage:
         Raises
         ------
         InputError
-            If the image is no image, or its voxel size is missing.
+            If it is not an image, or its voxel size is missing.
         """
         if image is None:
             position = points[["y", "x"]].to_numpy(float)

@@ -106,7 +106,7 @@ def test_ome_zarr_05_is_valid_sharded_and_read_back(movie: LabelMovie, tmp_path:
     group = zarr.open_group(str(path), mode="r")
     found = v05.ImageLabel.from_zarr(group)
     assert len(found.ome_attributes.multiscales[0].datasets) == 3
-    assert group["0"].shards == (1, 6, 130, 70), "one file a frame"
+    assert group["0"].shards == (1, 6, 130, 70), "one file per frame"
     for other in (LabelMovie.open(path), Movie.open(path)):
         assert other.voxel_size == SIZE and other.frame_interval == 30
         np.testing.assert_array_equal(other.frame(2), frame_of(2))

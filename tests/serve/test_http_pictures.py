@@ -58,7 +58,7 @@ def test_indices_of_a_palette_are_the_labels_less_one():
         (None, "Foreground"),
         (label_png(np.ones((6, 8))), "Foreground"),
         (label_png(np.full((8, 6), 2)), "8 × 6 pixels"),
-        (png(COLOURS), "one number a pixel"),
+        (png(COLOURS), "one number per pixel"),
     ],
 )
 def test_annotations_that_teach_nothing_are_refused(text, said):

@@ -3,7 +3,7 @@
 The parameters cell comes from the class. The badge and the cell that installs what a notebook needs on Colab come from the
 repository's address, which stands in ``pyproject.toml`` alone.
 
-What must and what is often set stands in the cell: a line a parameter, as papermill reads it (name, type, default) and
+What must and what is often set stands in the cell: one line per parameter, as papermill reads it (name, type, default) and
 Colab shows it as a form, below a line that says what it means. The table above it has their defaults, and, folded, all
 that is rarely set.
 """

@@ -37,7 +37,7 @@ class Cells:
     Attributes
     ----------
     objects : DataFrame
-        One row a cell and frame.
+        One row per cell and frame.
     labels : LabelMovie or None
         None where a table alone is tracked.
     voxel_size : tuple of float or None

@@ -28,7 +28,7 @@ def fits_memory(shape: Sequence[int]) -> bool:
     Raises
     ------
     InputError
-        If the environment variable ``VOLLTRACK_MEMORY_MB`` is no number above 0.
+        If the environment variable ``VOLLTRACK_MEMORY_MB`` is not a number above 0.
     """
     voxels = int(np.prod(shape, dtype=np.int64))
     return voxels <= MAX_VOXELS and voxels * WHOLE_FRAME <= _SHARE * _available()

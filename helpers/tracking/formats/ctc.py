@@ -250,7 +250,7 @@ def _measure(masks: dict[int, Path], voxel_size: Sequence[float]) -> pd.DataFram
             raise InputError("mask", str(path), f"a TIFF file ({error})") from error
         first = first or mask.shape
         if looks_like_rgb(mask.shape):
-            raise InputError(path.name, mask.shape, "is a colour picture; a mask has one number a voxel")
+            raise InputError(path.name, mask.shape, "is a colour picture; a mask has one number per voxel")
         if mask.shape != first or mask.ndim not in (2, 3) or mask.dtype.kind not in "iu":
             raise InputError(path.name, (mask.shape, str(mask.dtype)), f"integer labels of the shape {first}")
         sizes = tuple(voxel_size)[-mask.ndim :]

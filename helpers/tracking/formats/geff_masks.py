@@ -65,7 +65,7 @@ def properties(objects: pd.DataFrame, labels: LabelMovie) -> dict[str, Any] | No
     Parameters
     ----------
     objects : DataFrame
-        ``frame, label``, a row a node.
+        ``frame, label``, one row per node.
     labels : LabelMovie
 
     Returns

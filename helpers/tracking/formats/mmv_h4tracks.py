@@ -70,7 +70,7 @@ def labels_of(path: str | Path) -> Any:
 def read(
     path: str | Path, *, voxel_size: Sequence[float] | None = None, frame_interval: float | None = None
 ) -> Tracks:
-    """Read the tracks; each object gets the label of the cell at its place. Rows where no cell is become gaps.
+    """Read the tracks; each object gets the label of the cell at its place. Rows without a cell become gaps.
 
     Parameters
     ----------

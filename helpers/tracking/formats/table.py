@@ -154,7 +154,7 @@ def _about(path: Path) -> dict[str, Any]:
             if described is not None:
                 dict(described["dtypes"]), dict(described["missing"]), list(described["arrays"])
         if not isinstance(about.get("links", {}), dict):
-            raise ValueError("links is no mapping")
+            raise ValueError("links is not a mapping")
     return about
 
 
