@@ -5,18 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from helpers.data.calibration import VoxelSize
-from helpers.data.checks import check_image, check_labels
-from helpers.data.movies import Movie
 from helpers.data.outlines import is_outline_file
 from helpers.data.source import is_image, natural_key, stem
 from helpers.errors import InputError
-
-__all__ = ["check_image", "check_labels", "list_images", "load_pair", "match_annotations", "match_pairs"]
 
 
 def list_images(folder: str | os.PathLike[str], *, pattern: str = "*", name: str = "folder") -> list[Path]:
@@ -151,73 +143,3 @@ def _by_stem(paths: Sequence[Path], name: str) -> dict[str, Path]:
             )
         found[key] = path
     return found
-
-
-def load_pair(
-    raw: str | os.PathLike[str],
-    label: str | os.PathLike[str],
-    *,
-    voxel_size: Sequence[float] | None = None,
-    channel: int = 0,
-    raw_dataset: str | int | None = None,
-    label_dataset: str | int | None = None,
-    axes: str | None = None,
-) -> tuple[np.ndarray, np.ndarray, VoxelSize]:
-    """Read a raw stack and its labels, and check that they belong together.
-
-    Parameters
-    ----------
-    raw, label : path-like
-        Stacks of one frame, in any format that `Movie.open` reads.
-    voxel_size : tuple of float, optional
-        (z, y, x) in µm; wins over the files.
-    channel : int
-        Of the raw stack.
-    raw_dataset, label_dataset : str or int, optional
-        As `dataset` of `Movie.open`.
-    axes : str, optional
-        As stored, of both.
-
-    Returns
-    -------
-    raw : ndarray, shape (Z, Y, X)
-        As stored.
-    labels : ndarray of int32, shape (Z, Y, X)
-    voxel_size : tuple of float
-        (z, y, x) in µm.
-
-    Raises
-    ------
-    InputError
-        Unreadable files, several frames, shapes or voxel sizes that differ, an unknown voxel size, an image
-        or labels that `check_image` or `check_labels` refuses.
-    """
-    scale: dict[str, Any] = {"voxel_size": voxel_size, "axes": axes}
-    movies = [
-        Movie.open(raw, dataset=raw_dataset, **scale),
-        Movie.open(label, dataset=label_dataset, missing_frames="empty", **scale),
-    ]
-    for movie in movies:
-        if movie.n_frames != 1:
-            raise InputError(
-                str(movie.path),
-                f"{movie.n_frames} frames",
-                "a pair is one stack each; give axes (such as 'ZYX'), or split the movie",
-            )
-    image, truth = movies
-    if truth.n_channels != 1:
-        raise InputError(str(label), f"{truth.n_channels} channels", "labels have one channel; give axes")
-    if image.shape[2:] != truth.shape[2:]:
-        raise InputError(
-            str(label),
-            truth.shape[2:],
-            f"labels must have the shape of their raw stack {raw}, which is {image.shape[2:]}",
-        )
-    known = [movie.voxel_size for movie in movies if movie.voxel_size is not None]
-    if len(known) == 2 and not np.allclose(known[0], known[1], rtol=1e-3):
-        raise InputError(
-            "voxel_size", None, f"{raw} says {known[0]} and {label} says {known[1]} µm; give the right one"
-        )
-    size = known[0] if known else image.require_voxel_size()
-    stack = check_image(image.frame(0, channel), str(raw))
-    return stack, check_labels(truth.frame(0), str(label)), size

@@ -193,7 +193,7 @@ def open_stacks(
     ------
     InputError
         No pairs; a pair without masks; files with several frames, of different shapes, or without a voxel
-        size; names used twice; 2D and 3D stacks mixed; stacks of different voxel sizes.
+        size, or whose masks say another; names used twice; 2D and 3D stacks mixed; stacks of different voxel sizes.
     """
     if not pairs:
         raise InputError("pairs", list(pairs), "at least one raw stack with its labels")
@@ -210,8 +210,19 @@ def open_stacks(
         ):
             if source is None or is_outline_file(source):  # outlines have no shape of their own
                 continue
-            if (found := _describe(source, key, axes)[0]) != shape:
+            found, _, own = _describe(source, key, axes)
+            if found != shape:
                 raise InputError(f"{what} of {name}", found, f"the shape of the raw stack, {shape}")
+            if (
+                voxel_size is None
+                and None not in (own, file_voxel_size)
+                and not np.allclose(own, file_voxel_size, rtol=1e-3)
+            ):  # type: ignore[arg-type]
+                raise InputError(
+                    "voxel_size",
+                    None,
+                    f"give (z, y, x) in µm: {name} says {file_voxel_size}, and its {what} say {own}",
+                )
         size = voxel_size if voxel_size is not None else file_voxel_size
         if size is None:
             raise InputError("voxel_size", None, f"{name} does not say its voxel size: give (z, y, x) in µm")

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.data import samples as room
 from helpers.data.movies import Movie
-from helpers.data.pairs import load_pair, match_pairs
+from helpers.data.pairs import match_pairs
 from helpers.data.samples import (
     ENVIRONMENT_VARIABLE,
     SAMPLES,
@@ -97,7 +97,7 @@ def test_what_states_no_licence_is_not_fetched(server, tmp_path):
         fetch("nothing")
 
 
-def test_the_ovule_is_cut_where_the_reference_cuts_it(local, tmp_path):
+def test_the_ovule_is_cut_where_the_reference_cuts_it(local, tmp_path, load_pair):
     folder = prepare_ovule(tmp_path)
     whole = {kind: Movie.open(local / OVULE, dataset=kind).frame(0) for kind in ("raw", "label")}
     train = match_pairs(folder / "train/raw", folder / "train/label")
@@ -130,7 +130,7 @@ def test_prepared_again_only_what_is_missing(local, tmp_path):
         prepare_ovule(tmp_path, validation_from_x=128)
 
 
-def test_the_embryo(local, tmp_path):
+def test_the_embryo(local, tmp_path, load_pair):
     folder = prepare_embryo(tmp_path)
     train = match_pairs(folder / "train/raw", folder / "train/label")
     test = match_pairs(folder / "test/raw", folder / "test/label")
@@ -146,7 +146,7 @@ def test_the_embryo(local, tmp_path):
     assert sorted(nuclei[11:]) == [2, 2, 2, 2, 4, 6, 12, 18, 28, 43]
 
 
-def test_the_nuclei_are_cut_in_half(tmp_path):
+def test_the_nuclei_are_cut_in_half(tmp_path, load_pair):
     from stardist.data import test_image_nuclei_2d
 
     image, truth = test_image_nuclei_2d(return_mask=True)
@@ -161,7 +161,7 @@ def test_the_nuclei_are_cut_in_half(tmp_path):
     np.testing.assert_array_equal(np.vstack(seen), image[:, :256])
 
 
-def test_the_cells_are_frames_of_one_half_and_a_movie_of_the_other(local, tmp_path):
+def test_the_cells_are_frames_of_one_half_and_a_movie_of_the_other(local, tmp_path, load_pair):
     with np.load(local / "tracks/cells_2d_small.npz") as file:
         image, truth = file["images"], file["labels"]
     folder = prepare_cells(tmp_path)

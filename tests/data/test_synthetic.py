@@ -17,7 +17,6 @@ from helpers.data.synthetic.movie import (
     SyntheticMovie,
     SyntheticSettings,
     boundary_distance,
-    demo_settings,
     make_movie,
     make_pairs,
     save_pairs,
@@ -122,7 +121,7 @@ def test_a_good_share_of_the_cells_is_not_star_convex() -> None:
         np.mean(
             [
                 share > 0.02
-                for frame in make_pairs(demo_settings(irregularity=irregularity), 2)
+                for frame in make_pairs(SyntheticSettings(irregularity=irregularity), 2)
                 for share in _hidden_shares(frame.labels, (1.5, 0.5, 0.5))
             ]
         )
@@ -453,8 +452,6 @@ def test_more_divisions_than_fit_are_refused() -> None:
         grow_lineage(1, 4, 1.0, np.random.default_rng(0))
 
 
-def test_no_stacks_and_unknown_settings_are_refused() -> None:
+def test_no_stacks_are_refused() -> None:
     with pytest.raises(InputError, match="n_stacks = 0"):
         next(make_pairs(SyntheticSettings(), 0))
-    with pytest.raises(InputError, match="cels"):
-        demo_settings(n_cels=4)

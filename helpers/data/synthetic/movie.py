@@ -22,7 +22,7 @@ import pandas as pd
 
 from helpers.data.synthetic.frames import Generator, SyntheticFrame
 from helpers.data.synthetic.lineage import Cell
-from helpers.data.synthetic.settings import SyntheticSettings, demo_settings
+from helpers.data.synthetic.settings import SyntheticSettings
 from helpers.data.synthetic.tissue import boundary_distance
 from helpers.errors import InputError
 from helpers.progress import progress
@@ -33,7 +33,6 @@ __all__ = [
     "SyntheticMovie",
     "SyntheticSettings",
     "boundary_distance",
-    "demo_settings",
     "make_movie",
     "make_pairs",
     "save_pairs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from numbers import Real
 from typing import cast
 
@@ -144,11 +144,3 @@ def _checked(name: str, value: object, kind: type, count: int, low: float, high:
             raise InputError(name, value, expected)
         numbers.append(kind(cast(float, number)))
     return tuple(numbers) if count else numbers[0]
-
-
-def demo_settings(**changes: object) -> SyntheticSettings:
-    """The settings of the demo experiment: the defaults, with `changes`."""
-    unknown = set(changes) - {f.name for f in fields(SyntheticSettings)}
-    if unknown:
-        raise InputError("changes", sorted(unknown), "no such setting")
-    return replace(SyntheticSettings(), **changes)  # type: ignore[arg-type]

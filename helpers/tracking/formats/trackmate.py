@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers.tracking.formats.trackmate_meshes import read_meshes, write_meshes
+from helpers.tracking.formats.trackmate_meshes import write_meshes
 from helpers.tracking.formats.trackmate_read import read_file
 from helpers.tracking.formats.trackmate_settings import OtherTracker, read_tracker
 from helpers.tracking.formats.trackmate_shapes import Mesh, contours_from_labels, meshes_from_labels
@@ -29,7 +29,6 @@ __all__ = [
     "contours_from_labels",
     "meshes_from_labels",
     "read",
-    "read_meshes",
     "read_tracker",
     "write",
     "write_meshes",

@@ -94,7 +94,7 @@ def test_ctcmetrics_finds_a_perfect_result(tmp_path):
     assert scores["Valid"] == 1 and scores["TRA"] == 1 and scores["DET"] == 1
 
 
-def test_a_label_movie_on_disk_is_read_frame_by_frame(tmp_path):
+def test_a_label_movie_on_disk_is_read_frame_by_frame(tmp_path, read_meshes):
     objects = pd.DataFrame({"frame": [0, 1], "label": [5, 6], "z": 0.0, "y": 0.5, "x": 0.5})
     movie = LabelMovie.create(tmp_path / "labels.zarr", (2, 2, 4, 4), voxel_size=(2, 1, 1))
     for t, label in enumerate((5, 6)):
@@ -107,7 +107,7 @@ def test_a_label_movie_on_disk_is_read_frame_by_frame(tmp_path):
     assert (tmp_path / "ctc" / "res_track.txt").read_text() == "1 0 1 0\n"
     assert tifffile.imread(tmp_path / "ctc" / "mask001.tif").sum() == 4
     trackmate.write(tracks, tmp_path / "t.xml", labels=movie)
-    assert sorted(trackmate.read_meshes(tmp_path / "t.xml")) == [0, 1]
+    assert sorted(read_meshes(tmp_path / "t.xml")) == [0, 1]
 
 
 def test_planes_are_written_flat_and_labels_of_no_object_are_erased(tmp_path):

@@ -64,7 +64,7 @@ def test_meshes_are_closed_outward_and_in_micrometres():
     np.testing.assert_allclose(meshes[3][0].mean(0), (20, 15, 15), atol=1e-9)
 
 
-def test_the_side_car_has_the_form_of_version_9(tmp_path):
+def test_the_side_car_has_the_form_of_version_9(tmp_path, read_meshes):
     labels = _balls()
     meshes = trackmate.meshes_from_labels(labels, voxel_size=(1, 1, 1), only=[3])
     objects = pd.DataFrame({"id": [41], "frame": [2], "label": [3], "z": 10.0, "y": 15.0, "x": 30.0})
@@ -81,58 +81,20 @@ def test_the_side_car_has_the_form_of_version_9(tmp_path):
     x, y, z, nx, ny, nz = struct.unpack("<6f", body[:24])
     assert (z, y, x) == tuple(meshes[3][0][0].astype(np.float32)), "x first, absolute"
     assert np.dot((nx, ny, nz), (x - 30, y - 15, z - 10)) > 0, "normals look outwards"
-    found = trackmate.read_meshes(tmp_path / "t.xml")
+    found = read_meshes(tmp_path / "t.xml")
     np.testing.assert_array_equal(found[41][0], meshes[3][0].astype(np.float32))
     np.testing.assert_array_equal(found[41][1], meshes[3][1])
 
 
-def test_an_older_side_car_does_not_stay(tmp_path):
+def test_an_older_side_car_does_not_stay(tmp_path, read_meshes):
     labels = _balls()
     tracks = family()
     mesh = trackmate.meshes_from_labels(labels, voxel_size=(1, 1, 1))[3]
     trackmate.write(tracks, tmp_path / "t.xml", meshes={10: mesh})
-    assert list(trackmate.read_meshes(tmp_path / "t.xml")) == [10]
+    assert list(read_meshes(tmp_path / "t.xml")) == [10]
     trackmate.write(tracks, tmp_path / "t.xml")
-    assert trackmate.read_meshes(tmp_path / "t.xml") == {}
+    assert read_meshes(tmp_path / "t.xml") == {}
     assert not (tmp_path / "t.xml.meshes").exists()
-
-
-def test_meshes_of_other_writers(tmp_path):
-    (tmp_path / "t.xml").write_text("")
-    ascii_ply = (
-        "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
-        "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n4 5 6\n7 8 10\n3 0 1 2\n"
-    )
-    big = (
-        b"ply\nformat binary_big_endian 1.0\nelement vertex 3\nproperty double z\nproperty double y\nproperty double x\n"
-        b"element face 1\nproperty list uchar uint vertex_indices\nend_header\n"
-        + struct.pack(">9d", 3, 2, 1, 6, 5, 4, 10, 8, 7)
-        + struct.pack(">B3I", 3, 0, 1, 2)
-    )
-    with zipfile.ZipFile(tmp_path / "t.xml.meshes", "w") as stored:
-        stored.writestr("1.ply", ascii_ply)
-        stored.writestr("2.ply", big)
-    for vertices, faces in trackmate.read_meshes(tmp_path / "t.xml").values():
-        assert vertices.tolist() == [[3, 2, 1], [6, 5, 4], [10, 8, 7]] and faces.tolist() == [[0, 1, 2]]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"ply\nno end",
-        b"",
-        b"ply\nformat binary_little_endian 1.0\nelement vertex 9\nproperty float x\nend_header\n",
-    ],
-)
-def test_damaged_meshes_are_refused(tmp_path, content):
-    (tmp_path / "t.xml").write_text("")
-    with zipfile.ZipFile(tmp_path / "t.xml.meshes", "w") as stored:
-        stored.writestr("1.ply", content)
-    with pytest.raises(InputError, match=r"1\.ply"):
-        trackmate.read_meshes(tmp_path / "t.xml")
-    (tmp_path / "t.xml.meshes").write_bytes(b"PK nonsense")
-    with pytest.raises(InputError, match="damaged"):
-        trackmate.read_meshes(tmp_path / "t.xml")
 
 
 def test_bad_meshes_are_not_written(tmp_path):
@@ -177,10 +139,10 @@ def test_labels_give_a_2d_file_its_contours(tmp_path):
     assert_same(trackmate.read(tmp_path / "again.xml"), found)
 
 
-def test_labels_give_a_3d_file_its_meshes(tmp_path):
+def test_labels_give_a_3d_file_its_meshes(tmp_path, read_meshes):
     tracks, frames = _movie(3)
     trackmate.write(tracks, tmp_path / "t.xml", labels=iter(frames))
-    meshes = trackmate.read_meshes(tmp_path / "t.xml")
+    meshes = read_meshes(tmp_path / "t.xml")
     assert sorted(meshes) == [5, 8]
     np.testing.assert_allclose(meshes[8][0].mean(0), (2, 1.5, 0.75), atol=1e-6)
     assert "ROI_N_POINTS" not in (tmp_path / "t.xml").read_text()
