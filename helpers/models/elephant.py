@@ -118,7 +118,7 @@ def train(
     settings = settings or ElephantSettings()
     folder = Path(folder)
     n_dim = training.check_patches(patches)
-    config = _config(settings, n_dim, patches.voxel_size)
+    config = network_config(settings, n_dim, patches.voxel_size)
     training.check_divisible("patch size", patches.patch_size, _block(config))
     data = model_folder.describe_set(patches, augmentation) | model_folder.describe_start(start)
     state = model_folder.open_folder(folder, "ELEPHANT", settings, data, overwrite=overwrite)
@@ -127,7 +127,7 @@ def train(
     prepare_tensorflow()
     training.seed_everything(settings.seed)
     state.precision = state.precision or resolve(settings.precision)
-    model = ElephantModel(folder.name, config, _network(config, state.precision))
+    model = ElephantModel(folder.name, config, build_network(config, state.precision))
     import keras
 
     model.keras_model.compile(optimizer=keras.optimizers.Adam(settings.learning_rate), loss=centre_loss)
@@ -177,7 +177,9 @@ def centre_loss(y_true: Any, y_pred: Any) -> Any:
     return (entropy + _DICE_WEIGHT * dice) / (1 + _DICE_WEIGHT)
 
 
-def _config(settings: ElephantSettings, n_dim: int, voxel_size: Sequence[float] | None) -> SimpleNamespace:
+def network_config(
+    settings: ElephantSettings, n_dim: int, voxel_size: Sequence[float] | None
+) -> SimpleNamespace:
     """Describe the network: at each level the axes are pooled along which the voxels are not much coarser than the finest."""
     spacing = np.ones(n_dim) if voxel_size is None else np.array(voxel_size, float)[-n_dim:]
     pools = []
@@ -199,7 +201,7 @@ def _block(config: SimpleNamespace) -> tuple[int, ...]:
     return tuple(int(n) for n in np.prod(config.pools, axis=0))
 
 
-def _network(config: SimpleNamespace, precision: str) -> Any:
+def build_network(config: SimpleNamespace, precision: str) -> Any:
     import keras
     from csbdeep.models.base_model import _keras3_monkey_patch_legacy_weights as save_as_csbdeep
     from keras import layers
@@ -256,7 +258,7 @@ def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "floa
         raise InputError("model folder", str(folder), f"a {n_dim}D model: this one is {found['n_dim']}D")
     prepare_tensorflow()
     config = SimpleNamespace(**found)
-    net = _network(config, precision)
+    net = build_network(config, precision)
     weights = folder / "weights_best.h5"
     try:
         net.load_weights(str(weights))

@@ -158,7 +158,7 @@ def _train(
 def _of(network: Network) -> tuple[type[Any], Callable[..., Any], dict[str, Any]]:
     """Return a network's class of settings, its training, and what its defaults are here."""
     if network == "cellpose":
-        from helpers.models import cellpose_training
+        from helpers.models.cellpose import training as cellpose_training
 
         return cellpose_training.CellposeTrainingSettings, cellpose_training.train, {"learning_rate": 3e-3}
     if network == "stardist":

@@ -86,7 +86,7 @@ def execute_notebook(
                 _verbatim(output),
                 parameters=parameters.plain(),
                 kernel_name="python3",
-                kernel_manager_class=_kernel_manager(log, own),
+                kernel_manager_class=kernel_manager(log, own),
                 progress_bar=False,
                 cwd=str(Path.cwd()),
             )
@@ -148,7 +148,7 @@ def _first_line(name: str, value: str) -> str:
     return value if name == "InputError" else f"{name}: {value}"
 
 
-def _kernel_manager(log: Path, own: Path) -> type:
+def kernel_manager(log: Path, own: Path) -> type:
     """Return a kernel manager that talks over files, not ports, and keeps the kernel's own messages in `log`.
 
     The kernel ends with this process. Ports collide where many kernels start at once; TensorFlow's messages would fill the terminal.

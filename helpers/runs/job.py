@@ -63,9 +63,9 @@ def main(name: str) -> int:
             gpu_of_its_own(spec["gpus"], batch) as gpu,
             at_work(batch / "running" / f"{name}.json", why=why, gpu=gpu),
         ):
-            kept = (_segment_part if job.frames else _execute)(job, batch / "running" / f"{name}.progress")
+            kept = (segment_part if job.frames else _execute)(job, batch / "running" / f"{name}.progress")
     except Exception as error:
-        message = _in_words(error, job)
+        message = in_words(error, job)
         (batch / "failed").mkdir(exist_ok=True)
         write_json(batch / "failed" / f"{name}.json", {"message": message, "why": why, "gpu": gpu})
         return 1
@@ -73,7 +73,7 @@ def main(name: str) -> int:
     return 0
 
 
-def _in_words(error: Exception, job: Job) -> str:
+def in_words(error: Exception, job: Job) -> str:
     """Return an error as one line that names a file: where it names none itself, what the job reads first."""
     known = isinstance(error, (NotebookError, InputError))
     message = str(error) if known else f"{type(error).__name__}: {error}"
@@ -115,7 +115,7 @@ def _execute(job: Job, progress: Path) -> list[Path]:
     return kept
 
 
-def _segment_part(job: Job, progress: Path) -> list[Path]:
+def segment_part(job: Job, progress: Path) -> list[Path]:
     """Segment some frames of a movie, as its notebook would; the notebook comes last, and finds them finished."""
     from helpers.runs.segment_movie import segment_frames
 

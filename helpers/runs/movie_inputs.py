@@ -120,7 +120,7 @@ class MovieInputs:
     def _tried_model(self, step: str, p: SegmentCellpose) -> None:
         """Note a model that Cellpose has not; nothing is fetched."""
         from helpers.models.cellpose import cellpose_version
-        from helpers.models.cellpose_weights import check_name
+        from helpers.models.cellpose.weights import check_name
         from helpers.runs.steps.cellpose import model_used
 
         try:

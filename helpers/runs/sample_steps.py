@@ -165,7 +165,7 @@ def _cellpose() -> None:
         return
     _training_set()
     from helpers.data.training_set import TrainingSet
-    from helpers.models import cellpose_training
+    from helpers.models.cellpose import training as cellpose_training
     from helpers.runs.steps import training as step
 
     _say("a small Cellpose network, as notebook 04_train_segmentation trains it, a few minutes without a GPU")

@@ -19,8 +19,9 @@ from scipy import ndimage
 
 from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
-from helpers.models import cellpose, cellpose_tiles
+from helpers.models import cellpose
 from helpers.models.cellpose import CellposeNetwork, CellposeSettings
+from helpers.models.cellpose import tiles as cellpose_tiles
 from helpers.segmentation.kept_cells import kept_cells, renumbered, voxel_counts
 from helpers.segmentation.segmenter import Segmentation
 from helpers.segmentation.smoothing import smooth_labels

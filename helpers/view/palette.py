@@ -36,7 +36,7 @@ def contrasting(*planes: np.ndarray) -> Palette:
 
     ids = np.unique(np.concatenate([np.unique(plane) for plane in planes]))
     ids = ids[ids > 0]
-    touching = _contacts(planes)
+    touching = contacts(planes)
     colours: dict[int, np.ndarray] = {}
     seen: dict[int, np.ndarray] = {}
     for label in map(int, ids):
@@ -57,7 +57,7 @@ def painted(labels: np.ndarray, palette: Palette) -> np.ndarray:
     return table[np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0)]
 
 
-def _contacts(planes: tuple[np.ndarray, ...]) -> dict[int, set[int]]:
+def contacts(planes: tuple[np.ndarray, ...]) -> dict[int, set[int]]:
     """Return for each label those that it shares an edge of a pixel with."""
     touching: dict[int, set[int]] = defaultdict(set)
     for plane in planes:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from helpers.errors import InputError
-from helpers.models import cellpose_weights, model_folder, stardist, unet
+from helpers.models import model_folder, stardist, unet
+from helpers.models.cellpose import weights as cellpose_weights
 from helpers.models.model_folder import TrainingState, open_folder
 from helpers.models.unet import UNetSettings
 from helpers.segmentation import thresholds

@@ -18,9 +18,10 @@ from stardist.matching import matching
 from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
 from helpers.models import cellpose as cp
-from helpers.models import cellpose_tiles, cellpose_training
-from helpers.models.cellpose import CellposeNetwork, CellposeSettings
-from helpers.models.cellpose_training import CellposeTrainingSettings
+from helpers.models.cellpose import CellposeNetwork, CellposeSettings, prediction
+from helpers.models.cellpose import tiles as cellpose_tiles
+from helpers.models.cellpose import training as cellpose_training
+from helpers.models.cellpose.training import CellposeTrainingSettings
 from helpers.runs.parameters import SegmentCellpose, TrainSegmentation
 from helpers.runs.segment_movie import segment_movie
 from helpers.runs.steps import cellpose as step
@@ -138,13 +139,13 @@ def test_planes_are_joined_by_the_rule_of_cellpose() -> None:
     noise = ndimage.gaussian_filter(rng.normal(size=(6, 60, 60)), (0.8, 3, 3))
     planes = np.stack([ndimage.label(plane > 0.02)[0] for plane in noise]).astype(np.int32)  # type: ignore[index]
     expected = utils.stitch3D(planes.copy(), stitch_threshold=0.2)
-    cp._stitch(planes, 0.2)
+    prediction.stitch(planes, 0.2)
     assert expected.max() > 20
     assert np.array_equal(planes, expected)
     # An empty plane parts cells for good.
     parted = np.zeros((3, 4, 4), np.int32)
     parted[0, :2], parted[2, 2:] = 1, 1
-    cp._stitch(parted, 0.2)
+    prediction.stitch(parted, 0.2)
     assert parted[0].max() == 1 and parted[2].max() == 2
 
 
@@ -350,7 +351,7 @@ def test_triton_is_loaded_before_tensorflow_or_no_more(first: bool, tmp_path: Pa
     (tmp_path / "triton.py").write_text("import sys\nassert 'tensorflow' not in sys.modules, 'crash'\n")
     (tmp_path / "tensorflow.py").write_text("")
     lines = ["import tensorflow"] * first + [
-        "from helpers.models import cellpose_training",
+        "from helpers.models.cellpose import training as cellpose_training",
         "import tensorflow",
         "cellpose_training.require_trainable()",
         "import triton",

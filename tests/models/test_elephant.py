@@ -140,7 +140,7 @@ def test_what_cannot_be_trained_or_opened_is_refused(drawn, trained, tmp_path: P
 
 def test_depth_is_pooled_only_where_voxels_are_alike() -> None:
     settings = elephant.ElephantSettings(depth=3)
-    assert elephant._config(settings, 3, (2.0, 0.5, 0.5)).pools == [[1, 2, 2], [1, 2, 2], [2, 2, 2]]
-    assert elephant._config(settings, 2, None).pools == [[2, 2]] * 3
-    net = elephant._network(elephant._config(settings, 3, (2.0, 0.5, 0.5)), "float32")
+    assert elephant.network_config(settings, 3, (2.0, 0.5, 0.5)).pools == [[1, 2, 2], [1, 2, 2], [2, 2, 2]]
+    assert elephant.network_config(settings, 2, None).pools == [[2, 2]] * 3
+    net = elephant.build_network(elephant.network_config(settings, 3, (2.0, 0.5, 0.5)), "float32")
     assert net(np.zeros((1, 4, 16, 16, 1), np.float32)).shape == (1, 4, 16, 16, 3)

@@ -9,7 +9,10 @@ import pytest
 from drawn_cells import draw_cells
 
 from helpers.data.sparse_labels import foreground
-from helpers.models import cellpose_training, elephant, elephant_shapes, star_targets, unet
+from helpers.models import elephant, elephant_shapes, unet
+from helpers.models.cellpose import slices
+from helpers.models.cellpose import training as cellpose_training
+from helpers.models.stardist import targets as star_targets
 
 PATCH = (8, 24, 24)
 RAYS = 8
@@ -99,10 +102,9 @@ def test_cellpose(labels: np.ndarray) -> None:
     patches = SimpleNamespace(
         is_2d=False, voxel_size=(2.0, 1.0, 1.0), patch=lambda i: (labels * 0.1, None, labels)
     )
-    settings = cellpose_training.CellposeTrainingSettings(side_planes=False)
-    planes = cellpose_training._planes(patches, np.array([0]), settings)  # type: ignore[arg-type]
+    planes = slices.cut_slices(patches, np.array([0]), side_planes=False, max_planes=2000)  # type: ignore[arg-type]
     assert planes.sparse and len(planes.images) > 3
-    _, targets = cellpose_training._batch(planes, np.arange(4), 1.0, 48, seed=7)
+    _, targets = slices.make_batch(planes, np.arange(4), 1.0, 48, seed=7)
     assert set(np.unique(targets[:, 0])) == {-1, 0, 1}
     assert (targets[:, 0] < 0).mean() > 0.5  # beyond the plane of 24 × 24 nobody annotated either
 

@@ -13,8 +13,8 @@ from stardist.geometry import star_dist, star_dist3D
 from stardist.rays3d import Rays_GoldenSpiral, Rays_Octo
 from stardist.utils import edt_prob
 
-from helpers.models.star_rays import RayTable, directions_2d
-from helpers.models.star_targets import TargetMaker
+from helpers.models.stardist.rays import RayTable, directions_2d
+from helpers.models.stardist.targets import TargetMaker
 
 
 def assert_all_but_few(same):

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from numba import set_num_threads
 from stars import make_candidates
 
-from helpers.models import star_rendering, star_shapes, star_suppression, star_table
+from helpers.models.stardist import rendering as star_rendering
+from helpers.models.stardist import shapes as star_shapes
+from helpers.models.stardist import suppression as star_suppression
+from helpers.models.stardist import table as star_table
 
 RAYS = st.one_of(
     st.tuples(

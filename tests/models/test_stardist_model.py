@@ -14,7 +14,9 @@ from helpers.data.augment import Augmentation
 from helpers.data.npz_stream import NpzWriter
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
-from helpers.models import star_targets, stardist
+from helpers.models import stardist
+from helpers.models.stardist import targets as star_targets
+from helpers.models.stardist import training
 
 SOLID = stardist.StarDistSettings(
     epochs=40, batch_size=2, depth=1, n_filter_base=8, rays=24, features=16, grid=(1, 2, 2), learning_rate=2e-3, seed=3
@@ -90,7 +92,7 @@ def test_losses_are_stardists_own(trained, make_set):
     theirs = StarDist3D(model.config, basedir=None)
     theirs.keras_model.set_weights(model.keras_model.get_weights())
     theirs.prepare_for_training()
-    stardist._compile(model, 1e-3)
+    training.compile_model(model, 1e-3)
     ours = model.keras_model.test_on_batch(x, y, return_dict=True)
     expected = theirs.keras_model.test_on_batch(x, y, return_dict=True)
     assert float(ours["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
@@ -263,9 +265,9 @@ def test_memory_does_not_grow_with_the_patches_read(trained, tmp_path):
 
 def test_extents_of_cut_cells_are_lower_bounds():
     values, known = np.array([3, 8, 8, 12, 12, 12]), np.array([True, False, False, True, True, True])
-    assert star_targets._censored_median(values, known) == 12
-    assert star_targets._censored_median(values, np.ones(6, bool)) == 8
-    assert star_targets._censored_median(values, np.zeros(6, bool)) == 12
+    assert star_targets.censored_median(values, known) == 12
+    assert star_targets.censored_median(values, np.ones(6, bool)) == 8
+    assert star_targets.censored_median(values, np.zeros(6, bool)) == 12
 
 
 def test_a_map_at_full_resolution_is_a_copy_also_where_the_grid_is_1() -> None:

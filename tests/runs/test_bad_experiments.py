@@ -162,10 +162,10 @@ def test_damaged_records_of_a_step_are_named(text: str, tmp_path: Path) -> None:
 
 def test_a_job_that_fails_says_in_its_line_which_file(tmp_path: Path) -> None:
     p = Segment(run_dir=tmp_path, movie=tmp_path / "a.tif", movie_id="a")
-    words = job._in_words(ZeroDivisionError("division by zero"), Job(p.step, p, "a"))
+    words = job.in_words(ZeroDivisionError("division by zero"), Job(p.step, p, "a"))
     assert words == f"ZeroDivisionError: division by zero (while reading {tmp_path / 'a.tif'})"
     named = InputError(str(tmp_path / "a.tif"), "x", "y")
-    assert job._in_words(named, Job(p.step, p, "a")) == str(named)
+    assert job.in_words(named, Job(p.step, p, "a")) == str(named)
 
 
 def test_a_step_of_a_damaged_record_is_to_do_and_starts(

@@ -74,7 +74,7 @@ def test_what_libraries_leave_among_temporary_files_goes_with_the_job(
 def test_kernels_start_where_the_folder_of_temporary_files_has_a_long_name(
     tmp_path: Path, folder: str, transport: str
 ) -> None:
-    assert execute._kernel_manager(tmp_path / "log", Path(folder))().transport == transport
+    assert execute.kernel_manager(tmp_path / "log", Path(folder))().transport == transport
 
 
 @pytest.mark.timeout(1800)

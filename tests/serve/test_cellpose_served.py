@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from drawn_cells import draw_cells, write_set
 
 from helpers.data.movies import Movie, write_movie
-from helpers.models import cellpose_training
-from helpers.models.cellpose_training import CellposeTrainingSettings
+from helpers.models.cellpose import training as cellpose_training
+from helpers.models.cellpose.training import CellposeTrainingSettings
 from helpers.models.stopping import stopped_by
 from helpers.runs.parameters import SegmentCellpose
 from helpers.runs.segment_movie import SegmentedMovie, segment_movie

@@ -13,7 +13,7 @@ from blob_server import BlobServicer, blobs, find_blobs, start
 
 from helpers.errors import InputError
 from helpers.runs.execute import execute_notebook
-from helpers.runs.job import _segment_part
+from helpers.runs.job import segment_part
 from helpers.runs.parameters import SegmentRemote
 from helpers.runs.plan import Job, open_experiment
 from helpers.runs.run import Run
@@ -167,7 +167,7 @@ def test_labels_of_notebook_05_are_not_overwritten(served) -> None:
 def test_a_job_of_a_batch_sends_its_own_frames(served, frames, tmp_path, monkeypatch) -> None:
     servicer, p = served
     monkeypatch.setenv("VOLLTRACK_PROGRESS", "")  # which the job sets
-    _segment_part(Job(p.step, p, "movie", frames=(1, 3)), tmp_path / "progress")
+    segment_part(Job(p.step, p, "movie", frames=(1, 3)), tmp_path / "progress")
     assert servicer.asked == 2
     assert sorted(path.stem for path in p.movie_path("frames").glob("*.csv")) == ["00001", "00002"]
     _check(_segment(p), frames)

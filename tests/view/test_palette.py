@@ -6,14 +6,14 @@ import numpy as np
 from skimage.color import rgb2lab
 from skimage.segmentation import watershed
 
-from helpers.view.palette import LEAST_DIFFERENCE, _contacts, contrasting, painted
+from helpers.view.palette import LEAST_DIFFERENCE, contacts, contrasting, painted
 from helpers.view.style import label_colors
 
 
 def _least(labels: np.ndarray, rgb_of: dict[int, np.ndarray]) -> float:
     """Return the least difference of colour (ΔE) between labels that touch."""
     lab = {label: rgb2lab(rgb[np.newaxis, np.newaxis])[0, 0] for label, rgb in rgb_of.items()}
-    pairs = [(a, b) for a, others in _contacts((labels,)).items() for b in others]
+    pairs = [(a, b) for a, others in contacts((labels,)).items() for b in others]
     return min(float(np.linalg.norm(lab[a] - lab[b])) for a, b in pairs)
 
 

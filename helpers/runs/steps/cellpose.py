@@ -13,7 +13,7 @@ from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.models import cellpose
 from helpers.models.cellpose import CellposeSettings
-from helpers.models.cellpose_weights import CELLPOSE_3_MODELS
+from helpers.models.cellpose.weights import CELLPOSE_3_MODELS
 from helpers.models.pretrained import licence
 from helpers.progress import progress
 from helpers.runs.parameters import SegmentCellpose

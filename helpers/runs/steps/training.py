@@ -14,8 +14,9 @@ import pandas as pd
 from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import read_json
-from helpers.models import cellpose_training, model_folder, pretrained
-from helpers.models.cellpose_training import CellposeTrainingSettings
+from helpers.models import model_folder, pretrained
+from helpers.models.cellpose import training as cellpose_training
+from helpers.models.cellpose.training import CellposeTrainingSettings
 from helpers.models.stardist import StarDistSettings
 from helpers.models.training import TrainingSettings
 from helpers.models.unet import UNetSettings

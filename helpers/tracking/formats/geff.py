@@ -185,7 +185,7 @@ def read(
         if axis is None:
             objects[name] = 0.0
             continue
-        factor = _factor(axis, None if voxel_size is None else voxel_size[place - 3])
+        factor = unit_factor(axis, None if voxel_size is None else voxel_size[place - 3])
         values = columns.pop(axis.name).astype(float)
         objects[name] = values if factor == 1 else values * factor
     derived = set((metadata.track_node_props or {}).values()) if about else set()
@@ -311,7 +311,7 @@ def _axes(axes: Any, path: Path) -> tuple[Any, dict[str, Any]]:
     return time[0], by_name if set(by_name) == set(names) else dict(zip(names, space, strict=True))
 
 
-def _factor(axis: Any, size: float | None) -> float:
+def unit_factor(axis: Any, size: float | None) -> float:
     """Return the µm in one unit of a space axis."""
     if axis.scale is not None and axis.scaled_unit is not None:
         scaled = micrometres(axis.scaled_unit)

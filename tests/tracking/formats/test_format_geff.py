@@ -86,7 +86,7 @@ def test_another_programs_pixels(tmp_path):
     assert found.objects["id"].tolist() == [3, 8] and found.links["source"].tolist() == [3]
     assert found.objects["area"].tolist() == [4, 5]
     scaled = [Axis(name="Y", type="space", unit="pixel", scale=2, scaled_unit="nanometer")]
-    assert geff._factor(scaled[0], None) == 2e-3
+    assert geff.unit_factor(scaled[0], None) == 2e-3
 
 
 def test_written_by_geffs_trackmate_converter(tmp_path, samples):

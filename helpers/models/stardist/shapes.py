@@ -1,7 +1,7 @@
 """3D stars as voxels: how large they are, and which voxels of a row are theirs.
 
 Suppression and rendering both go through a star's box row by row, and look up each voxel in the table of rays
-(`helpers.models.star_table`). A row of voxels is one bit each, so that counting what two stars share is ``&`` and a
+(`helpers.models.stardist.table`). A row of voxels is one bit each, so that counting what two stars share is ``&`` and a
 count of ones.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numba import get_num_threads, njit
 from numpy.typing import NDArray
 
-from helpers.models.star_table import is_inside
+from helpers.models.stardist.table import is_inside
 
 
 @dataclass(frozen=True)

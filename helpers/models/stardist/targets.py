@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from helpers.data.augment import Augmentation, augment
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
-from helpers.models.star_rays import RayTable, directions_2d
+from helpers.models.stardist.rays import RayTable, directions_2d
 
 #: Tries to find a crop of a patch in which something is annotated.
 _CROP_TRIES = 50
@@ -47,10 +47,10 @@ def median_extents(patches: TrainingSet, n_patches: int = 32) -> NDArray[np.floa
     if not extents:
         raise InputError(str(patches.path), "no labelled cell", "patches with cells: check the labels")
     columns = zip(np.array(extents).T, np.array(whole).T, strict=True)
-    return np.array([_censored_median(values, known) for values, known in columns])
+    return np.array([censored_median(values, known) for values, known in columns])
 
 
-def _censored_median(values: NDArray[np.intp], known: NDArray[np.bool_]) -> float:
+def censored_median(values: NDArray[np.intp], known: NDArray[np.bool_]) -> float:
     """Return the median of values of which those not `known` are lower bounds (Kaplan and Meier, 1958)."""
     surviving = 1.0
     for value in np.unique(values):

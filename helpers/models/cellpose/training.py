@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import io
 import json
 import math
 import shutil
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import cellpose, model_folder
+from helpers.models.cellpose.slices import Slices, annotated_batch, crop_side, cut_slices, make_batch
 from helpers.models.model_folder import TrainingState, replace_file
 from helpers.models.precision import cpu_has_bfloat16
 from helpers.models.settings import TrainingSettings
@@ -45,14 +45,8 @@ from helpers.progress import progress
 WEIGHTS = "cellpose_model"
 #: Weight of the flows in the loss, as Cellpose has it.
 _FLOW_SCALE = 5.0
-#: Planes are scaled by 1 ± half of this.
-_SCALE_RANGE = 0.5
 #: Epochs over which the rate rises to its value: large first steps spoil the batch normalisation.
 _WARM_UP = 5
-#: The side of Cellpose's own squares, and the least that gives the network's four levels something to see.
-_CROPS = (64, 224)
-#: Planes of fewer cell pixels teach nothing.
-_LEAST_PIXELS = 20
 
 
 @dataclass(frozen=True)
@@ -92,19 +86,6 @@ class CellposeTrainingSettings(TrainingSettings):
             raise InputError("crop", self.crop, "a multiple of 16, at least 32; None chooses")
         if self.max_planes < 1:
             raise InputError("max_planes", self.max_planes, "a whole number ≥ 1")
-
-
-@dataclass(frozen=True)
-class _Planes:
-    """Planes with their targets: images (2, Y, X), and (cell, flow y, flow x) after the labels, (4, Y, X).
-
-    Where planes are `sparse`, the channel of the cell is 0 where nothing is annotated, 1 in the background and 2 in a cell:
-    Cellpose turns and scales it by nearest neighbour, and what comes in from beyond the plane is 0.
-    """
-
-    images: list[NDArray[np.float32]]
-    targets: list[NDArray[np.float32]]
-    sparse: bool = False
 
 
 def require_trainable() -> None:
@@ -184,8 +165,18 @@ def train(
         "settings": asdict(settings),
         "data": model_folder.describe_set(patches, None),
     }
-    planes = [_planes(patches, patches.train, settings)]
-    planes += [_planes(patches, patches.validation, settings)] if len(patches.validation) else [planes[0]]
+    planes = [
+        cut_slices(patches, patches.train, side_planes=settings.side_planes, max_planes=settings.max_planes)
+    ]
+    planes += (
+        [
+            cut_slices(
+                patches, patches.validation, side_planes=settings.side_planes, max_planes=settings.max_planes
+            )
+        ]
+        if len(patches.validation)
+        else [planes[0]]
+    )
     if not planes[0].images:
         raise InputError(str(patches.path), "no plane with cells", "a training set whose labels hold cells")
     net, diameter = _network(settings, planes[0], gpu)
@@ -218,7 +209,7 @@ def add_to_gui(weights: str | Path, name: str) -> Path:
     return folder / name
 
 
-def _network(settings: CellposeTrainingSettings, planes: _Planes, gpu: bool) -> tuple[Any, float]:
+def _network(settings: CellposeTrainingSettings, planes: Slices, gpu: bool) -> tuple[Any, float]:
     """Return the network and the diameter, in pixels, of the cells it will learn."""
     import torch
     from cellpose import models, utils
@@ -242,64 +233,11 @@ def _network(settings: CellposeTrainingSettings, planes: _Planes, gpu: bool) -> 
     return net, diameter
 
 
-def _planes(patches: TrainingSet, indices: NDArray[np.intp], settings: CellposeTrainingSettings) -> _Planes:
-    """Cut planes of every direction evenly out of the patches, and let Cellpose make their flows."""
-    import torch
-    from cellpose import dynamics
-
-    directions = 1 if patches.is_2d or not settings.side_planes else 3
-    each = max(1, settings.max_planes // max(len(indices) * directions, 1))
-    if len(indices) > settings.max_planes:
-        indices = indices[np.linspace(0, len(indices) - 1, settings.max_planes).round().astype(int)]
-    stretch = 1.0 if patches.is_2d or directions == 1 else _stretch(patches)
-    images, labels = [], []
-    for i in indices:
-        x, _, cells = patches.patch(int(i))
-        x, cells = (a[np.newaxis] if patches.is_2d else a for a in (x, cells))
-        for axis in range(directions):
-            along = np.linspace(0, x.shape[axis] - 1, min(each, x.shape[axis]) + 2)[1:-1].round().astype(int)
-            for k in np.unique(along):
-                image, plane = np.take(x, k, axis), np.take(cells, k, axis)
-                if np.count_nonzero(plane > 0) < _LEAST_PIXELS:
-                    continue
-                if axis and stretch != 1:
-                    image, plane = _stretched(image, plane, stretch)
-                images.append(np.stack([image, np.zeros_like(image)]).astype(np.float32))
-                labels.append(plane.astype(np.int32))
-    if not labels:
-        return _Planes([], [])
-    with contextlib.redirect_stderr(io.StringIO()):  # its own bars
-        cells = [np.maximum(plane, 0) for plane in labels]
-        targets = dynamics.labels_to_flows(cells, files=None, device=torch.device("cpu"))
-    targets = [np.asarray(target, np.float32) for target in targets]
-    sparse = any((plane < 0).any() for plane in labels)
-    if sparse:
-        for target, plane in zip(targets, labels, strict=True):
-            target[1] = np.where(plane < 0, 0, target[1] + 1)
-    return _Planes(images, targets, sparse)
-
-
-def _stretch(patches: TrainingSet) -> float:
-    if patches.voxel_size is None:
-        raise InputError("voxel_size", None, f"{patches.path} does not say it; give (z, y, x) in µm")
-    return cellpose.anisotropy(patches.voxel_size)
-
-
-def _stretched(image: NDArray, plane: NDArray, factor: float) -> tuple[NDArray, NDArray]:
-    import cv2
-
-    size = (image.shape[1], max(1, round(image.shape[0] * factor)))
-    return (
-        cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_LINEAR),
-        cv2.resize(plane.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int32),
-    )
-
-
 def _fit(
     net: Any,
     diameter: float,
-    train_planes: _Planes,
-    validation: _Planes,
+    training: Slices,
+    validation: Slices,
     folder: Path,
     settings: CellposeTrainingSettings,
     state: TrainingState,
@@ -313,9 +251,9 @@ def _fit(
     if state.epoch:
         _restore(net, optimizer, folder / "checkpoint.npz")
     scale = diameter / float(net.diam_mean.item())
-    crop = settings.crop or _crop(train_planes, scale)
+    crop = settings.crop or crop_side(training, scale)
     autocast = _autocast(net, settings)
-    n_steps = settings.steps_per_epoch or math.ceil(len(train_planes.images) / settings.batch_size)
+    n_steps = settings.steps_per_epoch or math.ceil(len(training.images) / settings.batch_size)
     held_out = np.linspace(
         0, len(validation.images) - 1, min(len(validation.images), settings.validation_patches or 10**9)
     )
@@ -328,7 +266,7 @@ def _fit(
         losses = []
         for step in range(n_steps):
             rng = np.random.default_rng([settings.seed, state.epoch, step])
-            batch = _annotated_batch(train_planes, rng, settings.batch_size, scale, crop)
+            batch = annotated_batch(training, rng, settings.batch_size, scale, crop)
             with autocast():
                 loss = _loss(net, batch)
             optimizer.zero_grad()
@@ -342,7 +280,7 @@ def _fit(
                 held_out.round().astype(int), math.ceil(len(held_out) / settings.batch_size)
             )
             errors = [
-                float(_loss(net, _batch(validation, b, scale, crop, seed=None))) * len(b) for b in batches
+                float(_loss(net, make_batch(validation, b, scale, crop, seed=None))) * len(b) for b in batches
             ]
         _end_of_epoch(
             net, optimizer, folder, settings, state, data, losses, sum(errors) / len(held_out), started
@@ -380,62 +318,6 @@ def _end_of_epoch(
 def _rate(state: TrainingState, settings: CellposeTrainingSettings) -> float:
     warm = min(1.0, (state.epoch + 1) / _WARM_UP)
     return warm * state.rate(settings)
-
-
-def _annotated_batch(
-    planes: _Planes, rng: np.random.Generator, size: int, scale: float, crop: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a batch in which something is annotated, if one of some tries has it: crops are drawn anywhere."""
-    for _ in range(20):
-        chosen = rng.integers(len(planes.images), size=size)
-        batch = _batch(planes, chosen, scale, crop, seed=int(rng.integers(2**31)))
-        if (batch[1][:, 0] >= 0).any():
-            break
-    return batch
-
-
-def _batch(
-    planes: _Planes,
-    chosen: NDArray[np.intp],
-    scale: float,
-    crop: int,
-    *,
-    seed: int | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return images (N, 2, Y, X) and targets (N, 3, Y, X), turned and scaled unless `seed` is None.
-
-    The first channel of the targets is 1 in cells, 0 in the background, -1 where nothing is annotated.
-    """
-    from cellpose import transforms
-
-    # Cellpose draws from numpy's global generator.
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed or 0)  # noqa: NPY002
-    try:
-        images, targets, _ = transforms.random_rotate_and_resize(
-            [planes.images[i] for i in chosen],
-            Y=[planes.targets[i][1:] for i in chosen],
-            rescale=np.full(len(chosen), scale),
-            scale_range=0.0 if seed is None else _SCALE_RANGE,
-            xy=(crop, crop),
-            do_flip=seed is not None,
-            rotate=seed is not None,
-        )
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
-    if seed is not None:  # another movie's brightest cells are not as bright
-        images *= np.random.default_rng(seed).uniform(0.7, 1.3, (len(chosen), 1, 1, 1)).astype(np.float32)
-    targets = np.asarray(targets, np.float32)
-    if planes.sparse:
-        targets[:, 0] -= 1
-    return images, targets
-
-
-def _crop(planes: _Planes, scale: float) -> int:
-    """Return the smallest side that holds the median plane at the network's scale."""
-    side = float(np.median([max(image.shape[1:]) for image in planes.images])) / scale
-    low, high = _CROPS
-    return int(np.clip(16 * math.ceil(side / 16), low, high))
 
 
 def _autocast(net: Any, settings: CellposeTrainingSettings) -> Callable[[], Any]:

@@ -16,8 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from helpers.models.star_shapes import chord, in_parts, measure
-from helpers.models.star_table import is_inside, table_for
+from helpers.models.stardist.shapes import chord, in_parts, measure
+from helpers.models.stardist.table import is_inside, table_for
 
 
 def draw(distances: NDArray, points: NDArray, rays: Any, shape: Sequence[int]) -> NDArray[np.int32]:
@@ -30,7 +30,7 @@ def draw(distances: NDArray, points: NDArray, rays: Any, shape: Sequence[int]) -
     points : ndarray of int, (n, 3)
         Centres, in whole voxels.
     rays : stardist.rays3d.Rays_Base
-        The model's; their faces surround the centre (`helpers.models.star_table.surround`).
+        The model's; their faces surround the centre (`helpers.models.stardist.table.surround`).
     shape : sequence of int
         (Z, Y, X) of the image.
 

@@ -38,8 +38,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from helpers.models.star_shapes import Stars, count_ones, draw_row, in_parts, measure
-from helpers.models.star_table import StarTable, table_for
+from helpers.models.stardist.shapes import Stars, count_ones, draw_row, in_parts, measure
+from helpers.models.stardist.table import StarTable, table_for
 
 #: Stars in the first batch and the largest: the first holds survivors mostly, which must wait for each other.
 _FIRST, _LARGEST = 128, 8192
@@ -59,7 +59,7 @@ def suppress(
     scores : ndarray of float, (n,)
         Probabilities; of equal ones, the first goes first.
     rays : stardist.rays3d.Rays_Base
-        The model's; their faces surround the centre (`helpers.models.star_table.surround`).
+        The model's; their faces surround the centre (`helpers.models.stardist.table.surround`).
     threshold : float
         Part of the smaller volume that a star may share with a more probable one.
 
