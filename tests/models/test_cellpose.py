@@ -321,7 +321,8 @@ def test_a_model_for_other_channels_is_refused(tmp_path: Path, channels: int, se
 def test_models_of_the_other_version_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"^model = 'cpsam'.*one of cellpose 4"):
         cp.load("cpsam")
-    monkeypatch.setattr(cp, "cellpose_version", lambda: (4, 2, 1))
+    for module in (cp, networks):
+        monkeypatch.setattr(module, "cellpose_version", lambda: (4, 2, 1))
     with pytest.raises(InputError, match=r"^model = 'cyto3'.*one of cellpose 3\.1"):
         cp.load("cyto3")
     with pytest.raises(InputError, match=r"^cellpose = '4\.2\.1'"):
@@ -339,7 +340,8 @@ def test_cellpose_4_has_one_model_for_those_of_cellpose_3(
     assert (step.model_used(own), step.model_used(asked)) == (str(weights), "nuclei")
     movie = Movie.open(write_movie(tmp_path / "raw.tif", stack, voxel_size=VOXEL, axes="ZYX"))
     segmenter = step.open_segmenter(own, VOXEL)
-    monkeypatch.setattr(cp, "cellpose_version", lambda: (4, 2, 1))
+    for module in (cp, networks):
+        monkeypatch.setattr(module, "cellpose_version", lambda: (4, 2, 1))
     assert (step.model_used(own), step.model_used(asked)) == (str(weights), "cpsam")
     told = step.describe(asked, segmenter, movie)
     assert told.startswith("Cellpose 4.2.1, model cpsam instead of nuclei: that is one of Cellpose 3")
