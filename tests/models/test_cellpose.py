@@ -19,6 +19,7 @@ from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
 from helpers.models import cellpose as cp
 from helpers.models.cellpose import CellposeNetwork, CellposeSettings, prediction
+from helpers.models.cellpose import network as networks
 from helpers.models.cellpose import tiles as cellpose_tiles
 from helpers.models.cellpose import training as cellpose_training
 from helpers.models.cellpose.training import CellposeTrainingSettings
