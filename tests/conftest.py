@@ -1,11 +1,13 @@
-"""Shared fixtures: where the real sample data lie."""
+"""Shared fixtures: where the real sample data lie, and a browser."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import PROGRAM, Browser
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -20,3 +22,14 @@ def samples() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no sample data at {folder}: set VOLLTRACK_SAMPLES to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Return a browser; without one the test skips, or fails where ``VOLLTRACK_REQUIRE_GUI`` is set."""
+    if PROGRAM is None:
+        missing = "there is no Chromium; to get it: sudo apt-get install chromium"
+        (pytest.fail if os.environ.get("VOLLTRACK_REQUIRE_GUI") else pytest.skip)(missing)
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()

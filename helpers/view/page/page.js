@@ -177,11 +177,7 @@ function show(frame) {
   $("frame").value = t;
   const [perFrame, unit] = about.time;
   $("clock").textContent = `frame ${t} of ${about.frames - 1}` + (unit === "frame" ? "" : `, ${number(t * perFrame)} ${unit}`);
-  for (const line of document.querySelectorAll("svg .now")) {
-    const x = line.ownerSVGElement.toX(t);
-    line.setAttribute("x1", x);
-    line.setAttribute("x2", x);
-  }
+  for (const line of document.querySelectorAll(".now")) line.style.left = `${line.percent(t)}%`;
   state.dirty = true;
 }
 
@@ -300,8 +296,11 @@ async function drawPath() {
   path.geometry = geometry;
 }
 
-function svg(width, height, span) {
+/** A drawing; a line over it shows the frame. The line lies outside of the drawing, which would else be painted anew each frame. */
+function svg(width, height, span, foot = 0) {
   const left = 46;
+  const whole = document.createElement("div");
+  whole.className = "plot";
   const element = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   element.setAttribute("viewBox", `0 0 ${width} ${height}`);
   element.toX = (frame) => left + ((frame - span[0]) / Math.max(1, span[1] - span[0])) * (width - left - 6);
@@ -317,10 +316,13 @@ function svg(width, height, span) {
     const x = ((event.clientX - box.left) / box.width) * width;
     show(Math.round(span[0] + ((x - left) / (width - left - 6)) * (span[1] - span[0])));
   });
-  return [element, part];
+  const now = document.createElement("i");
+  now.className = "now";
+  now.style.bottom = `${(100 * foot) / height}%`;
+  now.percent = (frame) => (100 * element.toX(frame)) / width;
+  whole.append(element, now);
+  return [whole, element.toX, part];
 }
-
-const now = (part, height) => part("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: height });
 
 /** Leaves one below the other, a mother in the middle of her daughters. */
 function rowsOf(tracklets) {
@@ -345,18 +347,17 @@ function drawTree() {
   const tracklets = [...new Set(data.rows.map((row) => data.tracklet[row]))].sort((a, b) => a - b);
   const [rows, leaves] = rowsOf(tracklets);
   const height = 18 * leaves + 8;
-  const [element, part] = svg(330, height, spanOf());
+  const [whole, toX, part] = svg(330, height, spanOf());
   const y = (id) => 15 + 18 * rows.get(id);
-  now(part, height);
   for (const id of tracklets) {
     const stroke = generationColor(data.generation[id]);
-    const [start, end] = [element.toX(data.start[id]), element.toX(data.end[id])];
+    const [start, end] = [toX(data.start[id]), toX(data.end[id])];
     for (const parent of data.parents.get(id) ?? [])
-      part("line", { x1: element.toX(data.end[parent]), y1: y(parent), x2: start, y2: y(id), stroke, "stroke-width": 1.5 });
+      part("line", { x1: toX(data.end[parent]), y1: y(parent), x2: start, y2: y(id), stroke, "stroke-width": 1.5 });
     part("line", { x1: start, y1: y(id), x2: Math.max(end, start + 2), y2: y(id), stroke, "stroke-width": 3 });
     part("text", { x: start + 3, y: y(id) - 3 }, id);
   }
-  $("lineage").replaceChildren(element);
+  $("lineage").replaceChildren(whole);
   $("generations").replaceChildren("generation ", ...keys([...new Set(tracklets.map((id) => data.generation[id]))].sort()));
   show(state.frame);
 }
@@ -376,9 +377,9 @@ function curve(column, values) {
   const height = 110, top = 20, foot = 16;
   const finite = data.rows.map((row) => values[row]).filter(Number.isFinite);
   let [low, high] = [Math.min(...finite), Math.max(...finite)];
-  const [element, part] = svg(330, height, spanOf());
+  const [whole, toX, part] = svg(330, height, spanOf(), foot);
   part("text", { x: 0, y: 12 }, column.label + (finite.length ? "" : ": no value"));
-  if (!finite.length) return element;
+  if (!finite.length) return whole;
   if (low === high) [low, high] = [low - 0.5, high + 0.5];
   const y = (value) => height - foot - ((value - low) / (high - low)) * (height - foot - top);
   for (const value of [low, high]) part("text", { x: 42, y: y(value) + 4, "text-anchor": "end" }, number(value));
@@ -386,19 +387,18 @@ function curve(column, values) {
   const words = (frame) => (unit === "frame" ? `frame ${frame}` : `${number(frame * perFrame)} ${unit}`);
   part("text", { x: 46, y: height - 2 }, words(spanOf()[0]));
   part("text", { x: 324, y: height - 2, "text-anchor": "end" }, words(spanOf()[1]));
-  now(part, height - foot);
   for (const [id, rows] of Map.groupBy(data.rows, (row) => data.tracklet[row])) {
     const color = generationColor(data.generation[id]);
     let drawn = "";
     rows.forEach((row, i) => {
       if (!Number.isFinite(values[row])) return;
       const joined = drawn && Number.isFinite(values[rows[i - 1]]);
-      const place = `${element.toX(data.frameOf(row)).toFixed(1)} ${y(values[row]).toFixed(1)}`;
+      const place = `${toX(data.frameOf(row)).toFixed(1)} ${y(values[row]).toFixed(1)}`;
       drawn += joined ? `L${place}` : `M${place}h0`; // with round ends a value without neighbours is a dot
     });
     part("path", { d: drawn, fill: "none", stroke: color, "stroke-width": 2, "stroke-linecap": "round" });
   }
-  return element;
+  return whole;
 }
 
 /** Choose the track of the cell at a point of the picture, the nearest to the eye where several lie there. */
