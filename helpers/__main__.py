@@ -54,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="and pack it with the executed notebooks (HTML) and the tables, to pass on",
     )
+    report.add_argument(
+        "--pdf", action="store_true", help="and print it as PDF, by a browser that is installed"
+    )
     for command in (run, status, report):
         command.add_argument("experiment", metavar="EXPERIMENT.yaml")
         command.add_argument("--run-dir", help="folder of the results, instead of the file's")
@@ -219,6 +222,10 @@ def _report(given: argparse.Namespace) -> int:
 
     experiment, jobs = open_experiment(given.experiment, run_dir=given.run_dir)
     print(finish(experiment))
+    if given.pdf:
+        from helpers.runs.report_pdf import print_pdf
+
+        print(f"to print: {print_pdf(experiment.run_dir / 'report.html')}")
     if given.zip:
         from helpers.runs.report_zip import pack
 

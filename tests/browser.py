@@ -97,6 +97,10 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def print_media(self) -> None:
+        """Show the page as it is printed."""
+        self._ask("Emulation.setEmulatedMedia", media="print")
+
     def picture(self) -> np.ndarray:
         """Return what the window shows, (height, width, RGB)."""
         from PIL import Image

@@ -19,6 +19,11 @@ from helpers.view.result_table import in_words
 
 #: Movies that the first page lists; all are in the tables.
 LISTED = 20
+#: Columns of the overview.
+_ORDER = (
+    "movie", "frames", "cells × frames", "tracks", "divisions", "plausible divisions",
+    "voxel size z × y × x (µm)", "frame interval (s)",
+)  # fmt: skip
 #: Table of tracklets, column → what it is called. Only those with a rhythm have a period that says anything.
 _FINDINGS: dict[str, dict[str, str]] = {
     "migration_passing": {
@@ -46,7 +51,8 @@ def overview(jobs: Iterable[Job]) -> pd.DataFrame:
             row |= _scale(job.parameters.movie_path("tracks.csv.json"))  # type: ignore[attr-defined]
         if isinstance(job.parameters, AnalyzeMigration):
             row["plausible divisions"] = found.get("plausible_divisions")
-    return pd.DataFrame(list(rows.values())).dropna(axis=1, how="all")
+    table = pd.DataFrame(list(rows.values())).dropna(axis=1, how="all")
+    return table[sorted(table.columns, key=_ORDER.index)]
 
 
 def _scale(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import importlib.resources
 import itertools
 import os
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ _COLUMNS = {
     "boundary_error_of_found_cells_um": "found cells (µm)",
     "frequency_recovered": "share of rhythms found",
     "false_rhythms": "share of cells with a false rhythm",
-    "true_labels": "from true labels", "predicted_labels": "from found labels",
+    "true_labels": "from true labels", "predicted_labels": "from found labels", "analysis": "all movies",
 }  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def write_page(
         findings=_plain_table(found.head(4 * LISTED)) if len(found) else "",
         track_pages=pages(jobs),
         csv_files=csv_files(jobs, experiment.run_dir),
+        animations=_animations(jobs, experiment.run_dir),
         changed=_plain_table(changed) if len(changed) else "",
         methods=paragraph,
         works=works,
@@ -153,7 +155,6 @@ def _job(job: Job, done: dict[str, Any], run_dir: Path, pictured: bool) -> dict[
         "device": done["device"],
         "notebook": notebook.relative_to(run_dir).as_posix(),
         "details": details.items(),
-        "animations": _animations(job, run_dir) if pictured else (),
         "figures": _figures(notebook) if pictured else (),
     }
 
@@ -184,12 +185,15 @@ def _relative(value: Any, run_dir: Path) -> Any:
     return os.path.relpath(value, run_dir) if isinstance(value, str) and os.path.isabs(value) else value
 
 
-def _animations(job: Job, run_dir: Path) -> Iterator[tuple[str, str]]:
-    """Yield the animations that a step has written, with their names."""
-    for pattern in job.parameters.outputs():
-        for path in sorted(pattern.parent.glob(pattern.name)):
-            if path.suffix == ".gif" and path.stat().st_size < _LARGEST_ANIMATION:
-                yield path.relative_to(run_dir).as_posix(), base64.b64encode(path.read_bytes()).decode()
+def _animations(jobs: list[Job], run_dir: Path) -> list[tuple[str, str]]:
+    """Return the first animations that steps have written, with their names."""
+    patterns = [pattern for job in jobs if read_done(job.folder) for pattern in job.parameters.outputs()]
+    paths = (path for pattern in patterns for path in sorted(pattern.parent.glob(pattern.name)))
+    small = (p for p in paths if p.suffix == ".gif" and p.stat().st_size < _LARGEST_ANIMATION)
+    return [
+        (path.relative_to(run_dir).as_posix(), base64.b64encode(path.read_bytes()).decode())
+        for path in itertools.islice(small, _PICTURED)
+    ]
 
 
 def _figures(notebook: Path) -> Iterator[dict[str, Any]]:
@@ -207,5 +211,15 @@ def _figures(notebook: Path) -> Iterator[dict[str, Any]]:
         for output in cell.get("outputs", []):
             if image := output.get("data", {}).get("image/png"):
                 asked = re.sub(r"[*`]", "", question.partition("\n")[0]) or "figure"
-                yield {"question": Markup(mistune.html(question)), "alt": asked, "image": Markup(image)}
+                yield {
+                    "question": Markup(mistune.html(question)),
+                    "alt": asked,
+                    "image": Markup(image),
+                    "tall": _is_tall(image),
+                }
                 question = ""
+
+
+def _is_tall(image: str) -> bool:
+    """Whether a PNG is a tree of many tracks or many panels, say, which may fill a printed page."""
+    return struct.unpack(">I", base64.b64decode(image[:32])[20:24])[0] > 800

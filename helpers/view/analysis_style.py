@@ -53,6 +53,8 @@ def with_unit(column: str) -> str:
     """``mean_speed_um_per_min`` → ``mean speed (µm/min)``."""
     if column in ("size", "mean_size"):
         return f"{column.replace('_', ' ')} (µm³; 2D µm²)"
+    if column in ("z", "y", "x"):
+        return f"{column} (µm)"
     for ending, unit in _UNITS:
         if column.endswith(ending):
             return f"{column[: -len(ending)].replace('_', ' ')} ({unit})"

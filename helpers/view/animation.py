@@ -17,7 +17,8 @@ from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.tracks import Tracks, numeric_columns
-from helpers.view.analysis_style import time_axis, with_unit
+from helpers.view.analysis_style import with_unit
+from helpers.view.panels import clock
 from helpers.view.style import gray_limits, label_colors, new_figure, scale_bar, styled
 
 
@@ -249,11 +250,8 @@ def _draw(
 
 def _clock(tracks: Tracks, t: int) -> str:
     """Return the time of a frame, in the unit of the whole movie."""
-    if tracks.frame_interval is None:
-        return f"frame {t}"
-    last = int(tracks.objects["frame"].to_numpy().max(initial=0))
-    size, unit = time_axis(np.array([last * tracks.frame_interval]))
-    return f"{t * tracks.frame_interval / size:.3g} {unit}"
+    per_frame, unit = clock(tracks)
+    return f"frame {t}" if unit == "frame" else f"{t * per_frame:.3g} {unit}"
 
 
 def _even(inches: float) -> float:

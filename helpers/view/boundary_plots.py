@@ -186,6 +186,7 @@ def distance_histogram(distances: pd.DataFrame, *, inner_from: float | None = No
     if inner_from is not None:
         axes.axvline(inner_from, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(" inner", (inner_from, 0.97), xycoords=("data", "axes fraction"), va="top", fontsize=8)
+    axes.set_title(f"n = {np.isfinite(centre).sum()} cells × frames", loc="left")
     axes.set_xlabel("distance to the boundary (µm)")
     axes.set_ylabel("cells × frames")
     return figure
@@ -213,7 +214,7 @@ def error_histogram(found: pd.DataFrame, true_cells: pd.DataFrame, half_voxel: f
         (errors[1], "found cells", OKABE_ITO["blue"], False),
     ):
         if len(error):
-            label = f"{name}: {np.median(np.abs(error)):.2f} µm"
+            label = f"{name}: {np.median(np.abs(error)):.2f} µm, n = {len(error)}"
             axes.hist(
                 np.clip(error, -reach, reach),
                 bins=bins,

@@ -275,6 +275,7 @@ def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) 
         "axis to the boundary (°): 0 is along it" if column.startswith("angle") else "axis to the plane (°)"
     )
     right.set_ylabel("divisions")
+    right.set_title(f"n = {len(angle)} divisions", fontsize=8.5)
     right.legend(loc="upper right")
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -44,10 +45,17 @@ class ResultTable:
 
     def html(self) -> str:
         """Return it as an HTML table that needs no style sheet."""
-        with pd.option_context("display.max_colwidth", None):
-            table = self.frame.to_html(header=self._has_header(), border=0, justify="left")
         left = 'style="text-align: left; vertical-align: top; white-space: pre-line; max-width: 60em"'
-        return table.replace("<td>", f"<td {left}>").replace("<th>", f"<th {left}>")
+        rows = [["", *self.frame.columns]] if self._has_header() else []
+        rows += [[name, *values] for name, values in zip(self.frame.index, self.frame.values, strict=True)]
+        lines = (
+            "".join(
+                f"<{'td' if k else 'th'} {left}>{escape(text)}</{'td' if k else 'th'}>"
+                for k, text in enumerate(row)
+            )
+            for row in rows
+        )
+        return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
     _repr_html_ = html
 
@@ -96,7 +104,7 @@ def in_words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
     if isinstance(value, Mapping):
-        names = {key: str(key) if "." in str(key) else str(key).replace("_", " ") for key in value}
+        names = {key: str(key) if "." in str(key) else _name(str(key)) for key in value}
         return "; ".join(f"{names[key]}: {in_words(one)}" for key, one in value.items()) or "none"
     if isinstance(value, (list, tuple)):
         parts = [in_words(one) for one in value]

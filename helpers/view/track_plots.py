@@ -11,8 +11,9 @@ import pandas as pd
 from helpers.errors import InputError
 from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.tracks import Tracks, numeric_columns
-from helpers.view.analysis_style import GENERATION_COLORS
+from helpers.view.analysis_style import GENERATION_COLORS, time_axis, with_unit
 from helpers.view.background_image import BackgroundImage
+from helpers.view.panels import clock
 from helpers.view.style import OKABE_ITO, label_colors, new_figure, styled
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
     chosen = _largest_tracks(tracks, max_tracks, divided_only)
     rows = _tree_rows(tracks, chosen)
     frames = tracks.objects["frame"].to_numpy(float)
-    scale, unit = _time_scale(tracks)
+    scale, unit = clock(tracks)
     first, last = np.full(tracks.n_tracklets, np.inf), np.full(tracks.n_tracklets, -np.inf)
     np.minimum.at(first, tracks.tracklet_ids, frames)
     np.maximum.at(last, tracks.tracklet_ids, frames)
@@ -151,7 +152,7 @@ def tracks_over_projection(
         values = objects[color_by].to_numpy(float)[tracks.link_rows].mean(axis=1)
         paths.set_array(values)
         paths.set_cmap(ListedColormap(matplotlib.colormaps["viridis"](np.linspace(*_ON_IMAGE, 256))))
-        figure.colorbar(paths, ax=axes, label=_with_unit(color_by), shrink=0.8)
+        figure.colorbar(paths, ax=axes, label=with_unit(color_by), shrink=0.8)
     else:
         raise InputError("color_by", color_by, f'"track", "generation" or one of {", ".join(numeric)}')
     axes.add_collection(paths, autolim=False)
@@ -227,7 +228,8 @@ def link_errors(
     when.set_ylim(0, max(below.max() * 1.05, 1))
     _whole_numbers(when)
     if frame_interval is not None:
-        scale, unit = _unit_of_time(frame_interval, length)
+        size, unit = time_axis(np.array([(length - 1) * frame_interval]))
+        scale = frame_interval / size
         second = when.secondary_xaxis("top", functions=(lambda v: v * scale, lambda v: v / scale))
         second.set_xlabel(f"time ({unit})")
     where.set_xlabel("x (µm)")
@@ -358,37 +360,6 @@ def _generation_legend(figure: Figure, tracks: Tracks, drawn: np.ndarray) -> Non
         for g in generations
     ]
     figure.legend(handles=handles, title="generation", loc="outside right upper")
-
-
-def _time_scale(tracks: Tracks) -> tuple[float, str]:
-    if tracks.frame_interval is None:
-        return 1.0, "frame"
-    return _unit_of_time(tracks.frame_interval, int(tracks.objects["frame"].to_numpy().max(initial=0)) + 1)
-
-
-def _unit_of_time(frame_interval: float, n_frames: int) -> tuple[float, str]:
-    """Units per frame, and the unit in which the movie's length is a number of one to three digits."""
-    duration = frame_interval * n_frames
-    for unit, seconds in (("h", 3600.0), ("min", 60.0)):
-        if duration >= 2 * seconds:
-            return frame_interval / seconds, unit
-    return frame_interval, "s"
-
-
-def _with_unit(column: str) -> str:
-    """``volume_um3`` → ``volume (µm³)``."""
-    for ending, unit in (
-        ("_um3", "µm³"),
-        ("_um2", "µm²"),
-        ("_um_per_min", "µm/min"),
-        ("_um_per_s", "µm/s"),
-        ("_um", "µm"),
-        ("_s", "s"),
-        ("_hz", "Hz"),
-    ):
-        if column.endswith(ending):
-            return f"{column[: -len(ending)].replace('_', ' ')} ({unit})"
-    return f"{column} (µm)" if column in ("z", "y", "x") else column.replace("_", " ")
 
 
 def _whole_numbers(axes: Axes) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import Browser
 from nbformat import v4
 
 from helpers.__main__ import main
 from helpers.data.experiment import read_experiment
+from helpers.errors import InputError
 from helpers.runs.plan import open_experiment
 from helpers.runs.report import finish
+from helpers.runs.report_pdf import print_pdf
 from helpers.runs.run import write_json
 
 MOVIES = "abcde"
@@ -118,6 +121,7 @@ def test_the_animation_stands_in_the_report(experiment_of: Callable[..., Path], 
     text = (tmp_path / "run" / "report.html").read_text()
     assert 'src="data:image/gif;base64,R0lGODlh"' in text
     assert "movies/a/analysis/boundary.gif</figcaption>" in text
+    assert text.index("boundary.gif</figcaption>") < text.index("<h3>Steps</h3>"), "on the first page"
 
 
 def test_steps_are_listed_with_their_state_and_what_is_missing_says_why(report: tuple[str, _Tags]) -> None:
@@ -138,3 +142,22 @@ def test_the_error_of_a_movie_stands_in_the_report(
     assert "FAILED" in capsys.readouterr().out
     text = (tmp_path / "run" / "report.html").read_text()
     assert '<p class="wrong">FAILED: ' in text and "add the missing columns" in text
+
+
+def test_it_is_printed_with_what_was_set_and_each_figure_beside_its_question(
+    report: tuple[str, _Tags], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Browser
+) -> None:
+    page = tmp_path / "run" / "report.html"
+    for width in (1200, 500):
+        browser.open(page, width=width)
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+    assert print_pdf(page) == page.with_suffix(".pdf")
+    assert page.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    browser.print_media()
+    changed = "[...document.querySelectorAll('details')].find((d) => d.textContent.startsWith('Parameters that differ'))"
+    assert browser.run(
+        f"return {changed}.querySelector('table').checkVisibility({{contentVisibilityAuto: true}})"
+    )
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match=r"--pdf = 'no Chromium.*print it into a file"):
+        print_pdf(page)

@@ -101,7 +101,7 @@ def test_counts_and_errors_of_distances(tracks: Tracks) -> None:
     assert sum(patch.get_height() for patch in axes.patches) == len(distances)
     errors = distance_errors(distances, distances.assign(distance_um=distances["distance_um"] - 0.4), 1.0)
     figure = boundary_plots.error_histogram(errors, errors, 0.25)
-    assert "found cells: 0.40 µm" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "found cells: 0.40 µm, n = 78" in [text.get_text() for text in figure.legends[0].get_texts()]
     edged = boundary_plots.distance_histogram(distances.assign(edge_distance_um=1.0), inner_from=8.0)
     assert len(edged.legends) == 1
 

@@ -405,6 +405,7 @@ function curve(column, values) {
 function pick(x, y) {
   const { clientWidth: width, clientHeight: height } = renderer.domElement;
   const at = new THREE.Vector3();
+  camera.updateMatrixWorld(); // it may have been moved since it was drawn
   let best = null;
   for (let i = data.firstObject[state.frame]; i < data.firstObject[state.frame + 1]; i++) {
     if (uniforms.only.value && data.track[i] !== state.track) continue;
