@@ -53,6 +53,8 @@ class Browser:
         address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
         self._socket = websocket.create_connection(address, timeout=300)
         self._numbers = itertools.count(1)
+        self._loaded = False
+        self._ask("Page.enable")
 
     def close(self) -> None:
         self._socket.close()
@@ -63,17 +65,24 @@ class Browser:
     def _ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while (answer := json.loads(self._socket.recv())).get("id") != number:
+        while (answer := self._next()).get("id") != number:
             pass
         assert "error" not in answer, answer
         return answer["result"]
+
+    def _next(self) -> dict[str, Any]:
+        message = json.loads(self._socket.recv())
+        self._loaded |= message.get("method") == "Page.loadEventFired"
+        return message
 
     def open(self, page: Path, *, width: int = 1200, height: int = 800) -> None:
         """Open a page in a window of a size, in pixels."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._ask("Emulation.setDeviceMetricsOverride", **size)
+        self._loaded = False
         self._ask("Page.navigate", url=page.as_uri())
-        self.wait("document.readyState === 'complete'")
+        while not self._loaded:
+            self._next()
 
     def run(self, script: str) -> Any:
         """Run statements in the page, and return what they return."""
