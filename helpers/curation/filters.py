@@ -10,6 +10,12 @@ from helpers.curation.trees import Founders
 from helpers.errors import InputError
 
 
+def numbers_in(text: str) -> set[int] | None:
+    """Return the numbers of a text that holds nothing else, separated by commas; None where it does."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return {int(part) for part in parts} if all(part.isdigit() for part in parts) else None
+
+
 def tracks_that(state: State, text: str, raw: Any = None) -> set[int]:
     """Return the founders (first objects) of the tracks that a text asks for.
 
@@ -28,8 +34,7 @@ def tracks_that(state: State, text: str, raw: Any = None) -> set[int]:
         Neither numbers nor a condition on columns that are there.
     """
     founders = Founders(state.graph)
-    if all(part.strip().isdigit() for part in text.split(",") if part.strip()):
-        wanted = {int(part) for part in text.split(",") if part.strip()}
+    if (wanted := numbers_in(text)) is not None:
         return {i for i in wanted if i in state.graph.cell_of and founders.of(i) == i}
     objects = curated_tracks(state, raw).annotated()
     try:

@@ -63,8 +63,8 @@ class MovieInputs:
         self._open_once("truth_tracks", lambda _, path: _tracks(path))
         self._open_once("roi", lambda _, path: _region(path))
         self._open_once("clean", lambda _, path: Movie.open(path))
-        self._open_once("other_labels", self._labels_of)
-        self._open_once("other_tracks", lambda _, path: _tracks(path))
+        self._open_once("other_labels", self._other_labels)
+        self._open_once("other_tracks", self._other_tracks)
         self._open_once("merge_log", lambda _, path: None)
         for step, p in self._steps.items():
             if isinstance(p, SegmentCellpose) and p.model:
@@ -150,6 +150,17 @@ class MovieInputs:
             if labels.shape != wanted and not (planes and path == getattr(p, "labels", None)):
                 _differ(labels.shape, wanted)
         return labels
+
+    def _other_labels(self, _: str, path: Path) -> None:
+        from helpers.curation.others import open_labels
+
+        if self.raw is not None:
+            open_labels(path, (self.raw.n_frames, *self.raw.shape[2:]))
+
+    def _other_tracks(self, step: str, path: Path) -> None:
+        _tracks(path)
+        if self._steps[step].other_labels is None:
+            self._other_labels(step, path)
 
     def _mask(self, _: str, path: Path, flat: bool) -> None:
         mask = Movie.open(path, missing_frames="empty")

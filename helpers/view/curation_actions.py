@@ -183,7 +183,14 @@ GROUPS: dict[str, dict[str, Action]] = {
             "T", "exchange the tracks of two cells of a frame, from here on", _on_two("swap", "one", "other")
         ),
         "follow": Action(
-            "G", "link one cell with those it overlaps in the frames that follow", _on_one("follow")
+            "G",
+            "track this cell by overlap from here on, up to where it contradicts a link",
+            _on_one("follow"),
+        ),
+        "follow anew": Action(
+            "Shift-G",
+            "track this cell by overlap from here on; links in the way go, but for confirmed ones",
+            lambda desk: desk.do("follow", cell=desk.one(), replace=True),
         ),
         "tracks from labels": Action(
             "Control-T",

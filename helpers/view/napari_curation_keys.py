@@ -83,6 +83,10 @@ def _show_all(dock: CurationDock) -> None:
     dock.track_page.show_all()
 
 
+def _delete_shown(dock: CurationDock) -> None:
+    dock.track_page.delete_shown()
+
+
 def _lineages(dock: CurationDock) -> None:
     dock.say(f"written: {dock.track_page.write_lineages()}")
 
@@ -124,6 +128,7 @@ MOVES: dict[str, tuple[str, Callable[[Any], None]]] = {
     "Alt-Right": ("choose the next cell of this frame too", _beside(1, add=True)),
     "Alt-Left": ("choose the cell before of this frame too", _beside(-1, add=True)),
     "Control-A": ("show all tracks", _show_all),
+    "Shift-Delete": ("delete all tracks that are shown; set a filter first", _delete_shown),
     "Control-L": ("write the lineages as a text file: id, start, end, parent", _lineages),
     "Control-K": ("type cells", _field("cells")),
     "Control-P": ("type points", _field("points")),

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from helpers.curation.filters import tracks_that
+from helpers.curation.filters import numbers_in, tracks_that
 from helpers.curation.lineages import write_lineages
 from helpers.curation.log import REDO, UNDO
 from helpers.errors import InputError
@@ -90,7 +90,9 @@ class TrackPage(QWidget):
         self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.tree = LineageTree(dock.state.graph, dock.state.shape[0], self._tree_clicked)
         self.delete = QPushButton("delete all that are shown")
-        self.delete.setToolTip("take them out of the tables; their labels stay, and it can be undone")
+        self.delete.setToolTip(
+            "take them out of the tables; their labels stay, and it can be undone [Shift+Delete]"
+        )
         every = QPushButton("show all")
         every.setToolTip("[Ctrl+A]")
         area = QScrollArea()
@@ -167,7 +169,9 @@ class TrackPage(QWidget):
             dock.say(f"<b>not done:</b> {error}")
             return
         self.fill()
-        dock.say(f"{self.list.count()} tracks are shown")
+        unknown = sorted((numbers_in(text) or set()) - (dock.layers.shown or set()))
+        said = f"; there is no track {', '.join(map(str, unknown))}" if unknown else ""
+        dock.say(f"{self.list.count()} tracks are shown{said}")
         dock.refresh()
         self.filter.clearFocus()  # keys go to the picture again
 

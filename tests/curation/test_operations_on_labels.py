@@ -206,17 +206,18 @@ def test_split_by_seeds_refuses(curation: Curation, seeds: list, message: str) -
         curation.do("split_by_seeds", cell=Cell(0, 1), seeds=seeds)
 
 
-def test_holes_are_filled_but_cells_within_stay(opened, tmp_path) -> None:
+@pytest.mark.parametrize("depth", [1, 3])
+def test_holes_are_filled_but_cells_within_stay(opened, tmp_path, depth: int) -> None:
     from curated_movies import write_cells
 
-    labels = np.zeros((1, 1, *SHAPE), np.int32)
-    labels[0, 0, 5:20, 5:20] = 1
-    labels[0, 0, 7:9, 7:9], labels[0, 0, 15:17, 15:17] = 0, 2
+    labels, z = np.zeros((1, depth, *SHAPE), np.int32), depth // 2
+    labels[0, :, 5:20, 5:20] = 1
+    labels[0, z, 7:9, 7:9], labels[0, z, 15:17, 15:17] = 0, 2
     curation = opened(write_cells(tmp_path / "holes", labels=labels, links=[]))
     before = content(curation.state)
     curation.do("fill_holes", cell=Cell(0, 1))
     frame = labels_of(curation, 0)
-    assert (frame[0, 7:9, 7:9] == 1).all() and (frame[0, 15:17, 15:17] == 2).all()
+    assert (frame[z, 7:9, 7:9] == 1).all() and (frame[z, 15:17, 15:17] == 2).all()
     assert undone(curation, before)
     with pytest.raises(InputError, match="no holes"):
         curation.do("fill_holes", cell=Cell(0, 1))

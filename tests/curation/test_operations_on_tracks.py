@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from curated_movies import LINKS, Key, content, linked, write_cells
@@ -209,3 +211,39 @@ def test_what_is_changed_is_no_longer_correct(curation: Curation) -> None:
     piece = Stroke.of_points(2, [(0, 30, 5)], state.shape[1:])
     curation.do("erase", stroke=piece)
     assert before - state.graph.marks == {("cell", i[2, 3]), ("frame", 2)}
+
+
+@pytest.fixture
+def still(tmp_path: Path, opened, request: pytest.FixtureRequest) -> Curation:
+    """One cell that keeps its place and label through five frames, in 2D or 3D, another beside it; linked as asked."""
+    depth, links = request.param
+    labels = np.zeros((5, depth, 20, 30), np.int32)
+    labels[..., 5:15, 2:12], labels[..., 5:15, 15:25] = 1, 2
+    return opened(write_cells(tmp_path / "m", labels=labels, links=links))
+
+
+OVER = [((0, 1), (3, 1)), ((3, 1), (4, 1))]
+AWAY = [((0, 1), (1, 2)), *[((t, 2), (t + 1, 2)) for t in range(1, 4)]]
+CHAIN = [((t, 1), (t + 1, 1)) for t in range(4)]
+
+
+@pytest.mark.parametrize("still", [(1, OVER), (3, OVER)], indirect=True, ids=["2D", "3D"])
+def test_overlap_tracking_fills_a_gap_that_it_closes(still: Curation) -> None:
+    assert did(still, "follow", cell=Cell(0, 1)) == set(CHAIN)
+
+
+@pytest.mark.parametrize("still", [(1, [((0, 1), (3, 2))])], indirect=True)
+def test_overlap_tracking_leaves_a_gap_that_leads_elsewhere(still: Curation) -> None:
+    with pytest.raises(InputError, match="nothing to link"):
+        still.do("follow", cell=Cell(0, 1))
+
+
+@pytest.mark.parametrize("still", [(1, AWAY), (3, AWAY)], indirect=True, ids=["2D", "3D"])
+def test_overlap_tracking_anew_from_here_on_takes_links_away_but_confirmed_ones(still: Curation) -> None:
+    with pytest.raises(InputError, match="nothing to link"):
+        still.do("follow", cell=Cell(0, 1))
+    assert did(still, "follow", cell=Cell(0, 1), replace=True) == {*CHAIN, *AWAY[1:]}
+    still.undo()
+    still.do("confirm", **confirming.link(still.state, Cell(0, 1), Cell(1, 2)))
+    with pytest.raises(InputError, match="nothing to link"):
+        still.do("follow", cell=Cell(0, 1), replace=True)

@@ -12,6 +12,7 @@ from curated_movies import LINKS, boxes, write_cells
 from helpers.curation import Cell, Curation, confirming
 from helpers.curation.suspects import find_suspects
 from helpers.curation.suspects.signs import oddness, together
+from helpers.tracking.formats import table
 
 #: A field of like cells that hardly move, in which errors stand out.
 SHAPE, SIDE, STEP, N_FRAMES = (1, 96, 96), 9, 16, 8
@@ -70,8 +71,41 @@ def _crumb(labels, links):
 
 
 def _pieces(labels, links):
-    labels[4, 0, 90:94, 90:94] = 13
-    return links, "speed", "is in several pieces"
+    labels[:, 0, 51:53, 38:47] = 13
+    return links, "pieces", "is in several pieces; the second has 18 % of its voxels"
+
+
+def _appears(labels, links):
+    labels[:3][labels[:3] == 13] = 0
+    return [p for p in links if p[0][1] != 13 or p[0][0] > 2], "appears", "appears after the movie began"
+
+
+def _long(labels, links):
+    labels[4][labels[4] == 13] = 0
+    labels[4, 0, 40:45, 35:50] = 13
+    return links, "shape jump", "changes its elongation by"
+
+
+def _large(labels, links):
+    labels[:, 0, 38:53, 38:53] = 13
+    return links, "very large", "times as large as the others of its frame"
+
+
+def _brief(labels, links):
+    labels[4, 0, 87:96, 20:29] = 40  # at the border, where cells come and go
+    return links, "short track", "is tracked in 1 frame only"
+
+
+def _three_daughters(labels, links):
+    labels[5:, 0, 39:47, 49:53], labels[5:, 0, 49:53, 39:47] = 40, 41
+    new = [((4, 13), (5, k)) for k in (40, 41)] + [((t, k), (t + 1, k)) for t in (5, 6) for k in (40, 41)]
+    return [*links, *new], "division", "divides: .*into 3"
+
+
+def _unlike_daughters(labels, links):
+    labels[5:, 0, 40:43, 49:52] = 40
+    new = [((4, 13), (5, 40)), *[((t, 40), (t + 1, 40)) for t in (5, 6)]]
+    return [*links, *new], "division", "one daughter is 0.11 times as large as the other"
 
 
 def _merge(labels, links):
@@ -85,7 +119,10 @@ def _merge(labels, links):
 
 @pytest.mark.parametrize(
     "spoil",
-    [_missed, _gap, _swapped, _two_in_one, _false_division, _crumb, _pieces, _merge],
+    [
+        *[_missed, _gap, _swapped, _two_in_one, _false_division, _crumb, _pieces, _merge],
+        *[_appears, _long, _large, _brief, _three_daughters, _unlike_daughters],
+    ],
     ids=lambda f: f.__name__,
 )
 def test_an_error_is_found_first_and_named(tmp_path: Path, spoil) -> None:
@@ -97,6 +134,34 @@ def test_an_error_is_found_first_and_named(tmp_path: Path, spoil) -> None:
     assert first["reason"].str.contains(words).any()
     assert len(found) <= 8, "the rest of the field is in order"
     assert found["score"].is_monotonic_decreasing and found["score"].between(0, 1).all()
+
+
+def test_a_cell_that_becomes_brighter_is_listed(tmp_path: Path) -> None:
+    folder = write_cells(tmp_path / "m", 1, *field())
+    tracks = table.read(folder / "tracks.csv")
+    odd = (tracks.objects["frame"] == 4) & (tracks.objects["label"] == 13)
+    tracks.objects["intensity_mean"] = 100 + 2.0 * tracks.objects["frame"] + 200.0 * odd
+    table.write(tracks, folder / "tracks.csv")
+    with Curation(folder) as curation:
+        found = find_suspects(curation.state)
+    assert set(found["kind"]) == {"intensity jump"} and set(found["label"]) == {13}
+    assert found["frame"].tolist() == [4, 5] and "changes its mean intensity by +191 %" in found["reason"][0]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_second_partner_that_fits_as_well_is_listed(tmp_path: Path, depth: int) -> None:
+    labels = np.zeros((3, depth, 40, 96), np.int32)
+    for t in range(3):
+        for k in range(5):  # halfway to where the next one was
+            labels[t, :, 15:24, 6 + 16 * k + 8 * t : 15 + 16 * k + 8 * t] = k + 1
+    links = [((t, k), (t + 1, k)) for t in (0, 1) for k in range(1, 6)]
+    found = suspects_of(tmp_path / "m", labels, links)
+    assert set(found["kind"]) == {"close second"} and len(found) == 8, "all but the last of each frame"
+    assert (
+        found["reason"]
+        .str.contains("overlaps cell . in frame . 100 % as well as the cell it is linked to")
+        .all()
+    )
 
 
 def test_cells_in_no_track_are_listed(tmp_path: Path) -> None:

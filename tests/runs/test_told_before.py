@@ -53,6 +53,8 @@ CASES = {
     "no such window": ({"14_analyze_intensity_spectrum": {"window": "round"}}, {"tracks": "t.csv"}, "window", "scipy.signal"),
     "a percentile above 1": ({"10_track": {"tracker_options": {"cutoff_percentile": 2.0}}}, {"objects": "t.csv"}, "tracker_options", "cutoff"),
     "frames that are not there": ({"12_curate": {"curated_frames": [1, 7]}}, {}, "curated_frames", "has 2 frames"),
+    "no tracks to compare with": ({"12_curate": {"other_tracks": "p"}}, {}, "other_tracks", "holds no tracks"),
+    "labels of another shape": ({"12_curate": {"other_labels": "p/s.tif"}}, {}, "other_labels", "labels of the shape of the movie"),
     "no such log": ({"12_curate": {"merge_log": "no.jsonl"}}, {}, "merge_log", "no such file"),
     "a table of movies without conditions": ({"16_compare_conditions": {"cohort": "t.csv"}}, {}, "cohort", "run_dir, movie_id, condition"),
 }  # fmt: skip

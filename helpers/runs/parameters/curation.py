@@ -11,6 +11,9 @@ from helpers.data.label_movies import labels_of_tracks
 from helpers.runs.parameters.base import SEGMENTED, OptionalPath, OptionalText
 from helpers.runs.parameters.segmentation import OneMovie
 
+#: Tracks in such a file come without labels.
+_FILES = (".csv", ".xml")
+
 
 class Curate(OneMovie):
     """Cells, tracks and divisions are corrected, and the result is scored against what was curated."""
@@ -36,10 +39,12 @@ class Curate(OneMovie):
         description="Frames that are curated completely, such as [3, 4, 5]; empty takes those you confirmed. Scores are computed on these",
     )
     other_labels: OptionalPath = Field(
-        None, description="Labels of another program, to be scored beside the automatic ones; may be empty"
+        None,
+        description="Labels of another program, to be scored beside the automatic ones; empty, too, where they lie in the folder of other_tracks",
     )
     other_tracks: OptionalPath = Field(
-        None, description="Tracks of that program, with the column label; may be empty"
+        None,
+        description="Tracks of that program, in any format that notebook 10_track writes, a .zarr of mmv_h4tracks, or a folder of napari-track-edit; may be empty",
     )
     merge_log: OptionalPath = Field(
         None, description="Log (edits.jsonl) of a second person, whose edits are added; may be empty"
@@ -51,7 +56,7 @@ class Curate(OneMovie):
 
     @model_validator(mode="after")
     def _tracks_have_labels(self) -> Curate:
-        if self.other_tracks and not self.other_labels:
+        if self.other_tracks and not self.other_labels and self.other_tracks.suffix.lower() in _FILES:
             raise ValueError("other_tracks are compared by their cells: name other_labels too")
         return self
 

@@ -13,13 +13,13 @@ from helpers.curation.exchange import take_over
 from helpers.curation.files import Curated, bring_up_to_date
 from helpers.curation.merging import merge_log
 from helpers.curation.operations.relink import confirmed_links
+from helpers.curation.others import read_result
 from helpers.curation.rebase import rebase
 from helpers.curation.session import Curation
 from helpers.curation.suspects import find_suspects
 from helpers.data.atomic import atomic_path
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
-from helpers.errors import InputError
 from helpers.runs.curation import raw_movie
 from helpers.runs.parameters import Curate
 from helpers.runs.steps.tracking import write_formats
@@ -106,15 +106,13 @@ def evaluate(p: Curate, curation: Curation) -> pd.DataFrame | None:
         return None
     truth = evaluation.curated_result(state)
     results = [evaluation.automatic_result(state)]
-    if p.other_labels is not None:
-        labels = LabelMovie.open(p.other_labels, voxel_size=state.automatic.voxel_size)
-        scale: dict[str, Any] = {"voxel_size": labels.voxel_size, "frame_interval": labels.frame_interval}
-        tracks = any_format.read(p.other_tracks, **scale) if p.other_tracks else None
-        if tracks is not None and "label" not in tracks.objects:
-            raise InputError(
-                "other_tracks", str(p.other_tracks), "add the column label: cells are compared by it"
+    if (labels := p.other_labels or p.other_tracks) is not None:
+        automatic = state.automatic
+        results.append(
+            read_result(
+                labels, p.other_tracks, state.shape, automatic.voxel_size, automatic.labels.frame_interval
             )
-        results.append(evaluation.Result(p.other_labels.name, labels, tracks))
+        )
     scores = pd.concat(
         [evaluation.evaluate(truth, each, frames, own=True) for each in results], ignore_index=True
     )

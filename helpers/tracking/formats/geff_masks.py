@@ -110,6 +110,11 @@ def node_properties(path: Path) -> set[str]:
     return set(zarr.open_group(str(path), mode="r").attrs["geff"]["node_props_metadata"])  # type: ignore[index, call-overload, arg-type]
 
 
+def has_masks(path: Path) -> bool:
+    """Whether a GEFF holds outlines."""
+    return {MASK, BOX} <= node_properties(path)
+
+
 @reads("a GEFF")
 def read(path: str | Path) -> dict[int, Outline] | None:
     """Read the outline of each node: {id: outline}; None where the GEFF holds none.
@@ -122,7 +127,7 @@ def read(path: str | Path) -> dict[int, Outline] | None:
     from geff.core_io._base_read import read_to_memory
 
     path = Path(path)
-    if not {MASK, BOX} <= node_properties(path):
+    if not has_masks(path):
         return None
     memory = read_to_memory(path, node_props=[MASK, BOX], edge_props=[])
     masks, boxes = (memory["node_props"][name]["values"] for name in (MASK, BOX))

@@ -26,11 +26,10 @@ import zarr
 from helpers.data.atomic import atomic_path
 from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import existing, frames_of
+from helpers.tracking.places import labels_at
 from helpers.tracking.tracks import Tracks
 
 _RAW, _LABELS, _TRACKS = "raw_data", "segmentation_data", "tracking_data"
-#: Pixels by which a rounded centroid may differ from another program's.
-_ROUNDED = 1.5
 
 
 def is_mmv(path: Path) -> bool:
@@ -49,8 +48,8 @@ def _ome_labels(path: Path) -> Path | None:
     return None
 
 
-def labels_of(path: str | Path) -> Any:
-    """Return the labels as a zarr array (T, Y, X).
+def labels_path(path: str | Path) -> Path:
+    """Return where the labels (T, Y, X) lie.
 
     Raises
     ------
@@ -59,11 +58,11 @@ def labels_of(path: str | Path) -> Any:
     """
     path = existing(path, "a .zarr of mmv_h4tracks")
     if (path / _LABELS).is_dir():
-        return zarr.open_array(str(path / _LABELS), mode="r")
+        return path / _LABELS
     found = _ome_labels(path)
     if found is None:
         raise InputError("path", str(path), f"a .zarr of mmv_h4tracks, with {_LABELS} or labels/<name>/0")
-    return zarr.open_array(str(found / "0"), mode="r")
+    return found / "0"
 
 
 @reads("a .zarr of mmv_h4tracks")
@@ -92,7 +91,7 @@ def read(
         Not such a group, rows that are no (id, frame, y, x), or a lineage of a track that is not there.
     """
     path = Path(path)
-    labels = labels_of(path)
+    labels = zarr.open_array(str(labels_path(path)), mode="r")
     rows = _rows(path, labels)
     if voxel_size is None:
         raise InputError("voxel_size_um", None, f"{path} counts pixels; give [z, y, x] in µm")
@@ -147,22 +146,10 @@ def _centres(frame: np.ndarray) -> dict[int, tuple[int, int]]:
 
 
 def _labels_under(labels: Any, rows: np.ndarray) -> np.ndarray:
-    """The label at each row's place; where that is background (the cell is bent), of the cell whose centroid it is."""
-    found = np.zeros(len(rows), np.int64)
-    for t in np.unique(rows[:, 1]):
-        frame = np.asarray(labels[int(t)])
-        here = np.flatnonzero(rows[:, 1] == t)
-        at = np.clip(rows[here, 2:], 0, np.array(frame.shape) - 1)
-        found[here] = frame[tuple(at.T)]
-        lost = here[found[here] == 0]
-        if len(lost) and frame.any():
-            centres = _centres(frame)
-            free = [label for label in centres if label not in set(found[here].tolist())]
-            for k in lost:
-                near = [(np.hypot(*(np.array(centres[label]) - rows[k, 2:])), label) for label in free]
-                distance, label = min(near, default=(np.inf, 0))
-                found[k] = label if distance <= _ROUNDED else 0
-    return found
+    """The label at each row's place."""
+    size = (1, *labels.shape[1:])
+    places = np.column_stack([np.zeros(len(rows)), np.clip(rows[:, 2:], 0, np.array(size[1:]) - 1)])
+    return labels_at(lambda t: np.asarray(labels[t])[None], rows[:, 1], places, size)
 
 
 def _parents(path: Path, objects: pd.DataFrame) -> Iterator[np.ndarray]:
