@@ -168,6 +168,16 @@ def _cut(tracks: Tracks | None, span: range) -> Tracks:
     return Tracks(objects, part.links, tracks.voxel_size, tracks.frame_interval)
 
 
+def newest_scores(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the scores of the last time, from `keep_scores`, by result and frames, to be shown as a table."""
+    newest = scores[scores["time"] == scores["time"].iloc[-1]].drop(columns=["time", "edits"])
+    rows = newest.astype(object).where(newest.notna(), None).to_dict("records")
+    return {
+        f"{row.pop('result')}, frames {row.pop('frames')}".replace("frames all", "all frames"): row
+        for row in rows
+    }
+
+
 def keep_scores(folder: str | Path, scores: pd.DataFrame, edits: int) -> pd.DataFrame:
     """Add scores to those that are kept of a movie, and return all.
 

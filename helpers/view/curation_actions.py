@@ -82,9 +82,16 @@ def _confirm_link(desk: Desk) -> str:
     return desk.do("confirm", **confirming.link(desk.curation.state, source, target))
 
 
-def _no_longer(desk: Desk) -> str:
-    state, cell = desk.curation.state, desk.one()
-    return desk.do("confirm", **confirming.track(state, cell) | {"correct": False})
+def _confirm_track(correct: bool) -> Callable[[Desk], str]:
+    def do(desk: Desk) -> str:
+        """Suspects select two cells of a track; they speak of one."""
+        state, (cell, others) = desk.curation.state, desk.first()
+        arguments = confirming.track(state, cell)
+        if not {other.key for other in others} <= {member.key for member in arguments["cells"]}:
+            cell = desk.one()
+        return desk.do("confirm", **arguments | {"correct": correct})
+
+    return do
 
 
 def _relink(desk: Desk) -> str:
@@ -106,11 +113,11 @@ def _undo(desk: Desk) -> str:
 
 
 def _redo(desk: Desk) -> str:
-    return f"done again: {desk.curation.redo().operation}"
+    return f"redone: {desk.curation.redo().operation}"
 
 
 def _piece(desk: Desk) -> Cell:
-    """The chosen cell at the piece that was clicked, or at the first chosen point."""
+    """The selected cell at the fragment that was clicked, or at the first point."""
     cell, points = desk.one(), desk.chosen_points()
     if cell.at is None and points:
         z, y, x = ([0.0] * (3 - len(points[0])) + list(points[0]))[:3]
@@ -122,114 +129,126 @@ def _piece(desk: Desk) -> Cell:
 GROUPS: dict[str, dict[str, Action]] = {
     "suspects": {
         "next": Action("N", "the next suspect", lambda desk: desk.move(1)),
-        "previous": Action("Shift-N", "the suspect before", lambda desk: desk.move(-1)),
+        "previous": Action("Shift-N", "the previous suspect", lambda desk: desk.move(-1)),
         "confirm": Action(
-            "O", "this is right: never list it again, keep it when a step runs anew", Desk.confirm_suspect
+            "O",
+            "this is correct: never list it again, and keep it when a step is run again",
+            Desk.confirm_suspect,
         ),
-        "fix": Action("J", "correct it in the usual way for what is suspicious about it", _fix),
-        "rank anew": Action("Shift-R", "list what is suspicious after these edits", lambda desk: desk.rank()),
+        "fix": Action("J", "apply the usual correction for this kind of suspect", _fix),
+        "rank again": Action(
+            "Shift-R", "list what is still suspicious after your edits", lambda desk: desk.rank()
+        ),
     },
     "cells": {
-        "remove": Action("R", "remove one cell, or its clicked piece, in this frame", _on_one("remove")),
+        "remove": Action(
+            "R", "remove a cell, or the fragment that was clicked, from this frame", _on_one("remove")
+        ),
         "remove from here on": Action(
-            "Shift-D", "remove one cell and all that follow it", _on_one("remove_from_here_on")
+            "Shift-D", "remove a cell from this frame and all later ones", _on_one("remove_from_here_on")
         ),
         "merge": Action(
-            "A", "the first of two cells of a frame takes the second", _on_two("merge", "keep", "other")
+            "A", "merge the second selected cell into the first", _on_two("merge", "keep", "other")
         ),
         "separate": Action(
             "H",
-            "make the clicked piece of a cell a cell of its own",
+            "make the clicked fragment a cell of its own",
             lambda desk: desk.do("separate", cell=_piece(desk)),
         ),
         "split by seeds": Action(
-            "Shift-S", "split one cell, a part for each point", _split("split_by_seeds", "seeds")
+            "Shift-S", "split a cell into one part per point", _split("split_by_seeds", "seeds")
         ),
         "split by line": Action(
             "Shift-X",
-            "split one cell along the line through two points, or the plane through three",
+            "split a cell along the line through two points, or the plane through three",
             _split("split_by_plane", "points"),
         ),
-        "fill holes": Action("Shift-F", "give a cell the background that it encloses", _on_one("fill_holes")),
+        "fill holes": Action("Shift-F", "fill the holes of a cell", _on_one("fill_holes")),
         "interpolate": Action(
             "I",
-            "draw a cell in the frames that are missing between two",
+            "draw a cell in the frames that are missing between two of its outlines",
             _on_two("interpolate", "first", "last", in_time=True),
         ),
-        "relabel pieces": Action(
+        "relabel fragments": Action(
             "Shift-H",
-            "make each piece of this frame's cells a cell of its own",
+            "make each fragment in this frame a cell of its own",
             lambda desk: desk.do("relabel_fragments", frame=desk.frame),
         ),
         "align labels": Action(
             "Shift-A",
-            "give each tracked cell the number of its tracklet as label",
+            "give each tracked cell the number of its tracklet as its label",
             lambda desk: desk.do("align_labels"),
         ),
     },
     "tracks": {
         "link": Action(
             "K",
-            "link cells of different frames; links in the way go",
+            "link cells of different frames; links that contradict this are removed",
             lambda desk: desk.do("link", cells=desk.chosen(), replace=True),
         ),
         "unlink": Action(
             "U",
-            "take the links between two cells of a track away",
+            "remove the links between two cells of a track",
             _on_two("unlink", "first", "last", in_time=True),
         ),
-        "cut": Action("C", "begin a new track with this cell", _on_one("cut")),
+        "cut": Action("C", "start a new track with this cell", _on_one("cut")),
         "swap": Action(
-            "T", "exchange the tracks of two cells of a frame, from here on", _on_two("swap", "one", "other")
+            "T", "swap the tracks of two cells from this frame on", _on_two("swap", "one", "other")
         ),
         "follow": Action(
             "G",
-            "track this cell by overlap from here on, up to where it contradicts a link",
+            "track this cell by overlap from this frame on, until a link contradicts it",
             _on_one("follow"),
         ),
-        "follow anew": Action(
+        "follow again": Action(
             "Shift-G",
-            "track this cell by overlap from here on; links in the way go, but for confirmed ones",
+            "track this cell by overlap from this frame on, replacing links that are not confirmed",
             lambda desk: desk.do("follow", cell=desk.one(), replace=True),
         ),
         "tracks from labels": Action(
             "Control-T",
-            "link cells of like label in frames that follow each other, where nothing is linked",
+            "link cells with the same label in consecutive frames, where nothing is linked yet",
             lambda desk: desk.do("tracks_from_labels"),
         ),
-        "link anew": Action(
-            "Shift-T", "track all cells anew, as notebook 10_track did; what is confirmed stands", _relink
+        "relink": Action(
+            "Shift-T", "track all cells again, as notebook 10_track did, keeping confirmed links", _relink
         ),
         "delete tracks": Action(
             "Delete",
-            "take the tracks of the chosen cells out of the tables; their labels stay",
+            "delete the tracks of the selected cells; their labels stay",
             lambda desk: desk.do("delete_tracks", cells=desk.chosen()),
         ),
     },
     "divisions": {
-        "set division": Action("D", "the first cell divides into the others", _division),
-        "remove division": Action("Shift-U", "the first cell goes on as the second, or ends", _no_division),
+        "set division": Action("D", "the first selected cell divides into the others", _division),
+        "remove division": Action(
+            "Shift-U",
+            "the first selected cell does not divide: it continues as the second, or ends",
+            _no_division,
+        ),
         "set parent": Action(
-            "Shift-K", "the first cell comes from the second", _on_two("set_parent", "daughter", "parent")
+            "Shift-K",
+            "the second selected cell is the parent of the first",
+            _on_two("set_parent", "daughter", "parent"),
         ),
     },
-    "correct": {
-        "cell is right": Action("Y", "the outline of this cell is correct", _confirm(confirming.cell)),
-        "link is right": Action("Shift-L", "the link between two cells is correct", _confirm_link),
-        "track is right": Action(
-            "Shift-Y", "all cells and links of this track are correct", _confirm(confirming.track)
+    "confirm": {
+        "confirm cell": Action("Y", "the outline of this cell is correct", _confirm(confirming.cell)),
+        "confirm link": Action("Shift-L", "the link between two cells is correct", _confirm_link),
+        "confirm track": Action(
+            "Shift-Y", "all cells and links of this track are correct", _confirm_track(True)
         ),
-        "division is right": Action("Shift-M", "this cell divides as it does", _confirm(confirming.division)),
-        "frame is complete": Action(
+        "confirm division": Action("Shift-M", "this cell divides as it does", _confirm(confirming.division)),
+        "confirm frame": Action(
             "Shift-C",
-            "all cells of this frame are outlined, and outlined right",
+            "all cells of this frame are outlined, and outlined correctly",
             lambda desk: desk.do("confirm", **confirming.frame(desk.curation.state, desk.frame)),
         ),
-        "not confirmed": Action("Shift-O", "take back that this track is correct", _no_longer),
+        "unconfirm track": Action("Shift-O", "this track is no longer confirmed", _confirm_track(False)),
     },
     "edits": {
-        "undo": Action("Control-Z", "take the last edit back", _undo),
-        "redo": Action("Control-Shift-Z", "bring it back", _redo),
+        "undo": Action("Control-Z", "undo the last edit", _undo),
+        "redo": Action("Control-Shift-Z", "redo it", _redo),
     },
 }
 ACTIONS: dict[str, Action] = {name: action for group in GROUPS.values() for name, action in group.items()}

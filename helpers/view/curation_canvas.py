@@ -2,11 +2,11 @@
 
 ::
 
-    choose     a click adds the cell to those chosen, or takes it off
+    select     a click adds the cell to the selection, or removes it
     point      a click adds a point, to split at
-    new cell   an outline, drawn with the mouse, is a new cell, which is chosen then
-    add        what is outlined belongs to the chosen cell of this frame, too
-    erase      what is outlined is background, if it was the chosen cell's
+    new cell   an outline, drawn with the mouse, is a new cell, which is then selected
+    add        what is outlined belongs to the selected cell of this frame, too
+    erase      what is outlined is background, if it was the selected cell's
 
 The canvas is ipycanvas'; what a click or an outline does takes pixels of the picture, so that it works, and is tested,
 without a browser.
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from helpers.view.curation_panel import CurationPanel
 
-TOOLS = ("choose", "point", "new cell", "add", "erase")
-_CLICKS = ("choose", "point")
+TOOLS = ("select", "point", "new cell", "add", "erase")
+_CLICKS = ("select", "point")
 _DPI = 130
 
 
@@ -118,7 +118,7 @@ class StripCanvas:
         cell = panel.curation.cell_at(frame, voxel)
         others = [other for other in panel.chosen() if other.key != cell.key]
         panel.choose(others if len(others) < len(panel.chosen()) else [*others, cell])
-        return f"chosen: {panel.cells.value or 'nothing'}"
+        return f"selected: {panel.cells.value or 'nothing'}"
 
     def outline(self, pixels: Sequence[tuple[float, float]]) -> str:
         """Paint or erase what is within a closed outline, (x, y) in pixels of the picture; return a message.
@@ -143,7 +143,7 @@ class StripCanvas:
             return f"{message}; outlines in other slices: add"
         cells = [cell for cell in panel.chosen() if cell.frame == frame]
         if len(cells) != 1:
-            raise InputError("cells", panel.cells.value, f"one chosen cell of frame {frame}")
+            raise InputError("cells", panel.cells.value, f"one selected cell of frame {frame}")
         if self.tool.value == "erase":
             return panel.do("erase", stroke=stroke, cell=cells[0])
         return panel.do("paint", stroke=stroke, cell=cells[0], only_background=True)

@@ -170,11 +170,25 @@ class CurationPanel(Desk):
         state = self.curation.state
         if row is None:
             return None
+        marks, cell_of = state.graph.marks, state.graph.cell_of
+        marked = [cell.key for cell in _typed(self.chosen)]
         return strip(
             state.labels, self.raw, int(row["frame"]), row[["z", "y", "x"]].to_numpy(float),
             state.automatic.voxel_size, self._diameter, z=self.strip.z.value,
-            points=_typed(self.chosen_points), marked=[cell.key for cell in _typed(self.chosen)],
+            points=_typed(self.chosen_points), marked=marked, links=self._links(marked),
+            confirmed=[cell_of[mark[1]] for mark in marks if mark[0] == "cell"],
+            complete=[mark[1] for mark in marks if mark[0] == "frame"],
         )  # fmt: skip
+
+    def _links(
+        self, marked: Sequence[tuple[int, int]]
+    ) -> list[tuple[tuple[int, int], tuple[int, int], bool]]:
+        """Return the links of the selected cells, with whether they are confirmed."""
+        graph = self.curation.state.graph
+        ids = [i for key in marked if (i := graph.id_at.get(key)) is not None]
+        pairs = {(i, j) for i in ids for j in graph.targets.get(i, ())}
+        pairs |= {(j, i) for i in ids for j in graph.sources.get(i, ())}
+        return [(graph.cell_of[a], graph.cell_of[b], ("link", a, b) in graph.marks) for a, b in sorted(pairs)]
 
     def window(self) -> tuple[slice, slice]:
         """Return what of (Y, X) is shown of the place that is looked at."""

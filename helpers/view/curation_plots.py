@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Key = tuple[int, int]
 #: Half the side of what is shown around a place, in diameters of the cell.
 _AROUND = 2.5
 #: Scores that are drawn, with their names.
-_SCORES = {"iou": "IoU", "dice": "Dice", "ap50": "AP50", "f1_50": "F1 at IoU 0.5"}
+_SCORES: dict[str, str] = {"iou": "IoU", "dice": "Dice", "ap50": "AP50", "f1_50": "F1 at IoU 0.5"}
 
 
 @styled
@@ -33,9 +34,14 @@ def strip(
     frames: Sequence[int] | None = None,
     z: int | None = None,
     points: Sequence[Sequence[float]] = (),
-    marked: Collection[tuple[int, int]] = (),
+    marked: Collection[Key] = (),
+    confirmed: Collection[Key] = (),
+    complete: Collection[int] = (),
+    links: Collection[tuple[Key, Key, bool]] = (),
 ) -> Figure:
     """Draw the frame before a place, its own and the next: outlines with their labels on the raw movie.
+
+    What a person confirmed is green.
 
     Parameters
     ----------
@@ -59,6 +65,12 @@ def strip(
         Marked where they lie in this slice.
     marked : collection of (frame, label)
         Cells whose outline is drawn in a colour of its own.
+    confirmed : collection of (frame, label)
+        Cells that a person confirmed.
+    complete : collection of int
+        Frames that a person confirmed.
+    links : collection of (source, target, confirmed)
+        Drawn as arrows from frame to frame, between cells as (frame, label).
 
     Returns
     -------
@@ -69,23 +81,56 @@ def strip(
     z = middle if z is None else z
     frames = [t for t in frames or (frame - 1, frame, frame + 1) if 0 <= t < labels.shape[0]]
     figure = new_figure(2.2 * len(frames), 2.4)
+    panels: dict[int, Axes] = {}
     for k, t in enumerate(frames):
         axes = figure.add_subplot(1, len(frames), k + 1)
         plane = labels.frame(t)[z][box]
+        title = f"frame {t}: complete" if t in complete else f"frame {t}"
+        panels[t] = axes
         if raw is not None:
-            draw_raw(axes, raw.frame(t)[z][box], title=f"frame {t}", bar=False)
+            draw_raw(axes, raw.frame(t)[z][box], title=title, bar=False)
             draw_outlines(axes, plane, OKABE_ITO["yellow"])
         else:
-            draw_raw(axes, np.zeros(plane.shape), title=f"frame {t}", limits=(0.0, 1.0), bar=False)
+            draw_raw(axes, np.zeros(plane.shape), title=title, limits=(0.0, 1.0), bar=False)
             draw_labels(axes, plane, 1.0)
         for label in (label for of, label in marked if of == t):
             draw_outlines(axes, plane == label, OKABE_ITO["vermillion"], 2.0, gid="marked")
-        _name_cells(axes, plane)
+        _name_cells(axes, plane, {label for of, label in confirmed if of == t})
         for py, px in ((p[-2], p[-1]) for p in points if len(p) < 3 or round(p[0]) == z):
             axes.plot(px - box[1].start, py - box[0].start, "x", color=OKABE_ITO["vermillion"], markersize=6)
         axes.set_gid(str(t))
         axes.title.set_fontweight("bold" if t == frame else "normal")
+        axes.title.set_color(OKABE_ITO["green"] if t in complete else "black")
+    for source, target, right in links:
+        if source[0] in panels and target[0] in panels:
+            _arrow(figure, panels, labels, box, (source, target), right)
     return figure
+
+
+def _arrow(
+    figure: Figure,
+    panels: dict[int, Axes],
+    labels: Any,
+    box: tuple[slice, slice],
+    ends: tuple[Key, Key],
+    right: bool,
+) -> None:
+    """Draw a link between the centres of its cells, where both are within what is shown."""
+    from matplotlib.patches import ConnectionPatch
+
+    places = []
+    for t, label in ends:
+        y, x = np.argwhere((labels.frame(t) == label).any(axis=0)).mean(axis=0)
+        if not (box[0].start <= y < box[0].stop and box[1].start <= x < box[1].stop):
+            return
+        places.append((x - box[1].start, y - box[0].start))
+    first, last = (panels[t] for t, _ in ends)
+    color = OKABE_ITO["green" if right else "sky"]
+    arrow = ConnectionPatch(
+        *places, first.transData, last.transData, arrowstyle="-|>", color=color, linewidth=1.5
+    )
+    arrow.set_gid("confirmed link" if right else "link")
+    figure.add_artist(arrow)
 
 
 def window(
@@ -98,11 +143,14 @@ def window(
     return int(np.clip(at[0], 0, shape[1] - 1)), (sides[0], sides[1])
 
 
-def _name_cells(axes: Axes, plane: np.ndarray) -> None:
+def _name_cells(axes: Axes, plane: np.ndarray, confirmed: Collection[int]) -> None:
     for label in np.unique(plane[plane > 0]):
         y, x = np.argwhere(plane == label).mean(axis=0)
-        box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.6, "linewidth": 0}
-        axes.text(x, y, str(label), ha="center", va="center", fontsize=7, color="black", bbox=box)
+        back, ink, alpha = ("white", "black", 0.6)
+        if label in confirmed:
+            back, ink, alpha = (OKABE_ITO["green"], "white", 1.0)
+        box = {"boxstyle": "round,pad=0.1", "facecolor": back, "alpha": alpha, "linewidth": 0}
+        axes.text(x, y, str(label), ha="center", va="center", fontsize=7, color=ink, bbox=box)
 
 
 @styled
@@ -121,12 +169,14 @@ def score_history(scores: pd.DataFrame) -> Figure:
     at = np.arange(len(chosen))
     colors = list(OKABE_ITO.values())
     for k, (name, shown) in enumerate(_SCORES.items()):
-        above.plot(at, chosen[name], marker="o", color=colors[k], label=shown)
+        aside = at + 0.06 * (k - (len(_SCORES) - 1) / 2)  # equal scores would hide each other
+        above.plot(aside, chosen[name], marker="osD^"[k], markersize=5, color=colors[k], label=shown)
     above.set_ylim(0, 1.05)
     above.set_ylabel("score")
     above.legend(ncols=4, frameon=False, loc="lower left")
     values = chosen["fault_value"] if "fault_value" in chosen else pd.Series(np.nan, chosen.index)
     below.bar(at, values.fillna(0), color=colors[4])
+    below.set_ylim(0, max(1.0, 1.1 * float(values.fillna(0).max())))
     below.set_ylabel("fault value")
     below.set_xticks(at[-8:], names[-8:])
     below.set_xlim(len(chosen) - 8.5 if len(chosen) > 8 else -0.5, len(chosen) - 0.5)

@@ -2,10 +2,10 @@
 
 ::
 
-    a click on a cell     chooses it; with Shift it is added        ┐
-    a click in the tree   chooses that cell and goes to it          ├─> the same choice in picture, tree and field
+    a click on a cell     selects it; with Shift it is added        ┐
+    a click in the tree   selects that cell and goes to it          ├─> the same choice in picture, tree and field
     frame:label, …        typed into the field                      ┘
-    a key or a button     one edit of the chosen cells: in the log first, then on the screen
+    a key or a button     one edit of the selected cells: in the log first, then on the screen
     napari's brush        a stroke is one edit
 """
 
@@ -60,7 +60,7 @@ class CurationDock(QWidget):
         self.desk = Desk(curation, _NO_SUSPECTS, raw)
         self.layers = CurationLayers(viewer, self.state, placed)
         self.cells, self.points = QLineEdit(), QLineEdit()
-        self.cells.setPlaceholderText("chosen cells: frame:label, frame:label")
+        self.cells.setPlaceholderText("selected cells: frame:label, frame:label")
         self.points.setPlaceholderText("points: z y x; z y x (voxels)")
         self.message = QLabel("")
         self.message.setWordWrap(True)
@@ -152,7 +152,7 @@ class CurationDock(QWidget):
 
     def act(self, name: str) -> None:
         """Do an action by its name, and show what came of it."""
-        if name == "rank anew":
+        if name == "rank again":
             self.suspect_page.rank()
             return
         before, row = self.desk.chosen(), self.desk.position

@@ -28,7 +28,7 @@ def _add_under(dock: CurationDock) -> None:
 def _next_free(dock: CurationDock) -> None:
     dock.layers.labels.selected_label = dock.state.highest_label + 1
     dock.layers.labels.mode = "paint"
-    dock.say(f"paint cell {dock.state.highest_label + 1}; key 6 gives clicks back to choosing")
+    dock.say(f"paint cell {dock.state.highest_label + 1}; press 6 to select cells again")
 
 
 def _point_under(dock: CurationDock) -> None:
@@ -50,7 +50,7 @@ def _along(step: int, *, add: bool = False) -> Callable[[CurationDock], None]:
         graph = dock.state.graph
         i = graph.id_at.get(chosen[-1].key) if chosen else None
         if i is None:
-            raise InputError("cells", "", "choose a cell that is tracked first")
+            raise InputError("cells", "", "select a cell that is tracked first")
         reached = sorted((graph.targets if step > 0 else graph.sources).get(i, ()))
         if not reached:
             raise InputError(str(chosen[-1]), "the end of its track", "a cell that is linked further")
@@ -114,29 +114,29 @@ def _filter_field(dock: CurationDock) -> None:
 
 #: Key → what it does, in words, and the function.
 MOVES: dict[str, tuple[str, Callable[[Any], None]]] = {
-    "Q": ("choose the cell under the mouse; the brush takes its label", _select_under),
-    "Shift-Q": ("choose the cell under the mouse too", _add_under),
-    "W": ("paint a new cell: next free label, and the brush", _next_free),
-    "S": ("put a point under the mouse, to split at", _point_under),
-    "Backspace": ("choose nothing, no points", _choose_none),
+    "Q": ("select the cell under the mouse; the brush takes its label", _select_under),
+    "Shift-Q": ("add the cell under the mouse to the selection", _add_under),
+    "W": ("paint a new cell: the brush with the next free label", _next_free),
+    "S": ("put a point under the mouse, for splitting", _point_under),
+    "Backspace": ("clear the selection and the points", _choose_none),
     "Control-Right": ("the next cell of the track", _along(1)),
-    "Control-Left": ("the cell before in the track", _along(-1)),
-    "Control-Shift-Right": ("choose the next cell of the track too", _along(1, add=True)),
-    "Control-Shift-Left": ("choose the cell before in the track too", _along(-1, add=True)),
+    "Control-Left": ("the previous cell of the track", _along(-1)),
+    "Control-Shift-Right": ("add the next cell of the track to the selection", _along(1, add=True)),
+    "Control-Shift-Left": ("add the previous cell of the track to the selection", _along(-1, add=True)),
     "Shift-Right": ("the next cell of this frame", _beside(1)),
-    "Shift-Left": ("the cell before of this frame", _beside(-1)),
-    "Alt-Right": ("choose the next cell of this frame too", _beside(1, add=True)),
-    "Alt-Left": ("choose the cell before of this frame too", _beside(-1, add=True)),
+    "Shift-Left": ("the previous cell of this frame", _beside(-1)),
+    "Alt-Right": ("add the next cell of this frame to the selection", _beside(1, add=True)),
+    "Alt-Left": ("add the previous cell of this frame to the selection", _beside(-1, add=True)),
     "Control-A": ("show all tracks", _show_all),
     "Shift-Delete": ("delete all tracks that are shown; set a filter first", _delete_shown),
     "Control-L": ("write the lineages as a text file: id, start, end, parent", _lineages),
     "Control-K": ("type cells", _field("cells")),
     "Control-P": ("type points", _field("points")),
-    "Control-F": ("type which tracks are shown", _filter_field),
-    "F2": ("page of edits", _page(0)),
-    "F3": ("page of tracks", _page(1)),
-    "F4": ("page of suspects", _page(2)),
-    "F5": ("list of edits", _page(3)),
+    "Control-F": ("filter the tracks that are shown", _filter_field),
+    "F2": ("the Edit page", _page(0)),
+    "F3": ("the Tracks page", _page(1)),
+    "F4": ("the Suspects page", _page(2)),
+    "F5": ("the Edits page: everything done so far", _page(3)),
     "F1": ("this help", _page(4)),
 }
 

@@ -1,7 +1,7 @@
 """Layers of a movie that is being corrected, and what lies under the mouse.
 
 ``labels`` shows the curated labels, a frame read only when it is looked at; napari's brush draws on it. ``tracks`` and
-``confirmed links`` show the links of some frames before the one shown; ``confirmed``, ``chosen`` and ``points`` mark cells and
+``confirmed links`` show the links of some frames before the one shown; ``confirmed``, ``selected`` and ``points`` mark cells and
 points of the frame.
 """
 
@@ -128,7 +128,7 @@ class CurationLayers:
             border_color="white", border_width=0.2, blending="translucent_no_depth", **placed,
         )  # fmt: skip
         self.chosen = viewer.add_points(
-            empty, name="chosen", symbol="disc", size=1.3 * side, border_color=OKABE_ITO["yellow"],
+            empty, name="selected", symbol="disc", size=1.3 * side, border_color=OKABE_ITO["yellow"],
             features={"order": np.empty(0, int)}, text={"string": "{order}", "color": OKABE_ITO["yellow"], "size": 11},
             **ring, **placed,
         )  # fmt: skip

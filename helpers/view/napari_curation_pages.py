@@ -89,10 +89,8 @@ class TrackPage(QWidget):
         self.filter.setPlaceholderText("tracks to show: 1, 2, 3  or  volume_um3 > 500 and frame > 3")
         self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.tree = LineageTree(dock.state.graph, dock.state.shape[0], self._tree_clicked)
-        self.delete = QPushButton("delete all that are shown")
-        self.delete.setToolTip(
-            "take them out of the tables; their labels stay, and it can be undone [Shift+Delete]"
-        )
+        self.delete = QPushButton("delete all shown")
+        self.delete.setToolTip("delete these tracks; their labels stay, and it can be undone [Shift+Delete]")
         every = QPushButton("show all")
         every.setToolTip("[Ctrl+A]")
         area = QScrollArea()
@@ -104,7 +102,7 @@ class TrackPage(QWidget):
         layout.addWidget(self.filter)
         layout.addWidget(self.list, 3)
         layout.addLayout(row)
-        layout.addWidget(QLabel("lineage of the chosen cell"))
+        layout.addWidget(QLabel("lineage of the selected cell"))
         layout.addWidget(area, 2)
         self.timer = QTimer(self)
         self.timer.setSingleShot(True)
@@ -211,7 +209,7 @@ class SuspectPage(QWidget):
         layout.addLayout(row)
         self.list.itemClicked.connect(lambda item: self._go(self.list.row(item)))
         self.list.itemActivated.connect(lambda item: self._go(self.list.row(item)))
-        self.progress.setText("press Shift+R to list what is suspicious")
+        self.progress.setText("press Shift+R to list suspects")
         self.worker: Any = None
 
     def rank(self) -> None:
@@ -274,7 +272,7 @@ class LogPage(QWidget):
         super().__init__()
         self.dock, self.list = dock, QListWidget()
         self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.list.setToolTip("double click: go back, or forth, to this edit; it stays in force")
+        self.list.setToolTip("double click: undo or redo up to here; this edit stays")
         layout, row = QVBoxLayout(self), QHBoxLayout()
         layout.addWidget(self.list)
         for name in (UNDO, REDO):
@@ -323,8 +321,9 @@ class HelpPage(QTextBrowser):
                 for name, action in actions.items()
             )
         self.setHtml(
-            "<p>A click chooses a cell, with Shift it is added. Keys act on the chosen cells. "
-            "2 or P: brush, 1 or E: eraser, 4 or F: bucket, 6 or Z: choose again; a stroke is one edit. "
-            "Arrows step through time, Ctrl+Y shows the volume in 3D. Nothing has to be saved.</p>"
+            "<p>Click a cell to select it; Shift+click adds it to the selection. Keys act on the selected cells. "
+            "2 or P: brush, 1 or E: eraser, 4 or F: bucket, 6 or Z: select again; each stroke is one edit. "
+            "Arrow keys step through time; Ctrl+Y switches to 3D. There is nothing to save: every edit is on the disk "
+            "before you see it. Centres of cells follow their outlines by themselves.</p>"
             f"<table>{rows}</table>"
         )

@@ -14,6 +14,7 @@ from helpers.view.analysis_style import with_unit
 #: Names that are abbreviations, in words.
 _NAMES = {
     "tra": "TRA", "det": "DET", "lnk": "LNK", "seg": "SEG", "tra_ctc": "TRA (py-ctcmetrics)", "chota": "CHOTA",
+    "iou": "IoU", "dice": "Dice", "ap50": "AP50", "n_true": "true cells", "n_found": "cells found", "n_frames": "frames",
     "f1_50": "F1 (IoU 0.5)", "f1_70": "F1 (IoU 0.7)", "precision_50": "precision (IoU 0.5)",
     "recall_50": "recall (IoU 0.5)", "mse": "MSE", "ssim": "SSIM", "division_f1": "F1 of divisions",
     "prob": "probability", "nms": "overlap (NMS)", "divide": "stars divide",

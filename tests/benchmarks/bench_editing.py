@@ -33,7 +33,7 @@ KEYS: dict[str, list[tuple[int, int]]] = {
     "C cut": [(0, 0)],
     "T swap": [(0, 0), (0, 1)],
     "D set division": [(0, 0), (1, 0), (1, 1)],
-    "Y cell is right": [(0, 0)],
+    "Y confirm cell": [(0, 0)],
 }
 _COLUMNS, _ROWS = 25, 20
 

@@ -39,18 +39,18 @@ def test_each_action_does_what_it_says_and_is_replayed(desk: Desk) -> None:
     i = dict(state.graph.id_at)
     ok(desk, "separate", "2:5", f"{z} 32 31")
     assert state.labels.frame(2)[z, 32, 31] != state.labels.frame(2)[z, 32, 40] == 5
-    ok(desk, "cell is right", "3:2")
+    ok(desk, "confirm cell", "3:2")
     assert ("cell", i[3, 2]) in state.graph.marks
-    ok(desk, "link is right", "1:1, 0:1")
+    ok(desk, "confirm link", "1:1, 0:1")
     assert ("link", i[0, 1], i[1, 1]) in state.graph.marks, "in the order of time"
-    ok(desk, "division is right", "1:3")
-    ok(desk, "track is right", "0:1")
+    ok(desk, "confirm division", "1:3")
+    ok(desk, "confirm track", "0:1")
     assert {("cell", i[t, 1]) for t in range(4)} <= state.graph.marks
-    ok(desk, "not confirmed", "0:1")
+    ok(desk, "unconfirm track", "0:1")
     assert not {("cell", i[t, 1]) for t in range(4)} & state.graph.marks
     assert ("division", i[1, 3]) in state.graph.marks
     desk.shown_frame = 0
-    ok(desk, "frame is complete")
+    ok(desk, "confirm frame")
     assert ("frame", 0) in state.graph.marks
     ok(desk, "cut", "2:1")
     assert ((1, 1), (2, 1)) not in linked(state)
@@ -60,7 +60,7 @@ def test_each_action_does_what_it_says_and_is_replayed(desk: Desk) -> None:
     assert ((1, 2), (3, 2)) in linked(state)
     ok(desk, "set division", "0:2, 1:2, 1:1")
     ok(desk, "unlink", "3:2, 1:2")
-    ok(desk, "link anew")
+    ok(desk, "relink")
     assert ("division", i[1, 3]) in state.graph.marks and ((1, 3), (2, 4)) in linked(state)
     ok(desk, "remove from here on", "2:4")
     assert not any((state.labels.frame(t) == 4).any() for t in (2, 3))
@@ -78,7 +78,7 @@ def test_each_action_does_what_it_says_and_is_replayed(desk: Desk) -> None:
 def test_relabelling_and_holes(desk: Desk) -> None:
     state = desk.curation.state
     desk.shown_frame = 2
-    ok(desk, "relabel pieces")
+    ok(desk, "relabel fragments")
     assert len(np.unique(state.labels.frame(2))) == len(np.unique(boxes(state.shape[1])[2])) + 1
     assert "encloses background" in do(desk, "fill holes", "0:1")
     assert "linked further" not in do(desk, "tracks from labels") and do(
@@ -93,7 +93,7 @@ def test_the_suspect_is_fixed_and_the_list_goes_on(desk: Desk) -> None:
     position = desk.position
     assert act(desk, ACTIONS["fix"]).startswith("done: link")
     assert ((1, 2), (3, 2)) in linked(state) and desk.position == min(position + 1, len(kinds) - 1)
-    assert act(desk, ACTIONS["rank anew"]).endswith("places are left")
+    assert act(desk, ACTIONS["rank again"]).endswith("places are left")
     assert "vanishes" not in desk.suspects["kind"].tolist() and "gap" in desk.suspects["kind"].tolist()
 
 

@@ -96,6 +96,13 @@ def _brief(labels, links):
     return links, "short track", "is tracked in 1 frame only"
 
 
+def _divides_at_once(labels, links):
+    labels[1:][labels[1:] == 13] = 0
+    labels[1:, 0, 38:47, 38:42], labels[1:, 0, 38:47, 43:47] = 13, 40
+    new = [((0, 13), (1, 40)), *[((t, 40), (t + 1, 40)) for t in range(1, 7)]]
+    return [*links, *new], "division", "divides: rare, so worth a look$"
+
+
 def _three_daughters(labels, links):
     labels[5:, 0, 39:47, 49:53], labels[5:, 0, 49:53, 39:47] = 40, 41
     new = [((4, 13), (5, k)) for k in (40, 41)] + [((t, k), (t + 1, k)) for t in (5, 6) for k in (40, 41)]
@@ -121,7 +128,7 @@ def _merge(labels, links):
     "spoil",
     [
         *[_missed, _gap, _swapped, _two_in_one, _false_division, _crumb, _pieces, _merge],
-        *[_appears, _long, _large, _brief, _three_daughters, _unlike_daughters],
+        *[_appears, _long, _large, _brief, _divides_at_once, _three_daughters, _unlike_daughters],
     ],
     ids=lambda f: f.__name__,
 )

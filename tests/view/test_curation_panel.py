@@ -81,7 +81,7 @@ def test_buttons_edit_and_undo(panel: CurationPanel) -> None:
     n = len(state.done)
     assert [e.operation for e in state.done][-2:] == ["remove_division", "swap"]
     assert act(panel, "undo") == "undone: swap" and len(state.done) == n - 1
-    assert act(panel, "redo") == "done again: swap" and len(state.done) == n
+    assert act(panel, "redo") == "redone: swap" and len(state.done) == n
     lines = [json.loads(line) for line in panel.curation.path.read_text().splitlines()]
     assert len(lines) == 1 + n + 2, "what is shown is in the log"
 
@@ -129,10 +129,10 @@ def test_clicks_choose_and_split(panel: CurationPanel) -> None:
     _look_at(panel, 1, 1)
     assert panel.strip.place(*_pixel(panel, 2, 9, 6)) == (2, (state.shape[1] // 2, 9, 6))
     panel.cells.value = "1:1"
-    assert _mouse(panel, "choose", _pixel(panel, 2, 9, 6)) == "chosen: 1:1, 2:1"
-    assert _mouse(panel, "choose", _pixel(panel, 1, 8, 6)) == "chosen: 2:1", "a second click takes it off"
-    assert "background" in _mouse(panel, "choose", _pixel(panel, 1, 18, 15)) and panel.cells.value == "2:1"
-    assert "pictures" in _mouse(panel, "choose", (0.0, 0.0))
+    assert _mouse(panel, "select", _pixel(panel, 2, 9, 6)) == "selected: 1:1, 2:1"
+    assert _mouse(panel, "select", _pixel(panel, 1, 8, 6)) == "selected: 2:1", "a second click takes it off"
+    assert "background" in _mouse(panel, "select", _pixel(panel, 1, 18, 15)) and panel.cells.value == "2:1"
+    assert "pictures" in _mouse(panel, "select", (0.0, 0.0))
     for x in (4, 9):
         _mouse(panel, "point", _pixel(panel, 2, 10, x))
     act(panel, "split by seeds", None, panel.points.value)
@@ -152,7 +152,7 @@ def test_outlines_paint_and_erase(panel: CurationPanel) -> None:
     assert panel.cells.value == f"1:{new}" and set(found[:, 0]) == {z}
     assert 20 <= len(found) <= 35 and found[:, 1:].min(axis=0).tolist() == [13, 4]
     assert bytes(panel.before.value) not in (b"", bytes(panel.image.value))
-    assert "chosen cell of frame 2" in _mouse(
+    assert "one selected cell of frame 2" in _mouse(
         panel, "add", *[_pixel(panel, 2, *corner) for corner in corners]
     )
     if state.shape[1] > 1:
@@ -206,7 +206,7 @@ def test_confirming_all_empties_the_list(panel: CurationPanel) -> None:
         if panel.suspect is None:
             break
         assert "confirmed" in act(panel, "confirm")
-        act(panel, "rank anew")
+        act(panel, "rank again")
     assert panel.title.value == "<b>Nothing suspicious is left.</b>"
     assert panel.message.value == "0 suspicious places are left"
     assert "none left" in act(panel, "confirm")
@@ -224,6 +224,29 @@ def test_a_strip_shows_three_frames_and_two_at_the_ends() -> None:
         assert [axes.get_title() for axes in figure.axes].count(f"frame {t}") == 1 and len(figure.axes) == n
         names = {text.get_text() for text in figure.axes[0].texts}
         assert "1" in names, "cells bear their labels"
+
+
+def test_links_of_the_selected_cells_and_what_is_confirmed_are_drawn(panel: CurationPanel) -> None:
+    def drawn() -> tuple[list, set, list]:
+        figure = panel.figure()
+        named = {(axes.get_gid(), text.get_text()) for axes in figure.axes for text in axes.texts if text.get_color() == "white"}  # fmt: skip
+        return [a.get_gid() for a in figure.artists], named, [axes.get_title() for axes in figure.axes]
+
+    _look_at(panel, 1, 1)
+    panel.cells.value = "1:1"
+    assert drawn() == (["link", "link"], set(), ["frame 0", "frame 1", "frame 2"])
+    before = bytes(panel.image.value)
+    act(panel, "cut", "1:1")
+    assert drawn()[0] == ["link"] and bytes(panel.image.value) != before
+    act(panel, "confirm link", "1:1, 2:1")
+    act(panel, "confirm cell", "2:1")
+    assert drawn()[:2] == (["confirmed link"], {("2", "1")})
+    panel.cells.value = "1:1"
+    act(panel, "confirm frame", "1:1")
+    assert drawn()[2] == ["frame 0", "frame 1: complete", "frame 2"]
+    act(panel, "unconfirm track", "1:1, 2:1")  # two cells of one track speak of it
+    assert drawn()[0] == ["link"] and ("1", "1") not in drawn()[1]
+    assert "one cell" in act(panel, "unconfirm track", "1:1, 1:3")
 
 
 def test_the_history_of_scores_has_a_point_each_time() -> None:

@@ -80,7 +80,8 @@ def _short(cells: Cells) -> Iterator[Sign]:
         n = int(lengths[tracklet[row]])
         whole = cells.shape[0] > 2 * n
         founder = cells.tracks.in_degree[row] == 0  # daughters are looked at as such
-        if n in _SHORT and whole and founder:
+        divides = tracklet[row] in cells.tracks.children  # it goes on as its daughters
+        if n in _SHORT and whole and founder and not divides:
             reason = f"is tracked in {n} frame{'s' if n > 1 else ''} only"
             yield Sign("short track", int(row), _SHORT[n], reason, cells.marks_of_cell(int(row))[:1])
 
