@@ -127,8 +127,9 @@ def _arrow(
     first, last = (panels[t] for t, _ in ends)
     color = OKABE_ITO["green" if right else "sky"]
     arrow = ConnectionPatch(
-        *places, first.transData, last.transData, arrowstyle="-|>", color=color, linewidth=1.5
-    )
+        xyA=places[0], xyB=places[1], coordsA=first.transData, coordsB=last.transData,
+        arrowstyle="-|>", color=color, linewidth=1.5,
+    )  # fmt: skip
     arrow.set_gid("confirmed link" if right else "link")
     figure.add_artist(arrow)
 
