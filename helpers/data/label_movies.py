@@ -22,6 +22,8 @@ copy is complete a frame is looked for in "1" and then in "0"; a killed copy is 
 for writing. No locks, which network file systems do not keep reliably.
 
 **One writer for each frame.** Two processes may write different frames at once, not the same one.
+
+Over 400 lines, for all that keeps a frame whole through a kill has to be read together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What every table that a run writes holds: each file, each column, its unit and meaning. ``python -m helpers columns`` prints it."""
+"""What every table that a run writes holds: each file, each column, its unit and meaning. ``python -m helpers columns`` prints it.
+
+Over 400 lines: a list, one line per column.
+"""
 
 from __future__ import annotations
 

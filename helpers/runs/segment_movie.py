@@ -8,6 +8,8 @@ While the networks work on one frame, the next is read and the last is measured 
 
 A frame that is larger than memory is read, segmented, measured and written in blocks, one frame after the other; what
 its blocks leave meanwhile lies in ``frames/<frame>.blocks`` (`helpers.segmentation.blocks`).
+
+Over 400 lines, for the order in which a frame is written, which makes it resumable, has to be read together.
 """
 
 from __future__ import annotations

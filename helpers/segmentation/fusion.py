@@ -29,6 +29,8 @@ cell.
 
 Unlike in the published programs a component's own voxels decide, not its box; touching cells may share a
 component; no seed erodes another, none is made up at the origin, and labels are 32 bits wide.
+
+Over 400 lines, for the rules are to be read on one page, with the code that applies them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ The networks run once a frame; from their outputs follow the labels of all three
 
 `labels_from_outputs` makes the labels that are finally written, sizes and tissue mask included, so thresholds are
 sought on just those (`helpers.segmentation.thresholds`).
+
+Over 400 lines, for the parameters that a notebook passes on are described once, here.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ A *tracklet* runs between divisions and merges; a gap does not break it. A *trac
 
 Only ``objects`` and ``links`` are stored. Ids of tracklets and tracks are derived, count from 0, and follow
 the first frame (then the row order) of their members, so that equal tables always give equal ids.
+
+Over 400 lines: one class, and the checks of the tables that it is made from.
 """
 
 from __future__ import annotations

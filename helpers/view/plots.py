@@ -1,4 +1,7 @@
-"""Pictures of raw stacks, labels and what is wrong with them. Every function returns a `Figure` and shows nothing."""
+"""Pictures of raw stacks, labels and what is wrong with them. Every function returns a `Figure` and shows nothing.
+
+Over 400 lines: a list of figures, each short.
+"""
 
 from __future__ import annotations
 

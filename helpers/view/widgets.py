@@ -2,6 +2,8 @@
 
 Pictures are drawn by matplotlib without any backend and shown as images, so that the same works in Jupyter, on Colab
 and where nobody looks (an executed notebook).
+
+Over 400 lines: one widget.
 """
 
 from __future__ import annotations

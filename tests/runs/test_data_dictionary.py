@@ -26,6 +26,7 @@ from helpers.runs.parameters import (
 from helpers.runs.steps import boundary, conditions, migration, spectrum
 from helpers.runs.steps import tracking as tracks_of
 from helpers.runs.steps.tracked import open_tracks, write_tables
+from helpers.tracking.objects import measure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +45,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw, measured = Movie.open(data / "raw.ome.tif"), []
     for t in range(look.n_frames):
         labels.write_frame(t, made.labels[t])
-        measured.append(tracks_of.measure(made.labels[t], raw.frame(t), voxel_size=made.voxel_size, frame=t))
+        measured.append(measure(made.labels[t], raw.frame(t), voxel_size=made.voxel_size, frame=t))
     objects = pd.concat(measured, ignore_index=True)
     objects.assign(id=np.arange(len(objects))).to_csv(own / "objects.csv", index=False)
     p = Track(run_dir=folder, movie_id="m", tracker="overlap", min_iou=0.2)

@@ -15,7 +15,7 @@ from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 from helpers.runs.parameters import AnalyzeBoundaryDistance, AnalyzeIntensitySpectrum, EvaluateTracking, Track
 from helpers.runs.run import Run
-from helpers.runs.steps import boundary, spectrum
+from helpers.runs.steps import boundary, spectrum, tracking_scores
 from helpers.runs.steps import tracking as tracking_step
 from helpers.runs.steps.tracked import open_tracks
 from helpers.tracking.formats import btrackmate, ctc, table, trackmate
@@ -218,6 +218,6 @@ def test_09_takes_a_folder_of_the_challenge_with_its_scale(cells: Path, tmp_path
     ctc.write(tracks, tmp_path / "truth", labels, truth=True)
     p = EvaluateTracking.checked({"run_dir": tmp_path, "movie_id": "m", "truth": bare, "truth_tracks": tmp_path / "truth"})  # fmt: skip
     with pytest.raises(InputError, match=r"^voxel_size_um = None: .*masks"):
-        tracking_step.evaluate(p)
-    scored = tracking_step.evaluate(p.model_copy(update={"voxel_size_um": (0.5, 0.5)}))
+        tracking_scores.evaluate(p)
+    scored = tracking_scores.evaluate(p.model_copy(update={"voxel_size_um": (0.5, 0.5)}))
     assert [s.scores["tra"] for s in scored] == [1.0, 1.0]

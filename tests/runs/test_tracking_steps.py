@@ -14,10 +14,12 @@ from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateTracking, Track
 from helpers.runs.run import Run
 from helpers.runs.steps import tracking as step
+from helpers.runs.steps import tracking_scores
 from helpers.runs.steps.trackmate_settings import in_words, with_trackmate_settings
 from helpers.tracking.formats import table, trackmate
 from helpers.tracking.kalman import AdvancedKalmanParameters
 from helpers.tracking.linking import LapParameters
+from helpers.tracking.objects import measure
 from helpers.view.object_plots import removed_over_projection
 from helpers.view.track_plots import lineage_tree, tracks_over_projection
 
@@ -34,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     movie = LabelMovie.create(tmp_path / "labels.zarr", (3, 4, 20, 20), voxel_size=VOXEL, frame_interval=60.0)
     for t in range(3):
         movie.write_frame(t, labels[t])
-    tables = [step.measure(labels[t], labels[t] * 10.0, voxel_size=VOXEL, frame=t) for t in range(3)]
+    tables = [measure(labels[t], labels[t] * 10.0, voxel_size=VOXEL, frame=t) for t in range(3)]
     objects = pd.concat(tables, ignore_index=True).assign(quality=lambda table: table["label"] * 0.4)
     objects["id"] = range(len(objects))
     objects.to_csv(tmp_path / "objects.csv", index=False)
@@ -56,7 +58,7 @@ def test_the_global_tracker_leaves_the_labels_it_chose_and_later_steps_read_them
         )
         for t in range(5):
             movie.write_frame(t, content[t])
-    tables = [step.measure(labels[t], voxel_size=VOXEL, frame=t) for t in range(5)]
+    tables = [measure(labels[t], voxel_size=VOXEL, frame=t) for t in range(5)]
     objects = pd.concat(tables, ignore_index=True).assign(id=range(6))
     objects.to_csv(tmp_path / "movies/movie/objects.csv", index=False)
     p = Track.checked({"run_dir": tmp_path, "tracker": "global"})
@@ -252,7 +254,7 @@ def test_the_settings_of_a_trackmate_file_take_the_place_of_those_here(folder: P
         {"run_dir": folder, "movie_id": "m", "truth": folder / "labels.zarr", "truth_tracks": folder}
     )
     first.movie_path("tracks.xml").unlink()
-    assert step.tracker_parameters(step.tracked_with(q)) == step.tracker_parameters(first)
+    assert step.tracker_parameters(tracking_scores.tracked_with(q)) == step.tracker_parameters(first)
 
 
 def test_trackmate_settings_that_are_of_no_use_are_told(folder: Path) -> None:
@@ -382,7 +384,7 @@ def test_scores_use_the_labels_and_penalties_that_weretracked_with(folder: Path)
         }
     )
     Run.start(q)  # every input is there, though movies/m/labels.zarr is not
-    found = {result.name: result for result in step.evaluate(q)}
+    found = {result.name: result for result in tracking_scores.evaluate(q)}
     assert found["true_labels"].scores["tra"] == found["predicted_labels"].scores["tra"] == 1.0
-    shown = step.under_errors(q, found["true_labels"])
+    shown = tracking_scores.under_errors(q, found["true_labels"])
     assert shown["n_frames"] == 3 and shown["image"].sum() == 50

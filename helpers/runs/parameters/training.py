@@ -1,4 +1,7 @@
-"""Parameters of the notebooks that make training sets and train networks."""
+"""Parameters of the notebooks that make training sets and train networks.
+
+Over 400 lines, for each parameter brings its help and limits.
+"""
 
 from __future__ import annotations
 

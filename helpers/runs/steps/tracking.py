@@ -1,4 +1,4 @@
-"""Notebooks 10_track and 11_evaluate_tracking: what is tracked, by which tracker, and where the tracks are written."""
+"""Notebook 10_track: what is tracked, by which tracker, and where the tracks are written."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from helpers.data.label_movies import CHOSEN, LabelMovie, labels_of_tracks
 from helpers.data.movies import Movie
 from helpers.data.tables import read_table
 from helpers.errors import InputError
-from helpers.runs.parameters import EvaluateTracking, Track
-from helpers.runs.run import read_done, step_folder
+from helpers.runs.parameters import Track
 from helpers.runs.steps.trackmate_settings import settings_of
-from helpers.tracking import filters, scores
-from helpers.tracking.formats import any_format, btrackmate, ctc, geff, table, trackmate
+from helpers.tracking import filters
+from helpers.tracking.formats import btrackmate, ctc, geff, table, trackmate
 from helpers.tracking.global_tracker.costs import GlobalParameters
 from helpers.tracking.global_tracker.tracker import link_global
 from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters, link_kalman, link_nearest
 from helpers.tracking.linking import LapParameters, link
-from helpers.tracking.objects import measure
 from helpers.tracking.overlap import OverlapParameters, link_overlap, overlap_table
 from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.segments import SegmentParameters
@@ -402,100 +400,3 @@ def _own_parameters(p: Track) -> dict[str, Any]:
     if p.tracker == "overlap":  # masks know no outlines, so no `precise`
         return {"min_iou": p.min_iou, "scale_factor": p.scale_factor, "min_fraction": p.min_fraction}
     return {} if p.tracker == "nearest" else asdict(tracker_parameters(p))
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Tracks, their scores, and where their links are wrong."""
-
-    name: str
-    tracks: Tracks
-    scores: dict[str, float]
-    errors: pd.DataFrame
-
-
-def evaluate(p: EvaluateTracking) -> list[Scored]:
-    """Score the tracks of notebook 10_track and, with `track_true_labels`, those of its tracker on the true labels.
-
-    Raises
-    ------
-    InputError
-        If the truth is missing, or does not fit the movie.
-    """
-    for name in ("truth", "truth_tracks"):
-        if getattr(p, name) is None:
-            raise InputError(name, None, "name the true labels and the true tracks of this movie")
-    assert p.truth is not None and p.truth_tracks is not None
-    true_labels = LabelMovie.open(
-        p.truth,
-        voxel_size=p.voxel_size_um,  # type: ignore[arg-type]
-        frame_interval=p.frame_interval_s,
-    )
-    truth = any_format.read(
-        p.truth_tracks, voxel_size=true_labels.voxel_size, frame_interval=true_labels.frame_interval
-    )
-    settings = tracked_with(p)
-    labels_path = settings.labels_path()
-    if settings.tracker == "global":
-        labels_path = p.movie_path(CHOSEN)
-    if labels_path is None:
-        raise InputError(
-            "labels",
-            None,
-            "notebook 10_track tracked a table alone; cells are compared by their labels: name them there",
-        )
-    predicted = table.read(p.movie_path("tracks.csv"))
-    pairs = [("predicted_labels", predicted, LabelMovie.open(labels_path))]
-    if p.track_true_labels:
-        pairs.insert(0, ("true_labels", _track_truth(p, settings, true_labels), true_labels))
-    found = []
-    for name, tracks, labels in pairs:
-        matching = scores.match_objects(tracks, truth, labels, true_labels)
-        found.append(
-            Scored(
-                name,
-                tracks,
-                scores.score(tracks, truth, matching=matching, frame_buffer=p.frame_buffer),
-                scores.wrong_links(tracks, truth, matching, frame_buffer=p.frame_buffer),
-            )
-        )
-    return found
-
-
-def under_errors(p: EvaluateTracking, result: Scored) -> dict[str, Any]:
-    """Return the movie that wrong links are drawn in: its frames, and the cells of its first frame."""
-    assert p.truth is not None
-    labels = LabelMovie.open(p.truth)
-    return {
-        "n_frames": labels.n_frames,
-        "frame_interval": result.tracks.frame_interval,
-        "image": (labels.frame(0) > 0).astype(np.float32),
-        "voxel_size": labels.voxel_size or result.tracks.voxel_size,
-    }
-
-
-def tracked_with(p: EvaluateTracking) -> Track:
-    """Return the parameters that notebook 10_track tracked this movie with."""
-    folder = step_folder(p).with_name(step_folder(p).name.replace(p.step, Track.step))
-    done = read_done(folder)
-    if done is None:
-        raise InputError("movie_id", p.movie_id, "this movie is not tracked yet; run notebook 10_track first")
-    settings = done["results"].get("trackmate_settings", {})
-    return Track.checked({**done["parameters"], **settings, "run_dir": p.run_dir})
-
-
-def _track_truth(p: EvaluateTracking, settings: Track, labels: LabelMovie) -> Tracks:
-    """Track the true labels as notebook 10_track tracked the found ones."""
-    voxel_size = labels.voxel_size or settings.voxel_size_um
-    if voxel_size is None:
-        raise InputError("voxel_size_um", None, f"{p.truth} does not say it; give [z, y, x] in µm")
-    # Penalties may ask for intensities.
-    raw = Movie.open(settings.raw, voxel_size=voxel_size, missing_frames="empty") if settings.raw else None
-    frames = [
-        measure(labels.frame(t), raw.frame(t) if raw else None, voxel_size=voxel_size, frame=t)
-        for t in range(labels.n_frames)
-    ]
-    objects = pd.concat(frames, ignore_index=True)
-    objects["id"] = range(len(objects))
-    interval = settings.frame_interval_s or labels.frame_interval
-    return track(Cells(objects, labels, voxel_size, interval), settings)

@@ -12,6 +12,8 @@ Silverstein (SIAM J. Comput. 28, 1999); in large float elevation maps, voxels fr
 to a marker are labelled before (`helpers.segmentation.watershed.steepest_descent`). The widths of the buckets follow the histogram of the elevation map, so
 the heap stays in the processor's cache whatever the values are, and plateaus cost nothing. The order is
 exact, not quantised. Flooding waits for memory most of the time, hence the prefetches.
+
+Over 400 lines, for numba compiles and caches the loop together with what it calls.
 """
 
 # Compiled by numba, whose functions and integers are not those that a type checker sees.
