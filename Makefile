@@ -68,6 +68,7 @@ else
 endif
 
 # Two halves side by side, each on a core.
+QUICK_1 := tests/segmentation tests/fuzz tests/view tests/curation
 quick: $(VENV)/installed-test
 	@other=$$(mktemp); $(BIN)/python -m pytest -m "not slow" $(QUICK_1) >$$other 2>&1 & pid=$$!; trap "kill $$pid" INT TERM; \
 	$(BIN)/python -m pytest -m "not slow" tests $(addprefix --ignore=,$(QUICK_1)); here=$$?; \

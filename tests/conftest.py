@@ -13,6 +13,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Folders of tests that train networks, or start kernels, servers and windows; elsewhere a test says so itself.
+_SLOW = {"gui", "models", "notebooks", "serve"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if (
+            item.path.is_relative_to(ROOT / "tests")
+            and item.path.relative_to(ROOT / "tests").parts[0] in _SLOW
+        ):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

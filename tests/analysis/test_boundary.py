@@ -92,6 +92,7 @@ def test_between_voxels_the_distance_is_interpolated() -> None:
     assert found["region"].tolist() == ["outside", "outer", "outer", "outer", "inner"]
 
 
+@pytest.mark.slow
 def test_the_demo_within_half_a_voxel(demo_movie, demo_tracks) -> None:
     found = measure_distances(demo_tracks, MaskBoundary(demo_movie.tissue, demo_movie.voxel_size))
     errors = distance_errors(found, demo_movie.objects, reach=3.0)

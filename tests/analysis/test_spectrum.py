@@ -77,6 +77,7 @@ def test_the_demo_shows_its_rhythms(demo_movie, demo_tracks) -> None:
     assert shown["recovered"].mean() >= 0.95
 
 
+@pytest.mark.slow
 def test_a_longer_movie_and_its_noise() -> None:
     movie = make_movie(
         SyntheticSettings(
@@ -93,6 +94,7 @@ def test_a_longer_movie_and_its_noise() -> None:
     assert compared.loc[~compared["rhythmic"], "called_rhythmic"].mean() <= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [12, 48])
 @pytest.mark.parametrize(
     "changes",

@@ -73,6 +73,7 @@ def folder(truth: SyntheticMovie, tmp_path: Path) -> Path:
     return tmp_path / "movies" / "movie"
 
 
+@pytest.mark.slow
 def test_the_first_thirty_suspects_hold_four_fifths_of_the_true_errors(
     folder: Path, truth: SyntheticMovie, true_tracks: Tracks
 ) -> None:
@@ -91,6 +92,7 @@ def test_the_first_thirty_suspects_hold_four_fifths_of_the_true_errors(
     assert np.mean(by_chance) < 0.4, "places at random do not do it"
 
 
+@pytest.mark.slow
 def test_ten_corrections_raise_tra_and_division_f1_and_analyses_use_them(
     folder: Path, truth: SyntheticMovie, true_tracks: Tracks
 ) -> None:

@@ -214,6 +214,7 @@ def test_one_frame_and_one_cell(tmp_path: Path) -> None:
     assert table.read(bring_up_to_date(folder).tracks).objects["n_voxels"].tolist() == [2]
 
 
+@pytest.mark.slow
 def test_seventy_thousand_cells_in_a_frame(tmp_path: Path) -> None:
     labels = np.zeros((2, 1, 540, 540), np.int32)
     labels[0, 0, ::2, ::2] = np.arange(1, 270 * 270 + 1).reshape(270, 270)

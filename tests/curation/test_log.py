@@ -228,6 +228,7 @@ def _edit_until_killed(folder: Path, seen: str, seed: int) -> None:
                 noted.write(f"do {curation.do('paint', stroke=stroke).id}\n")
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_nothing_that_was_seen_is_lost(flat: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["helpers.curation", "helpers.curation.files"])
@@ -291,6 +292,7 @@ def _random_edit(curation: Curation, kind: str, rng: np.random.Generator) -> Non
         curation.do(name, **given_)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,

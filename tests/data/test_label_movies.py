@@ -170,6 +170,7 @@ for t in sorted(set(range(400)) - movie.done_frames()):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_costs_at_most_one_frame(tmp_path):
     """Killed at four random moments: what counts as finished is right, and the run goes on from there."""
     path = tmp_path / "labels"
@@ -200,6 +201,7 @@ def _write_some(path: Path, frames: list[int]) -> None:
         movie.write_frame(t, frame_of(t, top=70_000 if t == 5 else 0))
 
 
+@pytest.mark.slow
 def test_processes_write_different_frames_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     path = tmp_path / "labels"

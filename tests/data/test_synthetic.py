@@ -51,6 +51,7 @@ def plane() -> SyntheticMovie:
 # ------------------------------------------------------------------------------------------- arrays
 
 
+@pytest.mark.slow
 def test_arrays_have_the_promised_shapes_and_types(movie: SyntheticMovie) -> None:
     expected = {"raw": np.uint16, "clean": np.float32, "labels": np.int32, "tissue": np.bool_}
     for name, dtype in expected.items():
@@ -61,6 +62,7 @@ def test_arrays_have_the_promised_shapes_and_types(movie: SyntheticMovie) -> Non
     assert movie.frame_interval == 60.0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_identical_movies_and_another_seed_does_not(movie: SyntheticMovie) -> None:
     again = make_movie(SyntheticSettings(**SMALL))
     for name in ("raw", "clean", "labels", "tissue"):
@@ -116,6 +118,7 @@ def test_no_cell_is_tiny_and_sizes_stay_plausible(movie: SyntheticMovie) -> None
     assert volumes.max() < 2.2 * volumes.mean()
 
 
+@pytest.mark.slow
 def test_a_good_share_of_the_cells_is_not_star_convex() -> None:
     bent, plain = (
         np.mean(

@@ -22,6 +22,8 @@ from helpers.runs.parameters import CreateDataset
 from helpers.runs.plan import open_experiment
 from helpers.runs.run import Run, read_done, write_json
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 
 

@@ -32,6 +32,8 @@ print(job)
 """
 SACCT = """#!{python}
 from pathlib import Path
+
+pytestmark = pytest.mark.slow
 here = Path(__file__).parent
 for call in here.glob("*.call"):
     state = call.with_suffix(".state")

@@ -16,6 +16,8 @@ from run_content import assert_equal, content
 
 from helpers.runs import execute
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("VOLLTRACK_KILLS", "0"))
 
 _LEAVES = "import tempfile; print(tempfile.mkdtemp(), end='')"

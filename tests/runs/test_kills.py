@@ -19,6 +19,8 @@ from run_content import assert_equal, content
 
 from helpers.runs.lock import read
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("VOLLTRACK_KILLS", "0"))
 
 #: All steps that need no network, as quick as they can be.

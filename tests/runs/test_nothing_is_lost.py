@@ -22,6 +22,8 @@ from run_content import assert_equal, content
 from helpers.__main__ import main
 from helpers.runs.lock import read
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("VOLLTRACK_KILLS", "0"))
 
 #: All steps, as small as they can be.

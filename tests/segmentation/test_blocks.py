@@ -29,6 +29,8 @@ from helpers.segmentation.blocks.store import Store
 from helpers.segmentation.blocks.tiling import cut, size_of
 from helpers.segmentation.segmenter import METHODS, VollSegSegmenter
 
+pytestmark = pytest.mark.slow
+
 RADIUS = 4.0
 VOXELS = {2: (1.0, 0.5, 0.5), 3: (1.0, 0.5, 0.5)}
 SHAPES = {2: (1, 90, 110), 3: (14, 90, 100)}

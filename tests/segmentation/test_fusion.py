@@ -50,6 +50,7 @@ def _row(n: int, *, side: int = 12) -> np.ndarray:
     return labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "n_cells", "kind", "elevation"),
     [
@@ -75,6 +76,7 @@ def test_cells_missed_by_either_network_are_all_recovered(shape, n_cells, kind, 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elevation", ["union", "blurred", "flat"])
 def test_nearly_all_cells_are_recovered_whatever_the_elevation(elevation):
     stack = make_stack((16, 160, 160), 150, elevation=elevation, touching=0.9, shrink=1, spacing=SPACING)
@@ -94,6 +96,7 @@ def test_published_a_component_at_the_origin_is_one_cell(star):
     assert len(np.unique(labels)) == 3
 
 
+@pytest.mark.slow
 def test_published_no_cell_where_no_network_saw_one():
     """A seed made up at the origin became a cell where nothing else was pooled."""
     foreground = np.ones((4, 10, 10), bool)
@@ -192,6 +195,7 @@ def test_published_sparse_ids_are_kept(largest):
     assert np.array_equal(labels, names[truth])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.uint8, np.uint16])
 def test_published_a_probability_below_one_is_flooded_as_it_is(dtype):
     """Cast to integers it was a map of zeros; the border belongs where the probability dips."""
@@ -328,6 +332,7 @@ for kind, elevation in (("ellipsoids", "found"), ("voronoi", "all"), ("voronoi",
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_is_at_most_8_bytes_a_voxel_beyond_the_inputs():
     """Measured in a process of its own, as the kernel counts it: that includes the result's 4 bytes."""
     if not Path("/proc/self/clear_refs").exists():

@@ -14,6 +14,8 @@ from helpers.runs.parameters import OptimizeThresholds
 from helpers.runs.steps.thresholds import ValidationStack, search
 from helpers.segmentation.matching import match_counts
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (0, 1)
 #: The law's 0.01, and the standard error of these few cells: near a tie a margin scatters by 0.03 between seeds.
 TOLERANCE = 0.01 + 0.03 / np.sqrt(len(SEEDS))

@@ -14,6 +14,8 @@ from helpers.data.movies import Movie, write_movie
 from helpers.segmentation import learn_from_drawings
 from helpers.segmentation.where_to_draw import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 VOXEL = (1.0, 0.5, 0.5)
 
 

@@ -14,6 +14,8 @@ from helpers.models import denoising, stardist, unet
 from helpers.segmentation.fusion import close_gaps
 from helpers.segmentation.segmenter import Outputs, VollSegSegmenter
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):

@@ -67,6 +67,7 @@ def test_equals_skimage_where_no_values_repeat(shape, dtype):
     assert np.array_equal(np.maximum(descending, 0), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [1, 2, 5, 200])
 @pytest.mark.parametrize("shape", [(90, 80), (12, 25, 30)])
 def test_plateaus_are_flooded_in_the_order_of_age(shape, levels):

@@ -102,6 +102,7 @@ def test_kalman_does_not_link_over_a_longer_gap(parameters: type, gap: int, link
     assert len(link_kalman(objects, parameters(max_frame_gap=2)).links) == linked
 
 
+@pytest.mark.slow
 def test_more_labels_than_16_bits_hold(tmp_path: Path) -> None:
     n = 70_000
     plane = np.arange(1, n + 1, dtype=np.int32).reshape(1, 700, 100)

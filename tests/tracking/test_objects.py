@@ -92,6 +92,7 @@ def _frames(draw) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     return labels.astype(kind), intensity, spacing
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(_frames())
 def test_random_labels_measure_as_with_regionprops(case) -> None:

@@ -207,6 +207,7 @@ def test_nothing_to_show_is_no_error(nothing: Tracks, tmp_path) -> None:
         figure.savefig(tmp_path / f"{k}.png", dpi=40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("interval", "unit"), [(0.5, "s"), (3600.0, "h")])
 def test_difficult_tracks_are_drawn(interval: float, unit: str, tmp_path) -> None:
     """A gap, a merge, a lone point, cells on and outside the boundary, equal and missing intensities."""

@@ -60,6 +60,7 @@ def test_the_list_is_walked_through_and_shown(panel: CurationPanel) -> None:
     )
 
 
+@pytest.mark.slow
 def test_buttons_edit_and_undo(panel: CurationPanel) -> None:
     state = panel.curation.state
     z = state.shape[1] // 2
@@ -201,6 +202,7 @@ def test_what_cannot_be_done_is_said(
     assert not panel.curation.state.done
 
 
+@pytest.mark.slow
 def test_confirming_all_empties_the_list(panel: CurationPanel) -> None:
     for _ in range(40):
         if panel.suspect is None:

@@ -198,6 +198,7 @@ def test_damaged_folders(tmp_path):
         ctc.read(tmp_path, voxel_size=(1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*links are left out")
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tracks(columns=False))

@@ -17,6 +17,7 @@ from helpers.tracking.tracks import Tracks
 pytest.importorskip("geff")
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tracks())
 def test_round_trip(tmp_path, drawn):
@@ -122,6 +123,7 @@ def test_bad_input(tmp_path):
     assert not (tmp_path / "n.geff").exists()
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tracks())
 def test_geffs_validator_is_content_with_any_tracks(tmp_path, drawn):
