@@ -143,6 +143,7 @@ def trained(run: Path, **given) -> dict:
     return json.loads((folder / "training.json").read_text())["data"]
 
 
+@pytest.mark.slow
 def test_corrections_teach_and_every_retraining_starts_from_the_first_model(tmp_path: Path, capsys) -> None:
     for name, seed in (("a", 1), ("b", 2)):  # drawn by hand at first, where no cell was dim
         raw, labels = discs(seed, dim=False)

@@ -101,6 +101,7 @@ def test_what_cannot_be_drawn_in_is_refused(movie: Path, changes: dict, error: s
         step.open_drawing(parameters(movie, **changes))
 
 
+@pytest.mark.slow
 def test_the_notebook_reads_what_napari_drew(movie: Path, tmp_path: Path) -> None:
     drawn = np.zeros((6, 32, 48), np.uint8)
     drawn[1:5, 4:24, 4:24], drawn[2:4, 8:20, 8:20] = 1, 2

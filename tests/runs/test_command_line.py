@@ -45,6 +45,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_check_names_versions_devices_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_NEEDED", {**checks._NEEDED, "volltrack-nothing": "a package nobody has"})
     monkeypatch.setattr(checks, "_LEAST_DISK", 10**9)

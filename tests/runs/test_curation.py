@@ -225,6 +225,7 @@ def _executed(run_dir: Path, tmp_path: Path, **parameters) -> dict:
     return json.loads((run_dir / "steps" / "12_curate-m" / "done.json").read_text())
 
 
+@pytest.mark.slow
 def test_notebook_14_lists_suspects_and_leaves_no_trace_where_nobody_edits(
     run_dir: Path, tmp_path: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_notebook_14_lists_suspects_and_leaves_no_trace_where_nobody_edits(
     assert len(pd.read_csv(run_dir / "movies" / "m" / "suspects.csv").columns) == 10
 
 
+@pytest.mark.slow
 def test_notebook_14_replays_and_scores(run_dir: Path, tmp_path: Path, cells: Path) -> None:
     folder = run_dir / "movies" / "m"
     label = edit(run_dir)

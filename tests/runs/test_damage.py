@@ -218,6 +218,7 @@ def test_a_corrupt_done_is_a_step_to_do(p: Segment, text: str) -> None:
     assert why_not_done(p) == f"{path} is damaged"
 
 
+@pytest.mark.slow
 def test_a_run_mends_what_is_damaged(
     experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

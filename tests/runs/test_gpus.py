@@ -108,6 +108,7 @@ def test_networks_are_given_the_gpus_and_share_the_cores_by_them(experiment_of: 
     assert not any("gpu" in word for word in graph.arguments(tmp_path, 8, None, 0))
 
 
+@pytest.mark.slow
 def test_a_run_gives_its_jobs_gpus(experiment_of: Make, tmp_path: Path, two_gpus: None) -> None:
     path = experiment_of("a", "b", **SEGMENT, **{"10_track": {"tracker": "nearest"}})
     _without_labels(tmp_path)

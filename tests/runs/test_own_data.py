@@ -151,6 +151,7 @@ def test_how_far_is_far(size, trained, far: bool) -> None:
     assert bool(voxel_remark(size, trained)) == far
 
 
+@pytest.mark.slow
 def test_a_movie_that_is_missing_does_not_stop_the_others(
     experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
