@@ -121,7 +121,7 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         One row per tracklet: ``tracklet_id, track_id, generation, n_points, n_missing`` (frames of its gaps)``,
         start_frame, end_frame``, the measures of `TRACKLET_METRICS`, ``median_speed_um_per_min, max_speed_um_per_min,
-        farthest_um`` (from its start)``, direction_z, direction_y, direction_x`` (unit vector of the displacement)``,
+        sd_speed_um_per_min, sd_size, sd_sphericity, sd_elongation`` (within the tracklet)``, farthest_um`` (from its start)``, direction_z, direction_y, direction_x`` (unit vector of the displacement)``,
         azimuth_deg, elevation_deg, growth_low_per_h, growth_high_per_h`` (95 % interval of `growth_per_h`). A tracklet of one point has a path and displacement of 0, and no speed.
     """
     ordered = steps.sort_values(["tracklet_id", "frame"], kind="stable")
@@ -146,6 +146,7 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
         direction = np.where(displacement[:, None] > 0, net / displacement[:, None], np.nan)
     table["median_speed_um_per_min"] = by["speed_um_per_min"].median()
     table["max_speed_um_per_min"] = by["speed_um_per_min"].max()
+    table["sd_speed_um_per_min"] = by["speed_um_per_min"].std(ddof=0)
     for axis, component in zip("zyx", direction.T, strict=True):
         table[f"direction_{axis}"] = component
     table["azimuth_deg"] = np.degrees(np.arctan2(direction[:, 1], direction[:, 2]))
@@ -154,7 +155,7 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
     table["mean_nearest_neighbour_um"] = by["nearest_neighbour_um"].mean()
     for name in ("size", "sphericity", "elongation"):
         if name in steps:
-            table[f"mean_{name}"] = by[name].mean()
+            table[f"mean_{name}"], table[f"sd_{name}"] = by[name].mean(), by[name].std(ddof=0)
     if "size" in steps:
         growth = _slopes(ordered["time_s"] / 3600, ordered["size"].transform(np.log), ordered["tracklet_id"])
         for name, values in growth.items():

@@ -46,11 +46,11 @@ _OFTEN = tuple(name for name in _OBJECTS if name not in _FLAT and not name.start
 _SOMETIMES = tuple(name for name in _OBJECTS if name not in _OFTEN)
 _TRACKLET = _words(
     "tracklet_id track_id generation n_points start_frame end_frame n_missing duration_s path_length_um displacement_um "
-    "farthest_um directness mean_speed_um_per_min median_speed_um_per_min max_speed_um_per_min direction_z direction_y "
-    "direction_x azimuth_deg elevation_deg mean_turning_angle_deg mean_nearest_neighbour_um"
+    "farthest_um directness mean_speed_um_per_min median_speed_um_per_min max_speed_um_per_min sd_speed_um_per_min "
+    "direction_z direction_y direction_x azimuth_deg elevation_deg mean_turning_angle_deg mean_nearest_neighbour_um"
 )
 _SHAPES = _words(
-    "mean_size mean_sphericity mean_elongation growth_per_h growth_low_per_h growth_high_per_h mean_neighbours region"
+    "mean_size sd_size mean_sphericity sd_sphericity mean_elongation sd_elongation growth_per_h growth_low_per_h growth_high_per_h mean_neighbours region"
 )
 
 #: All tables, in the order of work.
@@ -337,7 +337,11 @@ MEANING: dict[str, str] = {
     **{f"direction_{a}": "unit vector of the displacement" for a in "zyx"},
     "mean_turning_angle_deg": "mean angle between steps, degrees",
     "mean_nearest_neighbour_um": "mean distance to the nearest other cell, µm",
+    "sd_speed_um_per_min": "standard deviation of the speed of its steps, µm/min",
     "mean_size": "mean volume, µm³; in 2D area, µm²",
+    "sd_size": "standard deviation of its volume, µm³; in 2D area, µm²",
+    "sd_sphericity": "standard deviation of its sphericity",
+    "sd_elongation": "standard deviation of its elongation",
     "mean_sphericity": "mean sphericity, 0 to 1",
     "mean_elongation": "mean elongation, 1 or more",
     "mean_neighbours": "mean number of neighbours",

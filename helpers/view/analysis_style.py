@@ -51,7 +51,7 @@ _UNITS = (
 
 def with_unit(column: str) -> str:
     """``mean_speed_um_per_min`` → ``mean speed (µm/min)``."""
-    if column in ("size", "mean_size"):
+    if column in ("size", "mean_size", "sd_size"):
         return f"{column.replace('_', ' ')} (µm³; 2D µm²)"
     if column in ("z", "y", "x"):
         return f"{column} (µm)"

@@ -3,6 +3,7 @@
 In an environment with mmv_h4tracks (``pip install --no-deps`` of it is enough beside napari, numba and scipy)::
 
     python tests/curation/mmv_cases.py > tests/curation/mmv_h4tracks_scores.json
+    python tests/curation/mmv_cases.py csv > tests/curation/mmv_h4tracks_csv.json
 """
 
 from __future__ import annotations
@@ -67,9 +68,47 @@ def _as_mmv(seed: int) -> dict[str, float]:
     return scores | {"ap50": float(window._calculate_ap50(ours(), truth, found))}
 
 
+#: Least path (pixels) and duration (frames) of what its CSV calls valid.
+FILTERS = (3, 4)
+
+
+def csv_movie(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels (T, Y, X), and tracks as it keeps them: two rows or more, no gaps."""
+    labels, tracks = movie(seed)[1::2]
+    frames = {i: tracks[tracks[:, 0] == i, 1] for i in np.unique(tracks[:, 0])}
+    whole = [i for i, t in frames.items() if len(t) > 1 and np.ptp(t) + 1 == len(t)]
+    return labels, tracks[np.isin(tracks[:, 0], whole)]
+
+
+def _csv_as_mmv(seed: int) -> list[list[object]]:
+    from types import SimpleNamespace
+
+    from mmv_h4tracks import _analysis as mmv  # type: ignore[import-not-found]
+
+    labels, tracks = csv_movie(seed)
+    window = mmv.AnalysisWindow
+    combo = SimpleNamespace(currentText=lambda: "")
+    own = SimpleNamespace(viewer=None, parent=SimpleNamespace(combobox_segmentation=combo, combobox_tracks=combo, get_process_limit=lambda: 1))  # fmt: skip
+    for name in dir(window):
+        if "calc" in name or name in ("_extend_metrics", "_individual_metric_values"):
+            setattr(own, name, getattr(window, name).__get__(own))
+    mmv.grab_layer = lambda *_: SimpleNamespace(data=labels)
+    own.direction = own._calculate_direction(tracks)
+    ids, duration = np.unique(tracks[:, 0], return_counts=True)
+    path = own._calculate_accumulated_distance(tracks)[:, 1]
+    valid = ids[(path >= FILTERS[0]) & (duration >= FILTERS[1])]
+    metrics = ["Speed", "Size", "Direction", "Euclidean distance", "Velocity", "Accumulated distance"]
+    rows = window._compose_csv_data(own, tracks, np.column_stack([ids, duration]), valid, *FILTERS, [*metrics, "Perimeter", "Eccentricity"])  # fmt: skip
+    return [[x.item() if isinstance(x, np.generic) else x for x in row if x is not None] for row in rows]
+
+
 if __name__ == "__main__":
     import json
+    import sys
 
+    if sys.argv[1:] == ["csv"]:
+        print(json.dumps({seed: _csv_as_mmv(seed) for seed in (0, 3)}, indent=0))
+        raise SystemExit
     found = {}
     for seed in SEEDS:
         try:

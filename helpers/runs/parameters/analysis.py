@@ -206,6 +206,10 @@ class AnalyzeMigration(TrackedMovie):
         None,
         description="Label image or movie of tissue regions; empty takes the inner and outer cells of notebook 13_analyze_boundary_distance",
     )
+    csv_layout: Literal["own", "mmv_h4tracks"] = Field(
+        "own",
+        description="'mmv_h4tracks' writes that program's CSV of metrics, too (2D; pixels, frames); its movement filter takes min_displacement_um, of the whole path",
+    )
     scatter_x: str = Field("directness", description="Measure along x of the scatter plot")
     scatter_y: str = Field("mean_speed_um_per_min", description="Measure along y of the scatter plot")
 

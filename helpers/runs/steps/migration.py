@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.analysis import boundary, diffusion, divisions, migration
+from helpers.analysis import boundary, diffusion, divisions, migration, mmv_h4tracks
+from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.data.tables import read_table
 from helpers.errors import InputError
@@ -60,7 +61,15 @@ def _named_regions(path: Path, tracks: Tracks) -> pd.DataFrame:
 def measure(
     p: AnalyzeMigration, tracks: Tracks, regions: pd.DataFrame | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure all steps, and bring those of each tracklet together."""
+    """Measure all steps, and bring those of each tracklet together.
+
+    Raises
+    ------
+    InputError
+        No such measure for the scatter plot, or mmv_h4tracks' layout for a movie in 3D.
+    """
+    if p.csv_layout == "mmv_h4tracks":
+        mmv_h4tracks.check_planar(tracks)
     steps = migration.measure_steps(
         tracks, remove_drift=p.remove_drift, neighbour_radius=p.neighbour_radius_um
     )
@@ -71,6 +80,19 @@ def measure(
         if name not in (numeric := numeric_columns(tracklets)):
             raise InputError("scatter_x, scatter_y", name, f"one of {', '.join(numeric)}")
     return steps, tracklets
+
+
+def write_layout(p: AnalyzeMigration, tracks: Tracks) -> list[str]:
+    """Write the table of metrics in another program's layout, where one is asked for; return its name."""
+    if p.csv_layout == "own":
+        return []
+    own = p.own_labels()
+    labels = LabelMovie.open(own) if p.tracks is None and own.exists() else None
+    table = mmv_h4tracks.measure_pixels(tracks, labels)
+    assert tracks.voxel_size is not None
+    movement = round(p.min_displacement_um / tracks.voxel_size[2])
+    mmv_h4tracks.write(table, p.analysis_path("mmv_h4tracks.csv"), movement, p.min_track_frames)
+    return ["analysis/mmv_h4tracks.csv"]
 
 
 def measure_divisions(tracks: Tracks, regions: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -215,7 +215,7 @@ def write(tracks: Tracks, path: str | Path, labels: Any, raw: Any = None) -> Non
             group.create_array(_RAW, shape=shape, chunks=(1, *shape[1:]), dtype="<f8")
         else:
             _write_frames(group, _RAW, "<f8", frames_of(raw))
-        group.create_array(_TRACKS, data=_table(tracks))
+        group.create_array(_TRACKS, data=pixel_rows(tracks))
     lines = lineage_lines(tracks)
     beside = path.with_name(f"{path.stem}_lineages.txt")
     beside.unlink(missing_ok=True)
@@ -247,7 +247,8 @@ def _plane(frame: np.ndarray) -> np.ndarray:
     return frame
 
 
-def _table(tracks: Tracks) -> np.ndarray:
+def pixel_rows(tracks: Tracks) -> np.ndarray:
+    """Return (N, 4) int32 rows [tracklet, frame, y, x] in pixels, without gaps; tracklets of one object are left out."""
     assert tracks.voxel_size is not None
     size = np.array(tracks.voxel_size[1:])
     table = tracks.objects.assign(track=tracks.tracklet_ids).sort_values(["track", "frame"])
