@@ -169,7 +169,8 @@ class TrackPage(QWidget):
         self.fill()
         unknown = sorted((numbers_in(text) or set()) - (dock.layers.shown or set()))
         said = f"; there is no track {', '.join(map(str, unknown))}" if unknown else ""
-        dock.say(f"{self.list.count()} tracks are shown{said}")
+        n = self.list.count()
+        dock.say(f"{n} {'track is' if n == 1 else 'tracks are'} shown{said}")
         dock.refresh()
         self.filter.clearFocus()  # keys go to the picture again
 

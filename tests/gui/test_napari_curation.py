@@ -267,12 +267,15 @@ def test_tracks_are_filtered_and_deleted(flat) -> None:
     _key(flat, "F", "Control")
     _type(flat, page.filter, "frame > 2 and label == 4")
     shown = page.list.count()
-    assert shown == 1 and "tracks are shown" in dock.message.text()
-    page.delete.click()
-    flat.wait(3)
+    assert shown == 1 and dock.message.text() == "1 track is shown"
+    _key(flat, "Delete", "Shift")
     assert _operations(flat) == ["delete_tracks"] and page.list.count() == 0
     _key(flat, "A", "Control")
     assert page.list.count() == n - shown
+    _key(flat, "Delete", "Shift")
+    assert "set a filter first" in dock.message.text() and len(_operations(flat)) == 1
+    _type(flat, page.filter, f"{min(page._founders())}, 77")
+    assert dock.message.text() == "1 track is shown; there is no track 77"
     _type(flat, page.filter, "no_column > 3")
     assert "no_column" in dock.message.text()
     _key(flat, "L", "Control")
