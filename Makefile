@@ -97,10 +97,10 @@ scores: install
 notebooks: install
 	@$(BIN)/python -m helpers.runs.parameters.cells
 
-# RUNS="runs/demo runs/mine": notebooks that the first has not executed are taken from the others.
+# RUNS="runs/demo runs/mine": notebooks that the first has not executed are taken from the others, and executed where none has.
 RUNS ?= runs/demo
 gallery: demo
-	@$(BIN)/python -m helpers gallery $(RUNS)
+	@$(BIN)/python -m helpers gallery --execute $(RUNS)
 
 # COLAB="--python 3.12 06 10" runs a part of it.
 colab: $(VENV)/installed-test

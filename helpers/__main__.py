@@ -69,6 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "gallery", help="copy the executed notebooks of runs, with small pictures, to show what comes out"
     )
     gallery.add_argument("runs", metavar="RUN", nargs="+", help="the run folders, such as runs/demo")
+    gallery.add_argument(
+        "--execute",
+        action="store_true",
+        help="execute the notebooks that no run holds, on a copy of the first run",
+    )
     gallery.add_argument("--into", metavar="FOLDER", default="gallery", help="gallery")
     replay = commands.add_parser(
         "replay", help="make the curated labels and tracks of a run again, from its logs of edits"
@@ -244,7 +249,7 @@ def _share(given: argparse.Namespace) -> int:
 def _gallery(given: argparse.Namespace) -> int:
     from helpers.runs.gallery import gallery
 
-    for notebook in gallery(given.runs, given.into):
+    for notebook in gallery(given.runs, given.into, execute=given.execute):
         print(f"{notebook}: {notebook.stat().st_size // 1000} kB")
     return 0
 

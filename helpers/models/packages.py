@@ -11,11 +11,8 @@ Ouyang et al., BioImage Model Zoo, bioRxiv 2022.06.07.495102; specification 0.5 
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 import tempfile
-import textwrap
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -105,7 +102,6 @@ def export(
     folder, package = Path(folder), Path(package)
     if package.suffix != ".zip":
         raise InputError("package", str(package), "a name that ends in .zip")
-    mend_specification()
     from bioimageio.spec import save_bioimageio_package
 
     with tempfile.TemporaryDirectory(prefix="volltrack-package-") as made, writing_to(package):
@@ -113,24 +109,6 @@ def export(
         package.parent.mkdir(parents=True, exist_ok=True)
         save_bioimageio_package(described, output_path=package, allow_invalid=False)
     return package
-
-
-def mend_specification() -> None:
-    """Let ``bioimageio.spec`` 0.5.12, which ``bioimageio.core`` 0.11 wants, work with pydantic 2.14, as its 0.5.13 does.
-
-    Its serializers hand pydantic their context as if it were an index, so that the validator fails on every model.
-    """
-    from bioimageio.spec._internal import io_packaging
-    from bioimageio.spec.model import v0_4
-
-    # The functions themselves are held by every class of the package: only their bodies can be replaced.
-    for function in (io_packaging.package_file_descr_serializer, v0_4.package_weights):
-        source = textwrap.dedent(inspect.getsource(function))
-        mended, n = re.subn(r"handler\(\s*value,\s*info,[^)]*\)", "handler(value)", source)
-        if n:
-            made: dict[str, Any] = {}
-            exec(compile(mended, function.__code__.co_filename, "exec"), function.__globals__, made)
-            function.__code__ = made[function.__name__].__code__
 
 
 def _describe(folder: Path, work: Path, name: str, author: str, licence: str) -> Any:

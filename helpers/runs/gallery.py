@@ -14,18 +14,19 @@ import nbformat
 
 from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
+from helpers.runs.gallery_missing import execute_missing
 from helpers.runs.parameters import NOTEBOOKS, StartHere
 from helpers.runs.run import read_done
 
 #: Bytes of one notebook and of all together.
 LIMIT, ALL = 300_000, 4_000_000
 #: Widths in pixels and numbers of colours that are tried for the pictures, until a notebook is small enough.
-_SIZES = ((640, 128), (520, 64), (400, 48), (300, 32), (200, 16))
+_SIZES = ((640, 128), (520, 128), (400, 128), (320, 96), (240, 64), (200, 32))
 #: What is a picture or a text; widgets and bars of progress are neither.
 _KEPT = ("image/png", "text/html", "text/plain")
 
 
-def gallery(runs: Sequence[str | Path], into: str | Path) -> list[Path]:
+def gallery(runs: Sequence[str | Path], into: str | Path, *, execute: bool = False) -> list[Path]:
     """Write a copy of each executed notebook of some runs, at most one of each notebook.
 
     Parameters
@@ -34,6 +35,8 @@ def gallery(runs: Sequence[str | Path], into: str | Path) -> list[Path]:
         Run folders, such as ``runs/demo``; a notebook is taken from the first that has executed it.
     into : path-like
         Folder of the copies; those of notebooks that no run has executed stay as they are.
+    execute : bool
+        Execute the notebooks that no run has executed, on a copy of the first (`helpers.runs.gallery_missing`).
 
     Returns
     -------
@@ -45,7 +48,12 @@ def gallery(runs: Sequence[str | Path], into: str | Path) -> list[Path]:
     InputError
         If no notebook was executed, or one is too large even with the smallest pictures.
     """
-    found = {step: folder for step in NOTEBOOKS if (folder := _executed(step, map(Path, runs))) is not None}
+    folders = [Path(run) for run in runs]
+    folders += [folders[0].parent / "gallery"] if execute else []
+    found = {step: folder for step in NOTEBOOKS if (folder := _executed(step, folders)) is not None}
+    if found and execute:
+        for step in sorted(NOTEBOOKS.keys() - found.keys()):
+            found[step] = execute_missing(folders[0], step)
     if not found:
         raise InputError(
             "RUN", ", ".join(map(str, runs)), "no executed notebook lies in steps/; run it first"
@@ -54,7 +62,7 @@ def gallery(runs: Sequence[str | Path], into: str | Path) -> list[Path]:
     into.mkdir(parents=True, exist_ok=True)
     limit = min(LIMIT, ALL // len(NOTEBOOKS))
     written = []
-    for step, folder in found.items():
+    for step, folder in sorted(found.items()):
         target = into / f"{step}.ipynb"
         text = _small(step, folder, limit)
         with atomic_path(target) as part:
@@ -84,7 +92,9 @@ def _small(step: str, folder: Path, limit: int) -> str:
     done: dict[str, Any] = read_done(folder) or {}
     for width, colors in _SIZES:
         text = json.dumps(_copy(notebook, done, step, width, colors), indent=1, ensure_ascii=False) + "\n"
-        text = _without_paths(text, done)
+        text = _without_paths(
+            text, Path(done.get("parameters", {}).get("run_dir") or folder.resolve().parents[1])
+        )
         if len(text.encode()) <= limit:
             return text
     raise InputError(str(folder / "notebook.ipynb"), f"{len(text) // 1000} kB", f"at most {limit // 1000} kB")
@@ -152,13 +162,14 @@ def _picture(text: str, width: int, colors: int) -> str:
                 (width, max(1, round(shown.height * width / shown.width))), Image.Resampling.LANCZOS
             )
         buffer = io.BytesIO()
-        shown.quantize(colors, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+        # Not the most frequent colours, which are greys, but those that cover all: cells that touch stay told apart.
+        few = shown.quantize(colors, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(buffer, "png", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _without_paths(text: str, done: dict[str, Any]) -> str:
+def _without_paths(text: str, run_dir: Path) -> str:
     """Name the run's folder as a reader has it, not as it is called on this machine."""
-    run_dir = Path(str(done.get("parameters", {}).get("run_dir") or "runs/demo"))
     text = text.replace(run_dir.as_posix(), f"runs/{run_dir.name}")
     return (
         re.sub(re.escape(run_dir.parent.as_posix()) + r"(?=[/\"'])", "runs", text)

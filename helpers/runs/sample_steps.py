@@ -200,9 +200,12 @@ def _tracks() -> None:
     step.write_all(step.keep_tracks(tracks, cells, p)[0], cells, p)
 
 
-def _cohort() -> None:
-    """Make movies of cells that move more or less, and analyse them as notebook 15_analyze_migration does."""
-    _once(RUN / "data" / "cohort", _make_cohort)
+def make_cohort(folder: Path = RUN / "data" / "cohort") -> Path:
+    """Make movies of cells that move more or less, analyse them as notebook 15_analyze_migration does, and list them in
+    ``movies.csv``, unless they are there; return the folder.
+    """
+    _once(folder, _make_cohort)
+    return folder
 
 
 def _make_cohort(folder: Path) -> None:
@@ -243,5 +246,5 @@ _BEFORE: dict[str, Callable[[], dict[str, Any] | None]] = {
         ),
         _tracks,
     ),
-    "compare_conditions": _cohort,
+    "compare_conditions": lambda: make_cohort() and None,
 }

@@ -26,7 +26,7 @@ def main(run: Path) -> None:
         rotation=90, n_pictures=32, tail=6, fps=8, width=4.0,
     )  # fmt: skip
     frames = sorted((run / "steps" / "06_segment-movie" / "figures").glob("frame_*.png"))
-    _write("demo_segmentation", [frames[len(frames) // 2]], 900)
+    _write("demo_segmentation", [frames[len(frames) // 2]], 700)
     tracks = run / "steps" / "10_track-movie" / "figures"
     _write("demo_tracks", [tracks / "tracks_by_track.png", tracks / "lineages_dividing.png"], 620)
     _napari(run)
@@ -48,17 +48,17 @@ def _napari(run: Path) -> None:
     for _ in range(50):
         QApplication.processEvents()
     picture = viewer.screenshot(canvas_only=False, flash=False)
-    Image.fromarray(picture[..., :3]).quantize(128).save(HERE / "demo_napari.png", optimize=True)
+    Image.fromarray(picture[..., :3]).save(HERE / "demo_napari.png", optimize=True)
     viewer.close()
 
 
 def _write(name: str, figures: list[Path], height: int) -> None:
-    """Put figures side by side at one height, in 128 colours."""
+    """Put figures side by side at one height, in all their colours."""
     pictures = []
     for path in figures:
         picture = Image.open(path).convert("RGB")
         pictures.append(np.asarray(picture.resize((picture.width * height // picture.height, height))))
-    Image.fromarray(np.hstack(pictures)).quantize(128).save(HERE / f"{name}.png", optimize=True)
+    Image.fromarray(np.hstack(pictures)).save(HERE / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

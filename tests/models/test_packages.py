@@ -36,7 +36,6 @@ def models(make_set, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def predicted(package: Path, image: np.ndarray) -> dict[str, np.ndarray]:
     """Return what bioimageio.core says of an image, given as it is."""
-    packages.mend_specification()
     from bioimageio.core import load_model_description, predict
 
     found = predict(model=load_model_description(package), inputs={"raw": image})
@@ -50,7 +49,6 @@ def image_of(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def valid(package: Path) -> bool:
-    packages.mend_specification()
     from bioimageio.spec import load_description_and_validate_format_only
 
     summary = load_description_and_validate_format_only(package)

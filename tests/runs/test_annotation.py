@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -138,3 +140,15 @@ def test_thresholds_are_judged_by_the_cells_held_back_or_else_by_all(tmp_path: P
         assert found == cells and f"Judged by {cells} cells" in said and words in said
         assert all((stack.truth == 0).any() and (stack.truth < 0).any() for stack in stacks[fraction])
     assert "too good" not in thresholds.about(stacks[0.25])
+
+
+def test_where_to_draw_is_written_before_anything_is_drawn(
+    movie: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = pd.DataFrame({"z": [1], "y": [2], "x": [3]})
+    monkeypatch.setattr(step, "are_trained", lambda _: True)
+    found = SimpleNamespace(doubt=np.zeros((6, 32, 48)), places=places)
+    monkeypatch.setattr(step, "predict", lambda *_, **__: found)
+    p = parameters(movie)
+    assert step.suggest(p, step.open_drawing(p)) is not None
+    pd.testing.assert_frame_equal(pd.read_csv(p.path("annotations", "where_to_draw.csv")), places)

@@ -48,7 +48,9 @@ def suggest(p: Annotate, drawing: Drawing) -> tuple[np.ndarray, pd.DataFrame] | 
     if not are_trained(p.path("models")):
         return None
     found = predict(p.path("models"), drawing, frame=p.frame, n_places=p.places)
-    found.places.to_csv(p.path("annotations", "where_to_draw.csv"), index=False)
+    path = p.path("annotations", "where_to_draw.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)  # where nothing is drawn yet
+    found.places.to_csv(path, index=False)
     return found.doubt, found.places
 
 

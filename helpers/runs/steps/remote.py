@@ -17,6 +17,7 @@ from helpers.runs.steps.segmentation import open_movie
 from helpers.serve.client.connection import Address, Connection
 from helpers.serve.client.messages import DetectionParameters
 from helpers.serve.client.remote_segmenter import RemoteSegmenter
+from helpers.view.result_table import in_words
 
 __all__ = ["address", "describe", "open_movie", "open_segmenter", "summary"]
 
@@ -66,7 +67,7 @@ def open_segmenter(p: SegmentRemote, voxel_size: tuple[float, ...]) -> RemoteSeg
     except InputError:
         connection.close()
         raise
-    print("answered:", ", ".join(f"{name} {value}" for name, value in answer.items()))
+    print("answered:", in_words(answer))
     settings = DetectionParameters(**{n: getattr(p, n) for n in DetectionParameters.__dataclass_fields__})
     return RemoteSegmenter(connection, settings, voxel_size, p.frames_in_flight)
 

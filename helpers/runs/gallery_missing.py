@@ -1,0 +1,125 @@
+"""Notebooks that an experiment such as the demo does not run, executed for the gallery on a copy of its run."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import InputError
+from helpers.runs.execute import execute_notebook
+from helpers.runs.parameters import NOTEBOOKS, TrainSegmentation
+from helpers.runs.run import step_folder
+
+#: Frames that Cellpose segments, and how its network is trained: without a GPU, minutes in all.
+_FRAMES = 2
+_TRAINING = {"n_epochs": 6, "steps_per_epoch": 40, "batch_size": 8, "cellpose": {"cell_pixels": 16.0}}
+
+
+def execute_missing(run: Path, step: str) -> Path:
+    """Execute a notebook on a copy of a run, ``gallery`` beside it, which stays: remove it to execute all of them again.
+
+    Parameters
+    ----------
+    run : Path
+        A run that has made, segmented and tracked a movie, such as ``runs/demo``. It is not changed.
+    step : str
+        Name of the notebook.
+
+    Returns
+    -------
+    Path
+        Folder of the step, with the executed notebook.
+
+    Raises
+    ------
+    InputError
+        For a run without such a movie.
+    NotebookError
+        If the notebook stops with an error.
+    """
+    copy = run.resolve().parent / "gallery"
+    if not copy.is_dir():
+        part = copy.with_name(".gallery.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(run, part, ignore=shutil.ignore_patterns(".batch", "steps", "report.*"))
+        part.rename(copy)
+    with _given(NOTEBOOKS[step].name, copy) as given:
+        parameters = NOTEBOOKS[step].checked({"run_dir": copy, **given})
+        folder = step_folder(parameters)
+        folder.mkdir(parents=True, exist_ok=True)
+        execute_notebook(step, parameters, folder / "notebook.ipynb")
+    return folder
+
+
+@contextlib.contextmanager
+def _given(name: str, copy: Path) -> Iterator[dict[str, Any]]:
+    """Give what a notebook's first cell says, and a server for as long as a notebook needs one."""
+    if name == "annotate":
+        yield {"movie": _movie(copy)["movie"]}
+    elif name == "curate":
+        movie = _movie(copy)
+        yield {"movie_id": movie["movie_id"], "raw": movie["movie"]}
+    elif name == "compare_conditions":
+        from helpers.runs.sample_steps import make_cohort
+
+        yield {"cohort": make_cohort(copy / "data" / "cohort") / "movies.csv"}
+    elif name == "segment_cellpose":
+        _train_cellpose(copy)
+        yield {**_first_frames(copy), "model": None}
+    elif name == "segment_remote":
+        with _serving(copy) as address:
+            yield {**_movie(copy), "server": address, "beside_segment": True}
+    else:
+        yield {}
+
+
+def _movie(copy: Path) -> dict[str, Any]:
+    """Return the id and the file of the run's first movie."""
+    from helpers.view.tracked_run import tracked_movies
+
+    name = tracked_movies(copy)[0]
+    found = sorted(copy.glob(f"data/{name}/raw.*"))
+    if not found:
+        raise InputError("RUN", copy, f"a run that has made its movie itself, as the demo: data/{name}/raw.*")
+    return {"movie_id": name, "movie": found[0]}
+
+
+def _first_frames(copy: Path) -> dict[str, Any]:
+    """Write the movie's first frames, and return the id and the file of what is a movie of its own then."""
+    import numpy as np
+
+    from helpers.data.movies import Movie, write_movie
+
+    path = copy / "data" / "first_frames.ome.tif"
+    if not path.exists():
+        movie = Movie.open(_movie(copy)["movie"])
+        stacks = np.stack([movie.frame(t) for t in range(min(_FRAMES, movie.n_frames))])
+        size, interval = movie.require_voxel_size(), movie.frame_interval
+        write_movie(path, stacks, voxel_size=size, frame_interval=interval, axes="TZYX")
+    return {"movie_id": "first_frames", "movie": path}
+
+
+def _train_cellpose(copy: Path) -> None:
+    from helpers.data.training_set import TrainingSet
+    from helpers.models.cellpose import training
+    from helpers.runs.steps.training import cellpose_settings
+
+    p = TrainSegmentation.checked({"run_dir": copy, **_TRAINING})
+    patches = TrainingSet.open(p.path("dataset", "training.npz"))
+    training.train(patches, p.path("models", "cellpose"), cellpose_settings(p))
+
+
+@contextlib.contextmanager
+def _serving(copy: Path) -> Iterator[str]:
+    """Serve the run's networks on this machine alone."""
+    from helpers.runs.serving import run_model
+    from helpers.serve.server import start
+
+    server = start(run_model(copy), grpc_port=0)
+    try:
+        yield f"127.0.0.1:{server.grpc_port}"
+    finally:
+        server.stop(0.0)
