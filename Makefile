@@ -102,7 +102,7 @@ RUNS ?= runs/demo
 gallery: demo
 	@$(BIN)/python -m helpers gallery --execute $(RUNS)
 
-# COLAB="--python 3.12 06 10" runs a part of it.
+# COLAB="--python 3.12 06 10" runs a part of it. What has passed is not run again: the same command goes on after an interruption.
 colab: $(VENV)/installed-test
 	@$(BIN)/python tests/notebooks/colab_matrix.py $(COLAB)
 

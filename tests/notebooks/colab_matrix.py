@@ -3,7 +3,8 @@
 For each version of Python a base environment holds only what Colab preloads of our dependencies. Each notebook gets a fresh
 environment upon it, a folder with nothing in it but the ``.ipynb`` and what the notebooks before it left, a stand-in for
 ``google.colab``, and runs from top to bottom with nothing edited: its setup cell installs the rest from this checkout, and it
-works on the sample data.
+works on the sample data. What passed is kept in ``passed.json``: the same command goes on after an interruption or a failure, until the
+source changes, and then begins anew. Notebooks that are named run in any case.
 
 Cellpose 4 cannot be trained from scratch and its weights are a download: where there is no Cellpose 3, notebook 07_segment_cellpose finds a
 network of the real build with random weights in their place.
@@ -12,12 +13,15 @@ network of the real build with random weights in their place.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +47,7 @@ from cellpose.vit import CPSAM
 torch.manual_seed(0)
 torch.save(CPSAM(dtype=torch.float32).state_dict(), sys.argv[1])
 """
+PASSED = "passed.json"
 STAND_IN = "def mount(path): pass\n"
 #: Runs in the fresh environment: the notebook as it is, in this Python's own kernel.
 EXECUTE = """
@@ -133,6 +138,38 @@ def run_notebook(step: str, version: str, base: Path, content: Path, settings: d
     return "" if made_there else "no done.json"
 
 
+def source() -> str:
+    """Return what tells one state of the checkout from another."""
+    said = [
+        run("git", *args, cwd=ROOT, capture_output=True, text=True).stdout
+        for args in (("rev-parse", "HEAD"), ("diff", "HEAD"))
+    ]
+    return hashlib.sha256("".join(said).encode()).hexdigest()
+
+
+def passed_before(work: Path) -> dict[str, float]:
+    """Return the minutes that each "version notebook" took that passed with this source; where there are none, begin anew."""
+    try:
+        kept = json.loads((work / PASSED).read_text())
+    except (OSError, ValueError):
+        kept = {}
+    if kept.get("source") == source():
+        return kept["minutes"]
+    for folder in work.glob("content-*"):
+        shutil.rmtree(folder)
+    return {}
+
+
+def table(versions: Sequence[str], steps: Sequence[str], passed: Mapping[str, float]) -> str:
+    """Return a row a notebook, with the minutes it took in each version of Python."""
+    wide = max(map(len, steps))
+    rows = [" " * wide + "".join(f"{version:>10}" for version in versions)]
+    for step in steps:
+        took = (passed.get(f"{version} {step}") for version in versions)
+        rows.append(step.ljust(wide) + "".join(f"{'–' if m is None else f'{m:.1f} min':>10}" for m in took))
+    return "\n".join([*rows, "minutes: passed, with what it installs; –: not (yet)"])
+
+
 def main() -> int:
     """Run the matrix, or the part of it that is named, and print its table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -145,12 +182,14 @@ def main() -> int:
     shutil.rmtree(ROOT / "build", ignore_errors=True)  # pip builds here, and keeps modules that are no more
     # In their order, as a user goes through them: a notebook finds what those before it left.
     chosen = [step for step in sorted(NOTEBOOKS) if not given.steps or step[:2] in given.steps]
-    wrong = 0
-    for version in given.python or VERSIONS:
+    versions = given.python or VERSIONS
+    passed = passed_before(given.work)
+    for version in versions:
         content = given.work / f"content-{version}"
-        shutil.rmtree(content, ignore_errors=True)
-        content.mkdir(parents=True)
+        content.mkdir(parents=True, exist_ok=True)
         for step in chosen:
+            if f"{version} {step}" in passed and not given.steps:
+                continue
             torch = step[:2] in USE_TORCH
             folder = given.work / f"base-{version}{'-torch' * torch}"
             packages = (NUMPY.get(version, "numpy==2.0.2"), *PRELOADED, *(TORCH if torch else ()))
@@ -160,11 +199,14 @@ def main() -> int:
                 settings = {"CELLPOSE_LOCAL_MODELS_PATH": str(cellpose_4(given.work, version, base).parent)}
             started = time.monotonic()
             error = run_notebook(step, version, base, content, settings)
-            wrong += bool(error)
             minutes = (time.monotonic() - started) / 60
             said = f"FAILED: {error}" if error else f"runs alone, {minutes:.1f} minutes with what it installs"
             print(f"Python {version}  {step}: {said}", flush=True)
-    return 1 if wrong else 0
+            passed.pop(f"{version} {step}", None)
+            passed |= {} if error else {f"{version} {step}": minutes}
+            (given.work / PASSED).write_text(json.dumps({"source": source(), "minutes": passed}, indent=1))
+    print(table(versions, chosen, passed))
+    return 0 if all(f"{version} {step}" in passed for version in versions for step in chosen) else 1
 
 
 if __name__ == "__main__":
