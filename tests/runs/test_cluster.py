@@ -17,6 +17,8 @@ from helpers.runs.parameters import STEPS
 from helpers.runs.plan import open_experiment
 from helpers.runs.run import read_done
 
+pytestmark = pytest.mark.slow
+
 SBATCH = """#!{python}
 import os, subprocess, sys
 from pathlib import Path
@@ -32,8 +34,6 @@ print(job)
 """
 SACCT = """#!{python}
 from pathlib import Path
-
-pytestmark = pytest.mark.slow
 here = Path(__file__).parent
 for call in here.glob("*.call"):
     state = call.with_suffix(".state")
