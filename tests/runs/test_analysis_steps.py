@@ -57,7 +57,6 @@ def _p(cls: type, run_dir: Path, **changes: object):
     return cls.checked(given | changes)  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 def test_10_measures_the_known_distances(run_dir: Path) -> None:
     mask = run_dir / "data" / "movie" / "tissue.ome.tif"
     p = _p(AnalyzeBoundaryDistance, run_dir, tissue_mask=mask, nearest_voxel=True, inner_from_um=6.0)

@@ -133,6 +133,7 @@ def test_steps_are_listed_with_their_state_and_what_is_missing_says_why(report: 
     )
 
 
+@pytest.mark.slow
 def test_the_error_of_a_movie_stands_in_the_report(
     experiment_of: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

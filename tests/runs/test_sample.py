@@ -143,6 +143,7 @@ def test_a_real_sample_without_a_network_is_told(monkeypatch: pytest.MonkeyPatch
         start.sample_data(StartHere(make_sample=False, real_sample="ovule"))
 
 
+@pytest.mark.slow
 def test_the_machine_is_told_and_on_colab_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     here = start.machine()
     assert "Python 3." in here and "GiB" in here and "Drive" not in here
