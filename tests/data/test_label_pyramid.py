@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pydantic_zarr.v2
 import pytest
 import zarr
 from ome_zarr_models import v04, v05
@@ -18,10 +17,6 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.lazy import LazyStack
 from helpers.data.movies import Movie
 from helpers.errors import InputError
-
-# With the pydantic in use, ome-zarr-models leaves these without what they name.
-for model in (v04.Image, v04.ImageLabel):
-    model.model_rebuild(_types_namespace=vars(pydantic_zarr.v2))
 
 SHAPE = (3, 6, 130, 70)
 SIZE = (0.3, 0.25, 0.25)
