@@ -51,7 +51,7 @@ class ResultTable:
         rows += [[name, *values] for name, values in zip(self.frame.index, self.frame.values, strict=True)]
         lines = (
             "".join(
-                f"<{'td' if k else 'th'} {left}>{escape(text)}</{'td' if k else 'th'}>"
+                f"<{'td' if k else 'th'} {left}>{escape(str(text))}</{'td' if k else 'th'}>"
                 for k, text in enumerate(row)
             )
             for row in rows

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from helpers.view.result_table import result_table
+import pandas as pd
+
+from helpers.view.result_table import ResultTable, result_table
 
 RESULTS = {
     "cells": 418,
@@ -57,3 +59,8 @@ def test_a_browser_gets_the_same_table_as_text_that_is_no_markup() -> None:
 
 def test_no_results_are_an_empty_table() -> None:
     assert "<table" in result_table({})._repr_html_()
+
+
+def test_a_table_whose_rows_are_numbered_is_shown_too() -> None:
+    frame = pd.DataFrame({"score": ["0.5"], "reason": ["long " * 30]}, index=[1])
+    assert "long " * 30 in ResultTable(frame).html() and ">1</th>" in ResultTable(frame).html()
