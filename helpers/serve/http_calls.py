@@ -25,10 +25,12 @@ from helpers.serve.pages import metrics, status_page
 from helpers.serve.qupath import Call, Reset, features, read_annotations, read_image
 from helpers.serve.refusals import NothingFound, in_words, line
 from helpers.serve.service import Service, log
-from helpers.serve.trained_models import SERVED, TrainedModels
+from helpers.serve.trained_models import TrainedModels
 from helpers.serve.training_process import Plan
 from helpers.serve.volumes import Volumes
 
+#: Networks that the extension knows.
+QUPATH: tuple[Network, ...] = ("stardist", "cellpose", "elephant")
 #: How often a waiting client is looked for.
 _LOOK_S = 0.3
 
@@ -50,7 +52,7 @@ def application(service: Service, models: TrainedModels, store: Path, ending: th
         title="Volltrack", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     desk = _Desk(service, models, ending)
-    for network in SERVED:
+    for network in QUPATH:
         _add(app, desk, network)
     volumes = Volumes(store / "volumes", service.limits)
     jobs = Jobs(service, models, volumes, store / "jobs", ending)
@@ -222,7 +224,7 @@ async def _unfit(_: Request, error: Exception) -> PlainTextResponse:
 async def _refused(_: Request, error: Exception) -> PlainTextResponse:
     status = error.status_code if isinstance(error, HTTPException) else 400
     if status == 404:
-        known = ", ".join(f"/{network}/" for network in SERVED)
+        known = ", ".join(f"/{network}/" for network in QUPATH)
         return line(
             404, f"there is nothing at this address: it should end in one of {known}; jobs are under /api/"
         )

@@ -24,6 +24,7 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import write_movie
 from helpers.data.sparse_labels import read_labels
 from helpers.errors import InputError
+from helpers.models.from_annotations import Network
 from helpers.models.stopping import stopped_by
 from helpers.progress import hidden
 from helpers.serve.line import Gone, LineFull
@@ -47,10 +48,13 @@ class Order(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["segment", "train"]
-    network: Literal["served", "stardist", "cellpose", "elephant"] = Field(
+    network: Literal["served", Network] = Field(
         "served", description="served: the model this server was started with, which is not trained here."
     )
     model: str = Field("default", description="Name of the trained model.")
+    version: str | None = Field(
+        None, pattern="^[0-9a-f]{12}$", description="To segment: of the trained model; left out: the last."
+    )
     volume: str = Field(description="Id of the raw volume.")
     labels: str | None = Field(
         None, description="To train: id of the labels; -1 not annotated, 0 background, cells from 1."
@@ -213,11 +217,15 @@ class Jobs:
             raise InputError("voxel_size_um", order.voxel_size_um, "sizes in µm, above 0")
         if order.network == SERVED:
             if order.kind == "train":
-                raise InputError("network", SERVED, "stardist, cellpose or elephant, to train")
+                raise InputError("network", SERVED, "stardist, unet, cellpose or elephant, to train")
             if self._service.model is NO_MODEL:
                 raise InputError("network", SERVED, "a trained one: this server was started without --model")
+            if order.version:
+                raise InputError(
+                    "version", order.version, "left out, or a trained network: served has but one"
+                )
             return
-        folder = self._models.path(order.network, order.model)
+        folder = self._models.path(order.network, order.model, order.version)
         if not 0 <= order.channel < raw.shape[0]:
             raise InputError("channel", order.channel, f"0 to {raw.shape[0] - 1}: the volume has no other")
         if order.kind == "segment":
@@ -226,6 +234,8 @@ class Jobs:
                     "model", order.model, f"a trained model of {order.network}: train it first"
                 )
             return
+        if order.version:
+            raise InputError("version", order.version, "left out: a training goes on from the last version")
         if order.labels is None:
             raise InputError("labels", None, "the id of the labels, to train")
         drawn = self._volumes[order.labels]
@@ -287,7 +297,7 @@ class Jobs:
             job.version = self._service.model.name
         else:
             labels = self._by_trained(order, finite(raw.stack(order.channel)), size, alive)
-            job.version = self._version(order)
+            job.version = order.version or self._version(order)
         job.cells = int(labels.max(initial=0))
         folder = self._folder / job.id
         folder.mkdir(parents=True)
@@ -296,7 +306,7 @@ class Jobs:
         kept.write_frame(0, labels)
 
     def _by_trained(self, order: Order, stack: NDArray, size: Any, alive: Any) -> NDArray:
-        segmenter: Any = self._models.segmenter(order.network, order.model)  # type: ignore[arg-type]
+        segmenter: Any = self._models.segmenter(order.network, order.model, order.version)  # type: ignore[arg-type]
         segmenter = replace(segmenter, voxel_size=size)
 
         def still() -> None:

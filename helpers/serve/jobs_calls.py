@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from helpers.errors import InputError
+from helpers.models.from_annotations import Network
 from helpers.serve.jobs import Job, Jobs, Order, State
 from helpers.serve.line import Gone, LineFull
 from helpers.serve.refusals import in_words, line
@@ -21,7 +22,6 @@ from helpers.serve.trained_models import Trained, TrainedModels
 from helpers.serve.volumes import TIFF, ZIP, Volume, Volumes, zipped
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
-Network = Literal["stardist", "cellpose", "elephant"]
 #: So long the deletion of a model waits for its turn.
 _AT_WORK_S = 5.0
 _ONE_LINE: dict[int | str, dict[str, Any]] = {
@@ -161,9 +161,14 @@ def add_jobs(app: FastAPI, service: Service, models: TrainedModels, jobs: Jobs, 
         """Tell what a model was trained with, and how it went."""
         return models.provenance(network, name)
 
+    @router.get("/models/{network}/{name}/versions")
+    def list_versions(network: Network, name: str) -> list[Trained]:
+        """List the versions of a model that can be segmented with, the newest first."""
+        return models.versions(network, name)
+
     @router.delete("/models/{network}/{name}", status_code=204)
     def delete_model(network: Network, name: str) -> None:
-        """Delete a model; refused while others are at work, whose model it may be."""
+        """Delete a model with all its versions; refused while others are at work, whose model it may be."""
         models.provenance(network, name)
         end = time.monotonic() + _AT_WORK_S
         try:

@@ -1,7 +1,8 @@
 """The models that clients train: a folder of model folders, ``<network>/<name>``, as notebooks 06_segment and 07_segment_cellpose open them.
 
 Everything here is called while the device's queue lets its caller in, so that a model is never read while it is
-replaced. A model is replaced at once and only by a finished one (`helpers.models.from_annotations`).
+replaced. A model is replaced at once and only by a finished one (`helpers.models.from_annotations`); the versions before it
+are kept beside it.
 """
 
 from __future__ import annotations
@@ -28,19 +29,20 @@ from numpy.typing import NDArray
 
 import helpers
 from helpers.errors import InputError
-from helpers.models.from_annotations import Network
+from helpers.models.from_annotations import NETWORKS, Network
 from helpers.segmentation.segmenter import Segmenter
 from helpers.serve.line import Gone
 from helpers.serve.refusals import NothingThere, TrainingRefused
 from helpers.serve.service import log
 from helpers.serve.training_process import Plan
 
-SERVED: tuple[Network, ...] = ("stardist", "cellpose", "elephant")
 _NAME = re.compile(r"\w[\w .-]{0,39}")
 #: Between two looks at whether the client is still there.
 _LOOK_S = 0.2
 #: A training ends by itself once its time is over, but only at the end of an epoch: then it is ended.
 _PATIENCE = 1.5
+#: Folder beside the models of a network: ``<name>/<version>``, and how many of a model are kept there.
+_VERSIONS, _KEPT = ".versions", 9
 
 
 @dataclass
@@ -104,7 +106,7 @@ class TrainedModels:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            for network in SERVED:
+            for network in NETWORKS:
                 (folder / network).mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / ".lock", thread_local=False)
             self._lock.acquire(timeout=0)
@@ -115,29 +117,38 @@ class TrainedModels:
         self.progress: Progress | None = None
         self._open: tuple[Any, Segmenter] | None = None
         self._opening = threading.Lock()
-        for network in SERVED:
+        for network in NETWORKS:
             _restore(folder / network)
 
     def close(self) -> None:
         """Let another server use the folder."""
         self._lock.release()
 
-    def path(self, network: Network, name: str) -> Path:
-        """Return where a model is, or would be.
+    def path(self, network: Network, name: str, version: str | None = None) -> Path:
+        """Return where a model is, or would be; or an earlier version of it.
 
         Raises
         ------
         InputError
             If the name could lead out of the folder, or be no folder's.
+        NothingThere
+            If the version is not, or no longer, kept.
         """
         plain = unicodedata.normalize("NFC", name)
         if not _NAME.fullmatch(plain) or ".." in plain or plain[-1] in " .":
             expected = "a plain name such as default: up to 40 letters, digits, spaces, '_', '-' or '.'"
             raise InputError("modelname", name.encode("ascii", "replace").decode(), expected)
-        return self.folder / network / plain
+        folder = self.folder / network / plain
+        if version is None or version == _version(folder):
+            return folder
+        kept = _kept(folder) / version
+        if not kept.is_dir():
+            expected = f"one that is kept: GET /api/models/{network}/{plain}/versions lists them"
+            raise NothingThere("version", version, expected)
+        return kept
 
     def train(self, plan: Plan, image: NDArray, labels: NDArray, alive: Callable[[], bool]) -> None:
-        """Train in a process of its own; whatever ends it early, the model on disk stays what it was.
+        """Train in a process of its own; whatever ends it early, the model on disk stays what it was, and is kept as a version.
 
         Parameters
         ----------
@@ -157,6 +168,7 @@ class TrainedModels:
             It is no longer wanted.
         """
         folder = Path(plan.folder)
+        _keep(folder)
         self.progress = progress = Progress(f"{folder.parent.name}/{folder.name}")
         try:
             with tempfile.TemporaryDirectory(prefix="volltrack-") as job:
@@ -175,15 +187,15 @@ class TrainedModels:
             "the training failed, perhaps for want of memory: try a smaller batchsize or image; the model is as it was"
         )
 
-    def segmenter(self, network: Network, name: str) -> Segmenter:
-        """Return a model's segmenter; the last that was asked for stays loaded.
+    def segmenter(self, network: Network, name: str, version: str | None = None) -> Segmenter:
+        """Return the segmenter of a model, or of an earlier version; the last that was asked for stays loaded.
 
         Raises
         ------
         NothingThere
             It was not trained yet.
         """
-        folder = self.path(network, name)
+        folder = self.path(network, name, version)
         if not (folder / "training.json").is_file():
             raise NothingThere("modelname", name, f"a trained model: train {network} first, then segment")
         with self._opening:
@@ -194,7 +206,7 @@ class TrainedModels:
             return self._open[1]
 
     def reset(self, network: Network, name: str) -> None:
-        """Delete a model, if there is one."""
+        """Delete a model with its versions, if there is one."""
         folder = self.path(network, name)
         for gone in (folder, folder.with_name(f".{folder.name}.before")):
             if gone.is_dir():
@@ -202,22 +214,30 @@ class TrainedModels:
                 shutil.rmtree(away, ignore_errors=True)
                 os.replace(gone, away)
                 shutil.rmtree(away, ignore_errors=True)
+        shutil.rmtree(_kept(folder), ignore_errors=True)
         self._open = None
 
     def __iter__(self) -> Iterator[Trained]:
-        """List what is on disk."""
-        for network in SERVED:
-            for file in sorted((self.folder / network).glob("[!.]*/training.json")):
-                try:
-                    content, made = file.read_bytes(), file.stat().st_mtime
-                    found = json.loads(content)
-                except (OSError, ValueError):  # it is being replaced
-                    continue
-                state = found.get("state") or {}
-                last = (state.get("history") or [{}])[-1]
-                losses = last.get("loss"), last.get("val_loss")
-                version = hashlib.sha256(content).hexdigest()[:12]
-                yield Trained(network, file.parent.name, version, state.get("epoch", 0), *losses, made)
+        """List the models as they are now."""
+        for network in NETWORKS:
+            for folder in sorted((self.folder / network).glob("[!.]*")):
+                if found := _read(folder, network, folder.name):
+                    yield found
+
+    def versions(self, network: Network, name: str) -> list[Trained]:
+        """List the versions of a model that are there, the newest first.
+
+        Raises
+        ------
+        NothingThere
+            There is no such model.
+        """
+        folder = self.path(network, name)
+        read = (_read(one, network, folder.name) for one in [folder, *_kept(folder).glob("[!.]*")])
+        found = {one.version: one for one in read if one}
+        if not found:
+            self.provenance(network, name)
+        return sorted(found.values(), key=lambda one: one.made, reverse=True)
 
     def provenance(self, network: Network, name: str) -> dict[str, Any]:
         """Return what a model was trained with, and how it went: its ``training.json``.
@@ -233,6 +253,47 @@ class TrainedModels:
             raise NothingThere(
                 "model", name, f"a trained model of {network}: GET /api/models lists them"
             ) from None
+
+
+def _version(folder: Path) -> str | None:
+    try:
+        return hashlib.sha256((folder / "training.json").read_bytes()).hexdigest()[:12]
+    except OSError:
+        return None
+
+
+def _kept(folder: Path) -> Path:
+    """Return where the versions of a model are."""
+    return folder.parent / _VERSIONS / folder.name
+
+
+def _keep(folder: Path) -> None:
+    """Copy a model, if there is one, to its versions, of which the oldest go."""
+    version, kept = _version(folder), _kept(folder)
+    if version is None or (kept / version).is_dir():
+        return
+    copied = kept / ".copied"
+    shutil.rmtree(copied, ignore_errors=True)
+    shutil.copytree(folder, copied)
+    os.replace(copied, kept / version)
+    made = sorted(kept.glob("[!.]*/training.json"), key=lambda file: file.stat().st_mtime)
+    for oldest in made[:-_KEPT]:
+        shutil.rmtree(oldest.parent)
+
+
+def _read(folder: Path, network: Network, name: str) -> Trained | None:
+    """Return what a model folder says of its training; None where there is none, or it is being replaced."""
+    file = folder / "training.json"
+    try:
+        content, made = file.read_bytes(), file.stat().st_mtime
+        state = json.loads(content).get("state") or {}
+    except (OSError, ValueError):
+        return None
+    last = (state.get("history") or [{}])[-1]
+    version = hashlib.sha256(content).hexdigest()[:12]
+    return Trained(
+        network, name, version, state.get("epoch", 0), last.get("loss"), last.get("val_loss"), made
+    )
 
 
 def _run(job: Path, plan: Plan, progress: Progress, alive: Callable[[], bool]) -> tuple[int, dict[str, Any]]:
@@ -306,4 +367,6 @@ def segmenter_of(network: Network, folder: Path) -> Segmenter:
         return ElephantSegmenter.open(folder, voxel_size=size)
     from helpers.segmentation.segmenter import VollSegSegmenter
 
+    if network == "unet":
+        return VollSegSegmenter.open(unet_dir=folder, method="unet", voxel_size=size)
     return VollSegSegmenter.open(stardist_dir=folder, method="stardist", voxel_size=size)

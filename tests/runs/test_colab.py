@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import json
 import os
 import re
@@ -127,6 +128,17 @@ def test_the_pins_satisfy_the_project_and_conda_reads_the_same() -> None:
     assert extras <= set(groups)
     makefile = re.search(r"^EXTRAS := ([\w,]+)", (ROOT / "Makefile").read_text(), re.M)
     assert makefile and set(makefile[1].split(",")) == extras
+
+
+def test_the_pins_are_for_every_python_3_11() -> None:
+    """Debian's is 3.11.2: there pip would look through all versions of whoever needs a package that asks for more."""
+    from packaging.specifiers import SpecifierSet
+
+    pins = set((ROOT / "constraints.txt").read_text().splitlines())
+    here = [one for one in importlib.metadata.distributions() if f"{one.name}=={one.version}" in pins]
+    assert len(here) > 200
+    asked = {one.name: one.metadata.get("Requires-Python") or "" for one in here}
+    assert not {name: python for name, python in asked.items() if not SpecifierSet(python).contains("3.11.0")}
 
 
 def test_elsewhere_nothing_is_set_up(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from skimage.measure import label
 
 from helpers.data.movies import Movie, write_movie
 from helpers.segmentation.elephant_segmenter import ElephantSegmenter
-from helpers.segmentation.segmenter import Segmentation
+from helpers.segmentation.segmenter import Segmentation, VollSegSegmenter
 from helpers.serve.server import Server, start
 from helpers.serve.service import Limits, ServedModel
 from helpers.serve.volumes import zipped
@@ -137,11 +137,53 @@ def test_sparse_labels_of_a_stack_train_a_model_that_segments(server, tmp_path):
     folder = server._http._models.folder / "elephant" / "mine"
     here = ElephantSegmenter.open(folder, voxel_size=VOXEL)(raw).main
     np.testing.assert_array_equal(answer.reshape(raw.shape), here)
+    _earlier_versions_stay(server, order, folder, trained["version"])
+    told = call(server, "GET", "models/elephant/mine")
     refused = ended(server, call(server, "POST", "jobs", order | {"labels": sent[2]})["id"])
     assert refused["state"] == "failed" and "only background" in refused["error"]
     assert call(server, "GET", "models/elephant/mine") == told, "a training that failed leaves the model"
     call(server, "DELETE", "models/elephant/mine")
     assert call(server, "GET", "models") == []
+    assert ask(port_of(server), "GET", "/api/models/elephant/mine/versions")[0] == 404
+
+
+def _earlier_versions_stay(server: Server, order: dict[str, Any], folder: Path, first: str) -> None:
+    def files(where: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in where.iterdir() if path.is_file()}
+
+    before = files(folder)
+    second = ended(server, call(server, "POST", "jobs", order | {"seed": 8})["id"])["version"]
+    listed = call(server, "GET", "models/elephant/mine/versions")
+    assert [one["version"] for one in listed] == [second, first] and second != first
+    (now,) = [one for one in call(server, "GET", "models") if one["name"] == "mine"]
+    assert now["version"] == second
+    kept = folder.parent / ".versions" / "mine" / first
+    assert files(kept) == before and files(folder) != before
+    asked = {name: order[name] for name in ("network", "model", "volume")} | {"kind": "segment"}
+    for version in (first, second):
+        found = ended(server, call(server, "POST", "jobs", asked | {"version": version})["id"])
+        assert (found["state"], found["version"]) == ("done", version), found
+        used = kept if version == first else folder
+        assert server._http is not None and server._http._models._open[0][0] == used
+    for wrong, status in ((asked | {"version": "0" * 12}, 404), (order | {"version": first}, 422)):
+        assert ask(port_of(server), "POST", "/api/jobs", json.dumps(wrong).encode(), JSON)[0] == status
+
+
+def test_a_unet_is_trained_and_segments(server, tmp_path):
+    raw, truth = cells(4, (16, 48, 48))
+    sent = [call(server, "POST", "volumes", tiff(tmp_path, a), TIFF)["id"] for a in (raw, truth)]
+    model = {"network": "unet", "model": "foreground", "volume": sent[0]}
+    order = model | {"kind": "train", "batches": 40, "batch_size": 2, "patch": 32, "labels": sent[1]}
+    trained = ended(server, call(server, "POST", "jobs", order)["id"])
+    assert trained["state"] == "done", trained
+    found = ended(server, call(server, "POST", "jobs", model | {"kind": "segment"})["id"])
+    answer = tifffile.imread(io.BytesIO(call(server, "GET", f"jobs/{found['id']}/labels"))).reshape(raw.shape)
+    assert server._http is not None
+    folder = server._http._models.folder / "unet" / "foreground"
+    here = VollSegSegmenter.open(unet_dir=folder, method="unet", voxel_size=VOXEL)(raw).main
+    np.testing.assert_array_equal(answer, here)
+    assert found["cells"] == here.max() > 0
+    call(server, "DELETE", "models/unet/foreground")
 
 
 def test_jobs_wait_in_the_order_of_coming_and_can_be_cancelled(server, tmp_path):
