@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers.data.sparse_labels import UNANNOTATED
 from helpers.errors import InputError
 from helpers.models.from_annotations import Network, default_settings, train_from_annotations
 from helpers.models.watch import Step, TrainingStopped
@@ -83,10 +84,12 @@ def main(arguments: Sequence[str]) -> int:
 
     side = plan.patch
     patch = None if side is None else [max(16, min(side, n) // 16 * 16) for n in image.shape]
+    # Of one volume that is drawn throughout nothing can be held back: its patches overlap.
+    fraction = 0.15 if (labels == UNANNOTATED).any() else 0.0
     try:
         state = train_from_annotations(
             plan.network, [image], [labels], plan.folder, voxel_size=plan.voxel_size, settings=settings_of(plan, image.ndim),
-            patch_size=patch, seed=plan.seed, go_on=True, watch=watch,
+            patch_size=patch, seed=plan.seed, go_on=True, watch=watch, validation_fraction=fraction,
         )  # fmt: skip
     except InputError as error:
         tell(error=str(error))
