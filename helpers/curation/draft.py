@@ -19,6 +19,8 @@ from helpers.errors import InputError
 
 #: Frames that a draft holds at a time.
 _OPEN_FRAMES = 4
+#: Arguments that are named of an edit that changes nothing.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -273,5 +275,9 @@ def finished(changes: Changes, what: str, values: Iterable[object] = ()) -> Chan
         Nothing would change.
     """
     if not changes:
-        raise NothingToDo(what, ", ".join(map(str, values)), "something that changes; it is so already")
+        parts = [
+            str(part) for value in values for part in (value if isinstance(value, (list, tuple)) else [value])
+        ]
+        said = ", ".join(parts[:_NAMED]) + (" …" if len(parts) > _NAMED else "")
+        raise NothingToDo(what, said, "something that changes; it is so already")
     return changes

@@ -45,6 +45,11 @@ def test_each_action_does_what_it_says_and_is_replayed(desk: Desk) -> None:
     assert ("link", i[0, 1], i[1, 1]) in state.graph.marks, "in the order of time"
     ok(desk, "confirm division", "1:3")
     ok(desk, "confirm track", "0:1")
+    again = do(desk, "confirm track", "0:1")
+    assert (
+        "cell 1 in frame 0, cell 1 in frame 1, cell 1 in frame 2 …: something that changes"
+        in again.replace("'", "")
+    )
     assert {("cell", i[t, 1]) for t in range(4)} <= state.graph.marks
     ok(desk, "unconfirm track", "0:1")
     assert not {("cell", i[t, 1]) for t in range(4)} & state.graph.marks
