@@ -13,6 +13,7 @@ import pandas as pd
 
 from helpers.curation import confirming
 from helpers.curation.cells import Cell
+from helpers.curation.log import Edit
 from helpers.curation.session import Curation
 from helpers.curation.suspects import find_suspects
 from helpers.errors import InputError
@@ -203,6 +204,15 @@ def cells_of(text: str) -> list[Cell]:
         return [Cell(int(t), int(label)) for t, label in pairs]
     except ValueError:
         raise InputError("cells", text, "frame:label of each cell, such as 3:17, 4:21") from None
+
+
+def edit_text(edit: Edit) -> str:
+    """Say who did what to which cells, and when (UTC); of many cells the first three."""
+    parts = [p for value in edit.arguments.values() for p in (value if isinstance(value, list) else [value])]
+    places = [f"{p['cell'][0]}:{p['cell'][1]}" for p in parts if isinstance(p, dict) and "cell" in p]
+    places += [f"frame {p['stroke']}" for p in parts if isinstance(p, dict) and "stroke" in p]
+    what = ", ".join(places[:3]) + (" …" if len(places) > 3 else "")
+    return "  ·  ".join(filter(None, (edit.operation.replace("_", " "), edit.author, edit.time[:19], what)))
 
 
 def points_text(points: Sequence[Point]) -> str:

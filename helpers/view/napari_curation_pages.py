@@ -28,6 +28,7 @@ from helpers.curation.lineages import write_lineages
 from helpers.curation.log import REDO, UNDO
 from helpers.errors import InputError
 from helpers.view.curation_actions import ACTIONS, GROUPS
+from helpers.view.curation_desk import edit_text
 from helpers.view.lineage_tree import LineageTree
 from helpers.view.napari_curation_keys import MOVES
 
@@ -293,7 +294,7 @@ class LogPage(QWidget):
             self.list.addItem("no edit yet")
 
     def _add(self, edit: Any, prefix: str) -> None:
-        item = QListWidgetItem(f"{prefix}{edit.operation}  ·  {edit.author}  ·  {edit.time[:19]}")
+        item = QListWidgetItem(prefix + edit_text(edit))
         if prefix:
             item.setForeground(Qt.GlobalColor.gray)
         self.list.addItem(item)

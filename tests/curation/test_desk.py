@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from curated_movies import boxes, content, linked, write_cells
 
-from helpers.curation import Cell, Curation
+from helpers.curation import Cell, Curation, Stroke
 from helpers.curation.files import read_state, state_on_disk
 from helpers.curation.suspects import find_suspects
 from helpers.view.curation_actions import ACTIONS, act
-from helpers.view.curation_desk import Desk, cells_of, cells_text, points_of, points_text
+from helpers.view.curation_desk import Desk, cells_of, cells_text, edit_text, points_of, points_text
 
 
 @pytest.fixture(params=[1, 3], ids=["2D", "3D"])
@@ -117,6 +117,16 @@ def test_progress_counts_what_was_seen(desk: Desk) -> None:
     desk.move(1)
     desk.move(-1)
     assert desk.progress() == f"2 seen, {n - 2} left"
+
+
+def test_the_history_names_the_cells(desk: Desk) -> None:
+    state = desk.curation.state
+    ok(desk, "merge", "2:3, 2:4")
+    ok(desk, "confirm track", "0:1")
+    desk.do("paint", stroke=Stroke(0, np.arange(5)))
+    texts = [edit_text(edit) for edit in state.done]
+    assert texts[0].startswith("merge  ·  ann  ·  20") and texts[0].endswith("  ·  2:3, 2:4")
+    assert texts[1].endswith("  ·  0:1, 1:1, 2:1 …") and texts[2].endswith("  ·  frame 0")
 
 
 def test_what_is_typed_is_read_back() -> None:

@@ -144,6 +144,7 @@ def test_a_click_chooses_and_keys_edit(flat) -> None:
     _key(flat, "Z", "Control", "Shift")
     assert not (state.labels.frame(0) == 2).any()
     assert dock.log_page.list.item(0).text().startswith("merge  ·  ann")
+    assert dock.log_page.list.item(0).text().endswith("0:1, 0:2")
     _key(flat, "R")
     assert "remove" in dock.message.text() and dock.cells.text() == "0:1"
     assert state.labels.frame(0)[0, 6, 6] == 0 and state.labels.frame(0)[0, 8, 24] == 1, "the clicked piece"
