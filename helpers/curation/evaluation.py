@@ -77,10 +77,12 @@ def evaluate(
     Returns
     -------
     DataFrame
-        A row for these frames, and one for all: ``result, frames, n_frames, n_true, n_found`` (cells), ``iou, dice`` (of the
-        foreground), ``ap50, f1_50`` (cells, one to one at an IoU of 0.5: TP / (TP + FP + FN), and F1); for these frames, where
-        both have tracks and two frames follow each other: ``false_positives, false_negatives, split_cells, deleted_edges,
-        added_edges, fault_value`` (`helpers.curation.faults`), and with `own` ``tra, division_f1``.
+        A row for these frames, one for each range of them where they are several, one for the rest of the movie, and one for
+        all of it: ``result, frames`` (``"3–7, 12"``, ``"rest (0–2)"``, ``"all"``), ``n_frames, n_true, n_found`` (cells),
+        ``iou, dice`` (of the foreground), ``ap50, f1_50`` (cells, one to one at an IoU of 0.5: TP / (TP + FP + FN), and F1);
+        for these frames and their ranges, where both have tracks and two frames follow each other: ``false_positives,
+        false_negatives, split_cells, deleted_edges, added_edges, fault_value`` (`helpers.curation.faults`), and with `own`
+        ``tra, division_f1``.
 
     Raises
     ------
@@ -96,26 +98,38 @@ def evaluate(
     chosen = sorted(set(every if frames is None else frames))
     if not chosen or not set(chosen) <= set(every):
         raise InputError("frames", chosen[:10], f"frames of the movie, 0 to {shape[0] - 1}")
-    rows = [{"result": found.name, "frames": shown(chosen), **_segmentation(truth, found, chosen)}]
-    consecutive = any(b - a == 1 for a, b in pairwise(chosen))
-    if truth.tracks is not None and found.tracks is not None and consecutive:
-        count = faults(truth.labels, found.labels, chosen, truth.tracks, found.tracks)
-        rows[0] |= {**vars(count), "fault_value": count.value}
-        if own:
-            rows[0] |= _own(truth, found, chosen)
-    rows.append({"result": found.name, "frames": "all", **_segmentation(truth, found, list(every))})
+    parts = _ranges(chosen)
+    rest = [t for t in every if t not in set(chosen)]
+    rows = []
+    for part in [chosen, *(parts if len(parts) > 1 else [])]:
+        row = {"result": found.name, "frames": shown(part), **_segmentation(truth, found, part)}
+        consecutive = any(b - a == 1 for a, b in pairwise(part))
+        if truth.tracks is not None and found.tracks is not None and consecutive:
+            count = faults(truth.labels, found.labels, part, truth.tracks, found.tracks)
+            row |= {**vars(count), "fault_value": count.value}
+            if own:
+                row |= _own(truth, found, part)
+        rows.append(row)
+    for name, part in ((f"rest ({shown(rest)})", rest), ("all", list(every))):
+        if part:
+            rows.append({"result": found.name, "frames": name, **_segmentation(truth, found, part)})
     return pd.DataFrame(rows)
 
 
 def shown(frames: Sequence[int]) -> str:
     """Return frames in short: ``"3–7, 9"``."""
+    return ", ".join("–".join(map(str, sorted({part[0], part[-1]}))) for part in _ranges(frames))
+
+
+def _ranges(frames: Sequence[int]) -> list[list[int]]:
+    """Return ascending frames in runs without a gap."""
     parts: list[list[int]] = []
     for t in frames:
         if parts and t == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], t]
+            parts[-1].append(t)
         else:
             parts.append([t])
-    return ", ".join("–".join(map(str, part)) for part in parts)
+    return parts
 
 
 def _segmentation(truth: Result, found: Result, frames: list[int]) -> dict[str, Any]:

@@ -163,7 +163,8 @@ def score_history(scores: pd.DataFrame) -> Figure:
     scores : DataFrame
         From `helpers.curation.evaluation.keep_scores`.
     """
-    chosen = scores[scores["frames"] != "all"].reset_index(drop=True)
+    # The first row of each is of all curated frames together.
+    chosen = scores.groupby(["time", "result"], sort=False).head(1).reset_index(drop=True)
     figure = new_figure(6.4, 4.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     names = [f"{row.result}\nframes {row.frames}\n{row.edits} edits" for row in chosen.itertuples()]

@@ -179,12 +179,26 @@ def _links(rows: np.ndarray, labels: np.ndarray) -> list:
 def test_foreground_scores_by_hand() -> None:
     truth, found = np.zeros((2, 1, 4, 4), np.int32), np.zeros((2, 1, 4, 4), np.int32)
     truth[0, 0, 0], found[0, 0, :2] = 1, 1  # 4 of 8 pixels
-    first, every = (row for _, row in evaluate(result(truth, []), result(found, []), frames=[0]).iterrows())
+    first, rest, every = (
+        row for _, row in evaluate(result(truth, []), result(found, []), frames=[0]).iterrows()
+    )
     assert (first["iou"], first["dice"]) == (0.5, 2 / 3)
     assert (first["ap50"], first["f1_50"]) == (1.0, 1.0)
+    assert (first["frames"], rest["frames"], every["frames"]) == ("0", "rest (1)", "all") and rest["iou"] == 1
     assert np.isnan(every.get("fault_value", np.nan)), "a single frame has no edges"
     empty = np.zeros_like(truth)
     assert evaluate(result(empty, []), result(empty, [])).iloc[0]["iou"] == 1.0
+
+
+def test_each_range_the_rest_and_all_have_a_row_with_its_n() -> None:
+    truth, found = boxes(1), boxes(1)
+    found[3][found[3] == 1] = 0  # missed in the second range
+    scores = evaluate(result(truth), result(found), frames=[0, 2, 3])
+    assert scores["frames"].tolist() == ["0, 2–3", "0", "2–3", "rest (1)", "all"]
+    assert scores["n_frames"].tolist() == [3, 1, 2, 1, 4]
+    assert (scores["n_true"] - scores["n_found"]).tolist() == [1, 0, 1, 0, 1]
+    assert scores["false_negatives"].notna().tolist() == [True, False, True, False, False]
+    assert scores["f1_50"][1] == 1 > scores["f1_50"][2]
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -210,5 +224,9 @@ def test_the_automatic_result_is_scored_against_the_curated_and_earlier_scores_s
         curation.undo()
         again = evaluate(curated_result(state), automatic_result(state), [2, 3])
         kept = keep_scores(folder, again, len(state.done))
-    assert kept["edits"].tolist() == [3, 3, 2, 2] and kept["frames"].tolist() == ["2–3", "all"] * 2
+    assert kept["edits"].tolist() == [3, 3, 3, 2, 2, 2]
+    assert (
+        kept["frames"].tolist()
+        == ["2–3", f"rest ({shown([t for t in range(state.shape[0]) if t not in (2, 3)])})", "all"] * 2
+    )
     pd.testing.assert_frame_equal(kept, pd.read_csv(folder / "curation_scores.csv"))

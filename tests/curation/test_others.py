@@ -117,5 +117,5 @@ def test_the_notebook_takes_a_folder_with_both(written: dict[int, Path], tmp_pat
             curation.do("confirm", **confirming.frame(curation.state, t))
         assert ((1, 1), (2, 1)) not in linked(curation.state)
         scores = step.evaluate(p, curation)
-    assert scores is not None and scores["result"].tolist() == ["automatic"] * 2 + ["x.zarr"] * 2
-    assert scores["deleted_edges"][[0, 2]].tolist() == [1, 1] and scores["fault_value"][2] == 1
+    assert scores is not None and scores["result"].tolist() == ["automatic"] * 3 + ["x.zarr"] * 3
+    assert scores["deleted_edges"][[0, 3]].tolist() == [1, 1] and scores["fault_value"][3] == 1

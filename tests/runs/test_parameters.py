@@ -15,6 +15,7 @@ from helpers.runs.parameters import (
     STEPS,
     AnalyzeIntensitySpectrum,
     CreateDataset,
+    Curate,
     Segment,
     SegmentCellpose,
     SegmentRemote,
@@ -256,6 +257,19 @@ def test_a_wrong_value_is_named_with_what_is_allowed(values: dict, words: list[s
     assert str(error.value).startswith("demo.yaml, line 3: ")
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "frames"), [("3-7, 12", [3, 4, 5, 6, 7, 12]), ("2–3 0", [2, 3, 0]), ("5", [5]), ("", [])]
+)
+def test_frames_are_written_as_ranges_too(text: str, frames: list[int]) -> None:
+    assert Curate.checked({"curated_frames": text}).curated_frames == frames
+
+
+@pytest.mark.parametrize("text", ["7-3", "3-", "a-b", "1-99999999"])
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="curated_frames"):
+        Curate.checked({"curated_frames": text})
 
 
 def test_a_missing_variable_is_named() -> None:

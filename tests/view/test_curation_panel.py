@@ -262,7 +262,14 @@ def test_the_history_of_scores_has_a_point_each_time() -> None:
         "ap50": 0.8,
     }
     scores = pd.DataFrame(
-        [{**row, "f1_50": 0.9, "fault_value": 12.0}] * 3 + [{**row, "frames": "all", "f1_50": 1.0}]
+        [
+            one
+            for time in "tuv"
+            for one in (
+                {**row, "time": time, "f1_50": 0.9, "fault_value": 12.0},
+                {**row, "time": time, "frames": "all", "f1_50": 1.0},
+            )
+        ]
     )
     figure = score_history(scores)
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3] * 4

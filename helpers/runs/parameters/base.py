@@ -278,7 +278,7 @@ def _unquoted(cls: type[Parameters], name: str, value: Any) -> Any:
 
 
 def _listed(field: FieldInfo, text: str) -> Any:
-    """Read a list: empty, in brackets, or its parts with commas between, numbers also with spaces."""
+    """Read a list: empty, in brackets, or its parts with commas between, numbers also with spaces, or whole ones as 3-7."""
     text = text.strip()
     if text in ("", "None", "null"):
         return None if may_be_empty(field) else []
@@ -286,7 +286,16 @@ def _listed(field: FieldInfo, text: str) -> Any:
         return found
     if list_of(field) in (str, Path):
         return [part.strip() for part in text.split(",") if part.strip()]
-    return re.split(r"[\s,;]+", text.strip(" ,;"))
+    parts = re.split(r"[\s,;]+", text.strip(" ,;"))
+    if list_of(field) is not int:
+        return parts
+    return [number for part in parts for number in _whole_numbers(part)]
+
+
+def _whole_numbers(part: str) -> list[Any]:
+    """Return the numbers of a range, such as ``3-7``; anything else as it is, for pydantic to take or refuse."""
+    found = re.fullmatch(r"(\d{1,6})[-–](\d{1,6})", part)
+    return list(range(int(found[1]), int(found[2]) + 1)) or [part] if found else [part]
 
 
 def _literal(text: str) -> Any:

@@ -36,7 +36,7 @@ class Curate(OneMovie):
     show_suspects: int = Field(30, ge=1, description="Most suspicious places that are listed and drawn")
     curated_frames: list[int] = Field(
         [],
-        description="Frames that are curated completely, such as [3, 4, 5]; empty takes those you confirmed. Scores are computed on these",
+        description="Frames that are curated completely, such as 3-7, 12; empty takes those you confirmed. Scores are computed on these",
     )
     other_labels: OptionalPath = Field(
         None,
