@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from analysis_tracks import straight
 from scipy import signal
 
 from helpers.analysis.spectrum import (
@@ -21,6 +20,7 @@ from helpers.analysis.spectrum import (
 from helpers.data.synthetic.movie import SyntheticSettings, make_movie
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
+from tests.analysis.analysis_tracks import straight
 
 FAST = SpectrumSettings(n_permutations=199)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from _harness import OURS_PYTHON, ROOT, compare
 
-sys.path.append(str(ROOT / "tests" / "segmentation"))
+sys.path.insert(0, str(ROOT))
 
 SPACING = (2.0, 0.5, 0.5)
 PEERS = {
@@ -27,7 +27,7 @@ PEERS = {
 
 def cases() -> Iterator[dict[str, Any]]:
     """Yield the entries of the table."""
-    from stacks import make_stack, recovered
+    from tests.segmentation.stacks import make_stack, recovered
 
     for shape, n_cells in (((22, 512, 512), 900), ((64, 512, 512), 5000)):
         stack = make_stack(shape, n_cells, spacing=SPACING)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests" / "segmentation"))
+sys.path.insert(0, str(ROOT))
 
 from helpers.data.movies import Movie  # noqa: E402
 from helpers.data.samples import OVULE_TEST_FROM_Y, OVULE_VOXEL_SIZE  # noqa: E402
@@ -116,7 +116,7 @@ def _fuser(
 
 def stored() -> Iterator[tuple[str, list[Case]]]:
     """Yield the cases that need no networks."""
-    from stacks import make_stack
+    from tests.segmentation.stacks import make_stack
 
     folder = Path(os.environ.get("VOLLTRACK_SAMPLES", ROOT.parent / "shared" / "samples")) / "plantseg"
     if (folder / "ovule_network_outputs.npz").is_file():

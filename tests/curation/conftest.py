@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from curated_movies import write_cells
 
 from helpers.curation import Curation
+from tests.curation.curated_movies import write_cells
 
 
 @pytest.fixture(scope="session")

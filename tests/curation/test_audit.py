@@ -90,7 +90,7 @@ def test_a_sample_is_a_third_doubtful_and_repeatable(flat: Path) -> None:
 
 
 def test_a_movie_without_cells(tmp_path: Path) -> None:
-    from curated_movies import write_cells
+    from tests.curation.curated_movies import write_cells
 
     folder = write_cells(tmp_path / "movie", labels=np.zeros((3, 1, 20, 20), np.int32), links=[])
     found = open_audit(folder, state_on_disk(folder))

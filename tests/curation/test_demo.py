@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from true_errors import pointed_at, true_errors
 
 from helpers.analysis.spectrum import measure_spectra
 from helpers.curation import Cell, Curation, Stroke
@@ -33,6 +32,7 @@ from helpers.tracking.formats import table
 from helpers.tracking.objects import measure
 from helpers.tracking.overlap import link_overlap
 from helpers.tracking.tracks import Tracks
+from tests.curation.true_errors import pointed_at, true_errors
 
 DEMO = yaml.safe_load((Path(__file__).parents[2] / "data_manifests" / "demo.yaml").read_text())
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from curated_movies import boxes, content, linked, write_cells
 
 from helpers.curation import Cell, Curation, Stroke
 from helpers.curation.files import read_state, state_on_disk
 from helpers.curation.suspects import find_suspects
 from helpers.view.curation_actions import ACTIONS, act
 from helpers.view.curation_desk import Desk, cells_of, cells_text, edit_text, points_of, points_text
+from tests.curation.curated_movies import boxes, content, linked, write_cells
 
 
 @pytest.fixture(params=[1, 3], ids=["2D", "3D"])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import mmv_cases
 import numpy as np
 import pandas as pd
 import pytest
-from curated_movies import LINKS, VOXEL, boxes, tracks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +24,8 @@ from helpers.curation.evaluation import (
 from helpers.curation.faults import Faults, frame_faults
 from helpers.errors import InputError
 from helpers.tracking.objects import measure
+from tests.curation import mmv_cases
+from tests.curation.curated_movies import LINKS, VOXEL, boxes, tracks_of
 
 
 class Movie:

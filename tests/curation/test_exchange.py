@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from curated_movies import VOXEL, boxes, linked, write_cells
 
 from helpers.curation import Cell, Curation
 from helpers.curation.exchange import take_over
@@ -17,6 +16,7 @@ from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 from helpers.tracking.formats import any_format, geff, geff_masks, table
 from helpers.tracking.tracks import Tracks
+from tests.curation.curated_movies import VOXEL, boxes, linked, write_cells
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from curated_movies import boxes, content, write_cells
 
 from helpers.curation import Cell, Curation, Stroke
 from helpers.curation.files import bring_up_to_date, is_curated, read_state
@@ -19,6 +18,7 @@ from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
 from helpers.tracking.formats import table
 from helpers.tracking.objects import measure
+from tests.curation.curated_movies import boxes, content, write_cells
 
 
 def some_edits(folder: Path) -> None:

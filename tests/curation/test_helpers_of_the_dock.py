@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from curated_movies import VOXEL, box_index, boxes, linked, write_cells
 
 from helpers.curation import Cell, Curation, Stroke, confirming
 from helpers.curation.filters import tracks_that
@@ -17,6 +16,7 @@ from helpers.curation.suspects.fixes import usual_fix
 from helpers.curation.trees import Founders, tree_of
 from helpers.errors import InputError
 from helpers.tracking.linking import LapParameters, link
+from tests.curation.curated_movies import VOXEL, box_index, boxes, linked, write_cells
 
 
 @pytest.fixture(params=[1, 3], ids=["2D", "3D"])

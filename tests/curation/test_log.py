@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from curated_movies import boxes, content, write_cells
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from helpers.curation import Cell, Curation, Stroke, confirming, log
 from helpers.curation.files import read_state
 from helpers.curation.voxels import VoxelChange, decode, voxels_index, voxels_text
 from helpers.errors import InputError
+from tests.curation.curated_movies import boxes, content, write_cells
 
 
 @given(st.lists(st.integers(0, 500), unique=True))

@@ -7,11 +7,9 @@ import json
 import shutil
 from pathlib import Path
 
-import mmv_cases
 import numpy as np
 import pandas as pd
 import pytest
-from curated_movies import LINKS, VOXEL, boxes, tracks_of
 
 from helpers.analysis import mmv_h4tracks
 from helpers.errors import InputError
@@ -20,6 +18,8 @@ from helpers.runs.steps import migration as step
 from helpers.runs.steps.tracked import open_tracks
 from helpers.tracking.objects import measure
 from helpers.tracking.tracks import Tracks
+from tests.curation import mmv_cases
+from tests.curation.curated_movies import LINKS, VOXEL, boxes, tracks_of
 
 EXPECTED = json.loads(Path(__file__).with_name("mmv_h4tracks_csv.json").read_text())
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from curated_movies import SHAPE, content, linked
 
 from helpers.curation import Cell, Curation, Stroke
 from helpers.errors import InputError
+from tests.curation.curated_movies import SHAPE, content, linked
 
 
 def labels_of(curation: Curation, t: int) -> np.ndarray:
@@ -158,7 +158,7 @@ def test_split_along_a_line_keeps_the_label_of_the_larger_part(curation: Curatio
 
 
 def test_split_along_a_plane_through_the_slices(opened, tmp_path) -> None:
-    from curated_movies import boxes, write_cells
+    from tests.curation.curated_movies import boxes, write_cells
 
     curation = opened(write_cells(tmp_path / "deep", labels=boxes(4)))
     curation.do("split_by_plane", cell=Cell(0, 1), points=[(0.5, 0, 0), (0.5, 1, 0), (0.5, 0, 1)])
@@ -175,7 +175,7 @@ def test_split_refuses_a_line_that_does_not_split(curation: Curation, points: li
 
 
 def test_split_by_seeds_meets_where_the_cell_is_thinnest(opened, tmp_path) -> None:
-    from curated_movies import write_cells
+    from tests.curation.curated_movies import write_cells
 
     labels = np.zeros((1, 3, *SHAPE), np.int32)
     labels[0, :, 5:15, 5:15] = labels[0, :, 5:15, 25:35] = 1
@@ -208,7 +208,7 @@ def test_split_by_seeds_refuses(curation: Curation, seeds: list, message: str) -
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_holes_are_filled_but_cells_within_stay(opened, tmp_path, depth: int) -> None:
-    from curated_movies import write_cells
+    from tests.curation.curated_movies import write_cells
 
     labels, z = np.zeros((1, depth, *SHAPE), np.int32), depth // 2
     labels[0, :, 5:20, 5:20] = 1

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from curated_movies import LINKS, Key, content, linked, write_cells
 
 from helpers.curation import Cell, Curation, Stroke, confirming
 from helpers.errors import InputError
+from tests.curation.curated_movies import LINKS, Key, content, linked, write_cells
 
 
 def now(curation: Curation) -> set[tuple[Key, Key]]:

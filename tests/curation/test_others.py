@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from curated_movies import LINKS, SHAPE, VOXEL, boxes, linked, write_cells
 
 from helpers.curation import Cell, Curation, confirming
 from helpers.curation.evaluation import Result, evaluate
@@ -21,6 +20,7 @@ from helpers.runs.parameters import Curate
 from helpers.runs.steps import curation as step
 from helpers.tracking.formats import mmv_h4tracks, table, trackmate
 from helpers.tracking.tracks import Tracks
+from tests.curation.curated_movies import LINKS, SHAPE, VOXEL, boxes, linked, write_cells
 
 
 def ours(folder: Path) -> Result:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from curated_movies import LINKS, VOXEL, boxes, content, linked, tracks_of
 
 from helpers.curation import Cell, Curation, Stroke, confirming
 from helpers.curation.files import bring_up_to_date, read_state
@@ -18,6 +17,7 @@ from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 from helpers.tracking.formats import table
 from helpers.tracking.objects import measure
+from tests.curation.curated_movies import LINKS, VOXEL, boxes, content, linked, tracks_of
 
 
 def segment_anew(folder: Path, labels: np.ndarray, links=()) -> None:

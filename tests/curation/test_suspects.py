@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from curated_movies import LINKS, boxes, write_cells
 
 from helpers.curation import Cell, Curation, confirming
 from helpers.curation.suspects import find_suspects
 from helpers.curation.suspects.signs import oddness, together
 from helpers.tracking.formats import table
+from tests.curation.curated_movies import LINKS, boxes, write_cells
 
 #: A field of like cells that hardly move, in which errors stand out.
 SHAPE, SIDE, STEP, N_FRAMES = (1, 96, 96), 9, 16, 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,14 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
-
-from curated_movies import boxes, linked, write_cells
-
 from helpers.curation import Curation
 from helpers.data.label_export import export_v05
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
+from tests.curation.curated_movies import boxes, linked, write_cells
 
 
 def _open(folder: Path, depth: int, wait: Any) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from drawn_cells import write_set
 
 from helpers.data.training_set import TrainingSet
+from tests.models.drawn_cells import write_set
 
 
 @pytest.fixture(scope="session")

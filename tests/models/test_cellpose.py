@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_cells import draw_cells, write_set
 from stardist.matching import matching
 
 from helpers.data.movies import Movie, write_movie
@@ -28,6 +27,7 @@ from helpers.runs.segment_movie import segment_movie
 from helpers.runs.steps import cellpose as step
 from helpers.runs.steps import training
 from helpers.segmentation.cellpose_segmenter import QUALITY, CellposeSegmenter
+from tests.models.drawn_cells import draw_cells, write_set
 
 pytest.importorskip("cellpose")
 

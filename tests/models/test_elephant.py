@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_cells import draw_cells
 
 from helpers.data.few_cells import draw_few_cells
 from helpers.errors import InputError
@@ -15,6 +14,7 @@ from helpers.models.from_annotations import train_from_annotations
 from helpers.models.watch import Step, TrainingStopped
 from helpers.segmentation.elephant_segmenter import QUALITY, ElephantSegmenter
 from helpers.segmentation.matching import match_counts
+from tests.models.drawn_cells import draw_cells
 
 SMALL = elephant.ElephantSettings(
     epochs=8, steps_per_epoch=12, batch_size=4, depth=2, n_first=8, learning_rate=3e-3, schedule="cosine",

@@ -10,12 +10,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from drawn_cells import draw_cells
 
 from helpers.data.patches import create_training_set
 from helpers.models import inference, precision, stardist, training, unet
 from helpers.segmentation.matching import match_counts
 from helpers.segmentation.segmenter import VollSegSegmenter
+from tests.models.drawn_cells import draw_cells
 
 PATCH = (32, 32)
 SHORT = unet.UNetSettings(epochs=2, batch_size=2, depth=1, n_first=4, learning_rate=3e-3, seed=7)

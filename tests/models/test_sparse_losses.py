@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn_cells import draw_cells
 
 from helpers.data.sparse_labels import foreground
 from helpers.models import elephant, elephant_shapes, unet
 from helpers.models.cellpose import slices
 from helpers.models.cellpose import training as cellpose_training
 from helpers.models.stardist import targets as star_targets
+from tests.models.drawn_cells import draw_cells
 
 PATCH = (8, 24, 24)
 RAYS = 8

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn_cells import draw_cells
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stardist.geometry import star_dist, star_dist3D
@@ -15,6 +14,7 @@ from stardist.utils import edt_prob
 
 from helpers.models.stardist.rays import RayTable, directions_2d
 from helpers.models.stardist.targets import TargetMaker
+from tests.models.drawn_cells import draw_cells
 
 
 def assert_all_but_few(same):

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba import set_num_threads
-from stars import make_candidates
 
 from helpers.models.stardist import rendering as star_rendering
 from helpers.models.stardist import shapes as star_shapes
 from helpers.models.stardist import suppression as star_suppression
 from helpers.models.stardist import table as star_table
+from tests.models.stars import make_candidates
 
 RAYS = st.one_of(
     st.tuples(

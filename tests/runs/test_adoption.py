@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
-
-from curated_movies import write_cells
 
 from helpers.__main__ import main
 from helpers.curation import Cell, Curation, Stroke, confirming
@@ -27,6 +22,7 @@ from helpers.runs import adoption
 from helpers.runs.parameters import CreateDataset, TrainSegmentation
 from helpers.runs.steps import dataset, training
 from helpers.segmentation.segmenter import Segmentation
+from tests.curation.curated_movies import write_cells
 
 VOXEL = (2.0, 0.5, 0.5)
 

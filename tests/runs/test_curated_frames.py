@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
-
-from curated_movies import VOXEL, boxes, write_cells
 
 from helpers.curation import Cell, Curation, confirming
 from helpers.data.movies import write_movie
@@ -20,6 +15,7 @@ from helpers.errors import InputError
 from helpers.runs.parameters import CreateDataset
 from helpers.runs.run import identity
 from helpers.runs.steps import dataset
+from tests.curation.curated_movies import VOXEL, boxes, write_cells
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from threshold_segmenter import Threshold
 
 from helpers.__main__ import main
 from helpers.data.label_movies import LabelMovie
@@ -22,6 +21,7 @@ from helpers.runs.parameters import Segment, Track
 from helpers.runs.plan import Job
 from helpers.runs.run import Run, read_done, step_folder, why_not_done
 from helpers.runs.segment_movie import SegmentedMovie, segment_movie
+from tests.runs.threshold_segmenter import Threshold
 
 FRAME_2 = "labels.zarr/0/2/0/0/0"
 LEVEL_OF_FRAME_2 = "labels.zarr/0_1/2/0/0/0"

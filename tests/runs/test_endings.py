@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ended_run import EndedRun, command
-from run_content import assert_equal, content
 
 from helpers.runs import execute
+from tests.runs.ended_run import EndedRun, command
+from tests.runs.run_content import assert_equal, content
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from threshold_segmenter import Threshold
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
@@ -19,6 +18,7 @@ from helpers.runs import graph
 from helpers.runs.parameters import Segment
 from helpers.runs.plan import open_experiment
 from helpers.runs.segment_movie import segment_frames, segment_movie
+from tests.runs.threshold_segmenter import Threshold
 
 
 @pytest.fixture

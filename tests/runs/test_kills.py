@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ended_run import KINDS, command, kill_in
-from run_content import assert_equal, content
 
 from helpers.runs.lock import read
+from tests.runs.ended_run import KINDS, command, kill_in
+from tests.runs.run_content import assert_equal, content
 
 pytestmark = pytest.mark.slow
 

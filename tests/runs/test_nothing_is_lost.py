@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ended_run import command, kill_in
-from run_content import assert_equal, content
 
 from helpers.__main__ import main
 from helpers.runs.lock import read
+from tests.runs.ended_run import command, kill_in
+from tests.runs.run_content import assert_equal, content
 
 pytestmark = pytest.mark.slow
 

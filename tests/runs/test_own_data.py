@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import tifffile
 import yaml
-from threshold_segmenter import Threshold
 
 from helpers.__main__ import main
 from helpers.data.label_movies import LabelMovie
@@ -26,6 +25,7 @@ from helpers.runs.segment_movie import segment_movie
 from helpers.runs.steps import cellpose
 from helpers.runs.steps.segmentation import open_movie, training_remarks
 from helpers.segmentation.resampled import ResampledSegmenter
+from tests.runs.threshold_segmenter import Threshold
 
 SIZE = (1.75, 0.8, 0.8)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser import Browser
 from nbformat import v4
 
 from helpers.__main__ import main
@@ -18,6 +17,7 @@ from helpers.runs.plan import open_experiment
 from helpers.runs.report import finish
 from helpers.runs.report_pdf import print_pdf
 from helpers.runs.run import write_json
+from tests.browser import Browser
 
 MOVIES = "abcde"
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

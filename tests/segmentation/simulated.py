@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import numpy as np
 from scipy import ndimage
-from stacks import make_stack
 from stardist import Rays_GoldenSpiral
 from stardist.geometry import star_dist3D
 from stardist.models import Config3D
@@ -20,6 +19,7 @@ from stardist.utils import edt_prob
 
 from helpers.models.stardist import StarPrediction
 from helpers.segmentation.segmenter import Outputs, VollSegSegmenter
+from tests.segmentation.stacks import make_stack
 
 SPACING = (2.0, 1.0, 1.0)
 _GRID = (1, 2, 2)

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
-from stacks import make_stack, recovered
 
 from helpers.data.movies import Movie
 from helpers.data.samples import OVULE_TEST_FROM_Y, OVULE_VOXEL_SIZE, fetch
 from helpers.errors import InputError
 from helpers.segmentation.fusion import DIVIDE, Rules, close_gaps, fuse
+from tests.segmentation.stacks import make_stack, recovered
 
 SPACING = (2.0, 0.5, 0.5)
 
@@ -313,7 +313,7 @@ import sys
 from pathlib import Path
 import numpy as np
 sys.path[:0] = sys.argv[1:]
-from stacks import make_stack
+from tests.segmentation.stacks import make_stack
 from helpers.segmentation.fusion import fuse
 
 def resident(key):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simulated import MASKS, STARS, cells, segmenter
 
 from helpers.runs.parameters import OptimizeThresholds
 from helpers.runs.steps.thresholds import ValidationStack, search
 from helpers.segmentation.matching import match_counts
+from tests.segmentation.simulated import MASKS, STARS, cells, segmenter
 
 pytestmark = pytest.mark.slow
 

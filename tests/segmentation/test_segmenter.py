@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_cells import VOXEL, discs
 
 from helpers.data.patches import create_training_set
 from helpers.errors import InputError
 from helpers.models import denoising, stardist, unet
 from helpers.segmentation.fusion import close_gaps
 from helpers.segmentation.segmenter import Outputs, VollSegSegmenter
+from tests.segmentation.tiny_cells import VOXEL, discs
 
 pytestmark = pytest.mark.slow
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "segmentation"))
-
-from tiny_cells import VOXEL, discs
-
 from helpers.data.patches import create_training_set
 from helpers.models import stardist, unet
+from tests.segmentation.tiny_cells import VOXEL, discs
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What one large message costs a server: ``python memory_of_a_server.py MB`` prints the peak of its memory, in messages.
+"""What one large message costs a server: ``python -m tests.serve.memory_of_a_server MB`` prints the peak of its memory, in messages.
 
 The server runs in a process of its own, with a segmenter that needs next to nothing; the message is float32, big endian, as
 Fiji sends it, and is sent as it is.
@@ -15,7 +15,8 @@ from typing import Any
 import grpc
 import numpy as np
 from biopb.image import DetectionResponse
-from fiji import LARGE, request_of
+
+from tests.serve.fiji import LARGE, request_of
 
 SERVER = """
 import sys, numpy as np

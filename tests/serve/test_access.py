@@ -11,7 +11,6 @@ import grpc
 import numpy as np
 import pytest
 from biopb.image import ObjectDetectionStub
-from fiji import LARGE, ask, channel_to, code_of, drawn, request_of
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from skimage.measure import label
@@ -21,6 +20,7 @@ from helpers.segmentation.segmenter import Segmentation
 from helpers.serve.access import Certificate, refusal
 from helpers.serve.server import start
 from helpers.serve.service import Limits, ServedModel
+from tests.serve.fiji import LARGE, ask, channel_to, code_of, drawn, request_of
 
 VOXEL = (1.0, 1.0, 1.0)
 FRAME = np.zeros((40, 50))

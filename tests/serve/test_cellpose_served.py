@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fiji import ask, code_of, drawn, least_iou, request_of, voxelised
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-
-from drawn_cells import draw_cells, write_set
 
 from helpers.data.movies import Movie, write_movie
 from helpers.models.cellpose import training as cellpose_training
@@ -28,6 +22,8 @@ from helpers.serve.line import Gone
 from helpers.serve.options import add_arguments
 from helpers.serve.server import start
 from helpers.serve.service import ServedModel
+from tests.models.drawn_cells import draw_cells, write_set
+from tests.serve.fiji import ask, code_of, drawn, least_iou, request_of, voxelised
 
 pytest.importorskip("cellpose")
 

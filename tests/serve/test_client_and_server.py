@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from blob_server import blobs, find_blobs
-from fiji import least_iou
 
 from helpers import __version__
 from helpers.segmentation.segmenter import Segmentation
@@ -14,6 +12,8 @@ from helpers.serve.client.connection import Address, Connection
 from helpers.serve.client.remote_segmenter import RemoteSegmenter
 from helpers.serve.server import start
 from helpers.serve.service import ServedModel
+from tests.serve.blob_server import blobs, find_blobs
+from tests.serve.fiji import least_iou
 
 VOXEL = (2.0, 0.5, 0.5)
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import tifffile
 from biopb.image import BinData, DetectionRequest, DetectionSettings, ImageData, ObjectDetectionStub
-from fiji import ask, channel_to, code_of, drawn, least_iou, pixels_of, request_of, voxelised
-from tiny_cells import VOXEL, discs
 
 from helpers.runs.parameters import Segment
 from helpers.runs.segment_movie import segment_movie
 from helpers.runs.serving import run_model
 from helpers.runs.steps import segmentation
 from helpers.serve.server import start
+from tests.segmentation.tiny_cells import VOXEL, discs
+from tests.serve.fiji import ask, channel_to, code_of, drawn, least_iou, pixels_of, request_of, voxelised
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from blob_server import blobs, find_blobs, outline
 
 from helpers.serve.client.drawing import Shape, closed_surface, draw, voxels
 from helpers.serve.client.messages import offset_of, proto, shapes
 from helpers.tracking.formats.trackmate_shapes import meshes_from_labels
+from tests.serve.blob_server import blobs, find_blobs, outline
 
 
 def _outlines(labels: np.ndarray, shift: float = 0.0) -> list[Shape]:

@@ -11,12 +11,12 @@ import numpy as np
 import psutil
 import pytest
 from biopb.image import Pixels
-from fiji import BOXES, ask, channel_to, drawn, request_of
 from skimage.measure import label
 
 from helpers.segmentation.segmenter import Segmentation
 from helpers.serve.server import start
 from helpers.serve.service import ServedModel
+from tests.serve.fiji import BOXES, ask, channel_to, drawn, request_of
 
 VOXEL = (1.0, 1.0, 1.0)
 METHOD = "/biopb.image.ObjectDetection/RunDetection"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qupath_extension import ask, body, label_png, png, post
 
 from helpers.errors import InputError
 from helpers.serve.server import Server, start
 from helpers.serve.service import Limits
 from helpers.serve.trained_models import TrainedModels
+from tests.serve.qupath_extension import ask, body, label_png, png, post
 
 IMAGE = np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8)
 DRAWN = np.zeros((64, 64), np.uint8)

@@ -6,10 +6,10 @@ import base64
 
 import numpy as np
 import pytest
-from qupath_extension import label_png, png
 
 from helpers.errors import InputError
 from helpers.serve.qupath import features, read_annotations, read_image
+from tests.serve.qupath_extension import label_png, png
 
 MOST = 10_000
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5

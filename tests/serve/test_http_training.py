@@ -6,14 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from qupath_extension import ask, label_png, png, post
 from test_http_pictures import drawn
-from tiny_cells import discs
 
 from helpers.segmentation.matching import match_counts
 from helpers.segmentation.segmenter import VollSegSegmenter
 from helpers.serve.server import start
 from helpers.serve.service import Limits
+from tests.segmentation.tiny_cells import discs
+from tests.serve.qupath_extension import ask, label_png, png, post
 
 RAW, TRUTH = discs((96, 96), 18, 11)
 

@@ -16,7 +16,6 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-from qupath_extension import ask
 from scipy import ndimage
 from skimage.measure import label
 
@@ -26,6 +25,7 @@ from helpers.segmentation.segmenter import Segmentation, VollSegSegmenter
 from helpers.serve.server import Server, start
 from helpers.serve.service import Limits, ServedModel
 from helpers.serve.volumes import zipped
+from tests.serve.qupath_extension import ask
 
 VOXEL = (2.0, 0.5, 0.5)
 TIFF, ZIP, JSON = ({"Content-Type": kind} for kind in ("image/tiff", "application/zip", "application/json"))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blob_server import blobs
 
 from helpers.errors import InputError
 from helpers.serve.client.connection import Address, Connection
 from helpers.serve.client.messages import DetectionParameters
 from helpers.serve.client.remote_segmenter import RemoteSegmenter
+from tests.serve.blob_server import blobs
 
 PYTHON, PORT, TOKEN = os.environ.get("VOLLTRACK_LACSS"), 50977, "secret-0123456789"
 pytestmark = pytest.mark.skipif(not PYTHON, reason="set VOLLTRACK_LACSS to the Python of Lacss's environment")

@@ -11,9 +11,7 @@ import grpc
 import numpy as np
 import pytest
 from biopb.image import ObjectDetectionStub
-from fiji import ask, channel_to, code_of, drawn, request_of
 from stardist.matching import matching
-from tiny_cells import VOXEL, discs
 
 from helpers.models.inference import forward_function
 from helpers.models.stopping import go_on
@@ -21,6 +19,8 @@ from helpers.runs.serving import run_model
 from helpers.runs.steps import segmentation
 from helpers.serve.line import Gone
 from helpers.serve.server import start
+from tests.segmentation.tiny_cells import VOXEL, discs
+from tests.serve.fiji import ask, channel_to, code_of, drawn, request_of
 
 
 @pytest.fixture(scope="module")

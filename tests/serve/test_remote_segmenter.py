@@ -16,7 +16,6 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from blob_server import BlobServicer, blobs, find_blobs, score_of, start
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +25,7 @@ from helpers.serve.client import parts
 from helpers.serve.client.connection import Address, Connection
 from helpers.serve.client.messages import DetectionParameters
 from helpers.serve.client.remote_segmenter import RemoteSegmenter
+from tests.serve.blob_server import BlobServicer, blobs, find_blobs, score_of, start
 
 SIZE = (2.0, 0.5, 0.5)
 TOKEN = "secret-0123456789"

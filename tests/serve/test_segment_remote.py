@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
-from blob_server import BlobServicer, blobs, find_blobs, start
 
 from helpers.errors import InputError
 from helpers.runs.execute import execute_notebook
@@ -19,6 +18,7 @@ from helpers.runs.plan import Job, open_experiment
 from helpers.runs.run import Run
 from helpers.runs.segment_movie import SegmentedMovie, segment_movie
 from helpers.runs.steps import remote
+from tests.serve.blob_server import BlobServicer, blobs, find_blobs, start
 
 TOKEN = "secret-0123456789"
 N_FRAMES = 5

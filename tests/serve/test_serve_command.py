@@ -20,13 +20,13 @@ import grpc
 import numpy as np
 import pytest
 from biopb.image import ObjectDetectionStub
-from fiji import request_of
-from qupath_extension import post
-from tiny_cells import VOXEL, discs
 
 from helpers.__main__ import main
 from helpers.serve import server as servers
 from helpers.serve.options import add_arguments
+from tests.segmentation.tiny_cells import VOXEL, discs
+from tests.serve.fiji import request_of
+from tests.serve.qupath_extension import post
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from biopb.image import DetectionResponse, Mesh, Polygon
-from fiji import drawn, voxelised
 from scipy import ndimage
 
 from helpers.errors import InputError
@@ -15,6 +14,7 @@ from helpers.serve.client.drawing import draw
 from helpers.serve.client.wire import points_and_faces
 from helpers.serve.outlines import area, rings_of_labels
 from helpers.tracking.formats.trackmate_shapes import surface
+from tests.serve.fiji import drawn, voxelised
 
 
 def answer(found, n):

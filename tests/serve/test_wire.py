@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from biopb.image import DetectionRequest
-from fiji import request_of
 from google.protobuf.message import DecodeError
-from memory_of_a_server import peak_of
 
 from helpers.serve.wire import PIXELS, without
+from tests.serve.fiji import request_of
+from tests.serve.memory_of_a_server import peak_of
 
 
 def test_the_pixels_stay_where_they_are():
@@ -62,6 +62,6 @@ def test_noise_of_a_million_fields_is_refused_early():
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read as Linux tells them")
 def test_a_message_takes_three_times_its_size_at_most():
-    """Once as gRPC received it, once as bytes, once as the picture: `python memory_of_a_server.py 512` for the largest."""
+    """Once as gRPC received it, once as bytes, once as the picture: `python -m tests.serve.memory_of_a_server 512` for the largest."""
     times, cells = peak_of(64)
     assert cells == 1 and times < 3.5

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
-
-from curated_movies import VOXEL, boxes, write_cells
-
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 from helpers.tracking.formats import any_format, mmv_h4tracks, table
 from helpers.tracking.tracks import Tracks
+from tests.curation.curated_movies import VOXEL, boxes, write_cells
 
 
 def links_of(tracks: Tracks) -> set[tuple[tuple[int, int], tuple[int, int]]]:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "curation"))
-
-from curated_movies import boxes, linked, write_cells
-
 from helpers.curation import Curation
 from helpers.curation.suspects import find_suspects
 from helpers.view.curation_actions import ACTIONS
 from helpers.view.curation_panel import CurationPanel
 from helpers.view.curation_plots import score_history, strip
+from tests.curation.curated_movies import boxes, linked, write_cells
 
 
 @pytest.fixture(params=[1, 3], ids=["2D", "3D"])

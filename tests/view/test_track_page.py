@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from browser import Browser
 
 from helpers.tracking.tracks import Tracks
 from helpers.view.track_page import write_track_page
+from tests.browser import Browser
 
 VOXEL = (2.0, 0.5, 0.5)
 _TYPES = {"u1": np.uint8, "u2": np.uint16, "i4": np.int32, "f4": np.float32}

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from format_strategies import family, tracks
 from hypothesis import HealthCheck, assume, given, settings
 
 from helpers.data.label_movies import LabelMovie
 from helpers.errors import InputError
 from helpers.tracking.formats import ctc, trackmate
 from helpers.tracking.tracks import Tracks
+from tests.tracking.formats.format_strategies import family, tracks
 
 
 def painted(given: Tracks, shape=(3, 8, 40)) -> tuple[Tracks, list[np.ndarray]]:

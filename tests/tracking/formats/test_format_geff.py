@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from format_strategies import assert_same, family, tracks
 from hypothesis import HealthCheck, given, settings
 
 from helpers.errors import InputError
 from helpers.tracking.formats import geff
 from helpers.tracking.tracks import Tracks
+from tests.tracking.formats.format_strategies import assert_same, family, tracks
 
 pytest.importorskip("geff")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from format_strategies import family
 
 from helpers.tracking.formats.napari import to_napari
 from helpers.tracking.tracks import Tracks
+from tests.tracking.formats.format_strategies import family
 
 
 def test_napari_takes_it_and_gives_it_back():

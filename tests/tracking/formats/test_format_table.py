@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from format_strategies import assert_same, family, tracks
 from hypothesis import HealthCheck, given, settings
 
 from helpers.errors import InputError
 from helpers.tracking.formats import table
+from tests.tracking.formats.format_strategies import assert_same, family, tracks
 
 relaxed = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
-from format_strategies import assert_same, family, tracks
 from hypothesis import HealthCheck, assume, given, settings
 
 from helpers.errors import InputError
@@ -18,6 +17,7 @@ from helpers.tracking.linking import LapParameters
 from helpers.tracking.overlap import OverlapParameters
 from helpers.tracking.segments import SegmentParameters
 from helpers.tracking.tracks import Tracks
+from tests.tracking.formats.format_strategies import assert_same, family, tracks
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(not calibrated|track filters hide|voxel_size is not known)"

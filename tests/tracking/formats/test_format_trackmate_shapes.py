@@ -8,12 +8,12 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from format_strategies import assert_same, family, mesh_volume
 from scipy import ndimage
 
 from helpers.errors import InputError
 from helpers.tracking.formats import trackmate
 from helpers.tracking.tracks import Tracks
+from tests.tracking.formats.format_strategies import assert_same, family, mesh_volume
 
 
 def _area(contour: np.ndarray) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from format_strategies import mesh_volume
 
 from helpers.errors import InputError
 from helpers.tracking.formats.mesh_smoothing import smooth_mesh
 from helpers.tracking.formats.trackmate_shapes import Mesh, meshes_from_labels
+from tests.tracking.formats.format_strategies import mesh_volume
 
 
 def _ball() -> Mesh:
