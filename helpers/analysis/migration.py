@@ -24,6 +24,9 @@ from helpers.tracking.tracks import Tracks
 #: Points from which on a path can be other than straight, and a slope of sizes more than the noise of two outlines.
 _BENT, _GROWING = 3, 5
 
+#: What `shapes` measures of a cell, of which tracklets have mean and standard deviation.
+_SHAPES = ("size", "sphericity", "elongation", "perimeter_um", "eccentricity")
+
 #: Measures of tracklets that are worth comparing, with what they say.
 TRACKLET_METRICS: dict[str, str] = {
     "mean_speed_um_per_min": "path length divided by duration",
@@ -60,7 +63,7 @@ def measure_steps(
         One row per object, in their order: ``id, frame, time_s, track_id, tracklet_id, generation, z, y, x, step_um,
         step_s, speed_um_per_min, velocity_{z,y,x}_um_per_min, azimuth_deg`` (in the plane, 0 along x, 90 along y)``,
         elevation_deg`` (out of it)``, turning_angle_deg, nearest_neighbour_um, neighbours`` (with
-        `neighbour_radius`)``, size, sphericity, elongation`` (as far as they were measured). What has no step before
+        `neighbour_radius`)``, size, sphericity, elongation, perimeter_um, eccentricity`` (see `shapes`). What has no step before
         it, or no neighbour, is NaN; a direction without motion too.
     """
     seconds = object_times(tracks)
@@ -121,7 +124,8 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         One row per tracklet: ``tracklet_id, track_id, generation, n_points, n_missing`` (frames of its gaps)``,
         start_frame, end_frame``, the measures of `TRACKLET_METRICS`, ``median_speed_um_per_min, max_speed_um_per_min,
-        sd_speed_um_per_min, sd_size, sd_sphericity, sd_elongation`` (within the tracklet)``, farthest_um`` (from its start)``, direction_z, direction_y, direction_x`` (unit vector of the displacement)``,
+        sd_speed_um_per_min, net_speed_um_per_min`` (displacement by duration)``, mean_`` and ``sd_`` of size and shape (within the
+        tracklet)``, farthest_um`` (from its start)``, direction_z, direction_y, direction_x`` (unit vector of the displacement)``,
         azimuth_deg, elevation_deg, growth_low_per_h, growth_high_per_h`` (95 % interval of `growth_per_h`). A tracklet of one point has a path and displacement of 0, and no speed.
     """
     ordered = steps.sort_values(["tracklet_id", "frame"], kind="stable")
@@ -143,6 +147,7 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
         bent = (path > 0) & (table["n_points"] >= _BENT)
         table["directness"] = np.where(bent, displacement / path, np.nan)
         table["mean_speed_um_per_min"] = np.where(duration > 0, path / duration * 60, np.nan)
+        table["net_speed_um_per_min"] = np.where(duration > 0, displacement / duration * 60, np.nan)
         direction = np.where(displacement[:, None] > 0, net / displacement[:, None], np.nan)
     table["median_speed_um_per_min"] = by["speed_um_per_min"].median()
     table["max_speed_um_per_min"] = by["speed_um_per_min"].max()
@@ -153,7 +158,7 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
     table["elevation_deg"] = np.degrees(np.arcsin(np.clip(direction[:, 0], -1, 1)))
     table["mean_turning_angle_deg"] = by["turning_angle_deg"].mean()
     table["mean_nearest_neighbour_um"] = by["nearest_neighbour_um"].mean()
-    for name in ("size", "sphericity", "elongation"):
+    for name in _SHAPES:
         if name in steps:
             table[f"mean_{name}"], table[f"sd_{name}"] = by[name].mean(), by[name].std(ddof=0)
     if "size" in steps:
@@ -217,7 +222,8 @@ def shapes(objects: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return ``size`` (µm³, in 2D µm²), ``sphericity`` and ``elongation``, as far as the table has what they need.
 
     Sphericity is the surface of a ball of the same volume divided by the cell's (Wadell 1935); in 2D the
-    perimeter of a disc divided by the cell's.
+    perimeter of a disc divided by the cell's. In 2D there are ``perimeter_um`` and ``eccentricity`` too, that of the ellipse
+    with the cell's second moments: 0 is a disc, near 1 a line.
     """
     found: dict[str, np.ndarray] = {}
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -229,12 +235,15 @@ def shapes(objects: pd.DataFrame) -> dict[str, np.ndarray]:
         elif "area_um2" in objects:
             area = found["size"] = objects["area_um2"].to_numpy(float)
             if "perimeter_um" in objects:
-                found["sphericity"] = 2 * np.sqrt(np.pi * area) / objects["perimeter_um"].to_numpy(float)
+                found["perimeter_um"] = objects["perimeter_um"].to_numpy(float)
+                found["sphericity"] = 2 * np.sqrt(np.pi * area) / found["perimeter_um"]
         if {"axis_major_um", "axis_minor_um"} <= set(objects):
             short = objects["axis_minor_um"].to_numpy(float)
             found["elongation"] = np.where(
                 short > 0, objects["axis_major_um"].to_numpy(float) / short, np.nan
             )
+            if "volume_um3" not in objects and "area_um2" in objects:
+                found["eccentricity"] = np.sqrt(1 - 1 / found["elongation"] ** 2)
     return found
 
 

@@ -46,11 +46,11 @@ _OFTEN = tuple(name for name in _OBJECTS if name not in _FLAT and not name.start
 _SOMETIMES = tuple(name for name in _OBJECTS if name not in _OFTEN)
 _TRACKLET = _words(
     "tracklet_id track_id generation n_points start_frame end_frame n_missing duration_s path_length_um displacement_um "
-    "farthest_um directness mean_speed_um_per_min median_speed_um_per_min max_speed_um_per_min sd_speed_um_per_min "
+    "farthest_um directness mean_speed_um_per_min net_speed_um_per_min median_speed_um_per_min max_speed_um_per_min sd_speed_um_per_min "
     "direction_z direction_y direction_x azimuth_deg elevation_deg mean_turning_angle_deg mean_nearest_neighbour_um"
 )
 _SHAPES = _words(
-    "mean_size sd_size mean_sphericity sd_sphericity mean_elongation sd_elongation growth_per_h growth_low_per_h growth_high_per_h mean_neighbours region"
+    "mean_size sd_size mean_sphericity sd_sphericity mean_elongation sd_elongation mean_perimeter_um sd_perimeter_um mean_eccentricity sd_eccentricity growth_per_h growth_low_per_h growth_high_per_h mean_neighbours region"
 )
 
 #: All tables, in the order of work.
@@ -142,7 +142,7 @@ TABLES = (
             "id frame time_s track_id tracklet_id generation z y x step_um step_s speed_um_per_min velocity_z_um_per_min "
             "velocity_y_um_per_min velocity_x_um_per_min azimuth_deg elevation_deg turning_angle_deg nearest_neighbour_um"
         ),
-        _words("neighbours size sphericity elongation region"),
+        _words("neighbours size sphericity elongation perimeter_um eccentricity region"),
     ),
     Table("movies/*/analysis/migration_tracklets.csv", "a tracklet", _TRACKLET, _SHAPES),
     Table(
@@ -326,12 +326,14 @@ MEANING: dict[str, str] = {
     "size": "volume, µm³; in 2D area, µm²",
     "sphericity": "surface of a ball of that volume by the cell's surface (2D: circularity), 0 to 1",
     "elongation": "longest by shortest axis, 1 or more",
+    "eccentricity": "of the ellipse with the cell's second moments (2D), 0 a disc, near 1 a line",
     "duration_s": "last minus first point, s",
     "path_length_um": "length of the path, µm",
     "displacement_um": "straight from first to last point, µm",
     "farthest_um": "farthest from the first point, µm",
     "directness": "displacement by path length, 0 to 1",
     "mean_speed_um_per_min": "path length by duration, µm/min",
+    "net_speed_um_per_min": "displacement by duration, µm/min",
     "median_speed_um_per_min": "median over the steps, µm/min",
     "max_speed_um_per_min": "fastest step, µm/min",
     **{f"direction_{a}": "unit vector of the displacement" for a in "zyx"},
@@ -342,6 +344,10 @@ MEANING: dict[str, str] = {
     "sd_size": "standard deviation of its volume, µm³; in 2D area, µm²",
     "sd_sphericity": "standard deviation of its sphericity",
     "sd_elongation": "standard deviation of its elongation",
+    "mean_perimeter_um": "mean perimeter (2D), µm",
+    "sd_perimeter_um": "standard deviation of its perimeter (2D), µm",
+    "mean_eccentricity": "mean eccentricity (2D), 0 to 1",
+    "sd_eccentricity": "standard deviation of its eccentricity (2D)",
     "mean_sphericity": "mean sphericity, 0 to 1",
     "mean_elongation": "mean elongation, 1 or more",
     "mean_neighbours": "mean number of neighbours",

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import linregress
 from scipy.stats import t as student_t
+from skimage.measure import regionprops
 
 from helpers.analysis.boundary import RoiBoundary, measure_distances
 from helpers.analysis.diffusion import (
@@ -27,6 +28,7 @@ from helpers.analysis.migration import (
 )
 from helpers.errors import InputError
 from helpers.runs.steps.migration import growth_in_words
+from helpers.tracking.objects import measure
 from helpers.tracking.tracks import Tracks
 
 
@@ -120,12 +122,28 @@ def test_neighbours_against_all_pairs() -> None:
         neighbours(tracks, 0.0)
 
 
+def test_eccentricity_is_that_of_region_properties_and_tracklets_have_its_mean_and_spread() -> None:
+    y, x = np.mgrid[:40, :60]
+    frames = [((y - 20) ** 2 / b**2 + (x - 30) ** 2 / 18**2 <= 1).astype(np.int32) for b in (6, 12)]
+    tables = [measure(frame, voxel_size=(0.5, 0.5), frame=t) for t, frame in enumerate(frames)]
+    objects = pd.concat(tables, ignore_index=True).assign(id=[0, 1])
+    links = pd.DataFrame({"source": [0], "target": [1]})
+    steps = measure_steps(Tracks(objects, links, (1.0, 0.5, 0.5), 60.0))
+    theirs = [regionprops(frame)[0].eccentricity for frame in frames]
+    np.testing.assert_allclose(steps["eccentricity"], theirs, atol=0.01)
+    tracklet = measure_tracklets(Tracks(objects, links, (1.0, 0.5, 0.5), 60.0), steps).iloc[0]
+    assert tracklet["mean_eccentricity"] == pytest.approx(steps["eccentricity"].mean())
+    assert tracklet["sd_perimeter_um"] == pytest.approx(steps["perimeter_um"].std(ddof=0)) != 0
+
+
 def test_shapes_of_a_cube_and_a_square() -> None:
     cube = shapes(pd.DataFrame({"volume_um3": [8.0], "surface_um2": [24.0], "axis_major_um": [3.0], "axis_minor_um": [0.0]}))  # fmt: skip
     assert cube["sphericity"][0] == pytest.approx((np.pi / 6) ** (1 / 3))
     assert np.isnan(cube["elongation"][0])
+    assert "eccentricity" not in cube, "of 2D alone"
     square = shapes(pd.DataFrame({"area_um2": [4.0], "perimeter_um": [8.0]}))
     assert square["sphericity"][0] == pytest.approx(np.sqrt(np.pi) / 2)
+    assert square["perimeter_um"][0] == 8.0
     assert shapes(pd.DataFrame({"y": [1.0]})) == {}
 
 
