@@ -213,11 +213,8 @@ def open_stacks(
             found, _, own = _describe(source, key, axes)
             if found != shape:
                 raise InputError(f"{what} of {name}", found, f"the shape of the raw stack, {shape}")
-            if (
-                voxel_size is None
-                and None not in (own, file_voxel_size)
-                and not np.allclose(own, file_voxel_size, rtol=1e-3)
-            ):  # type: ignore[arg-type]
+            scales = [scale for scale in (own, file_voxel_size) if scale is not None]
+            if voxel_size is None and len(scales) == 2 and not np.allclose(*scales, rtol=1e-3):
                 raise InputError(
                     "voxel_size",
                     None,
