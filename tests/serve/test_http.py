@@ -253,8 +253,10 @@ def test_a_client_that_leaves_ends_its_training_and_keeps_the_last_model(tmp_pat
             assert server.service.device.inside == 1
         until(lambda: server.service.device.inside == 0)
         assert "No training" in ask(port_of(server), "GET", "/")[1].decode()
-        assert sorted(p.name for p in (tmp_path / "elephant").iterdir()) == ["default"]
+        assert sorted(p.name for p in (tmp_path / "elephant").iterdir()) == [".versions", "default"]
         assert kept.read_text() == '{"state": {"epoch": 4}}'
+        [version] = (tmp_path / "elephant" / ".versions" / "default").iterdir()
+        assert (version / "training.json").read_bytes() == kept.read_bytes()
 
 
 def test_what_a_kill_left_is_put_in_order_at_the_next_start(tmp_path):
