@@ -98,11 +98,12 @@ def evaluate(
     chosen = sorted(set(every if frames is None else frames))
     if not chosen or not set(chosen) <= set(every):
         raise InputError("frames", chosen[:10], f"frames of the movie, 0 to {shape[0] - 1}")
+    counts = np.array([_counts(truth.labels.frame(t), found.labels.frame(t)) for t in every])
     parts = _ranges(chosen)
     rest = [t for t in every if t not in set(chosen)]
     rows = []
     for part in [chosen, *(parts if len(parts) > 1 else [])]:
-        row = {"result": found.name, "frames": shown(part), **_segmentation(truth, found, part)}
+        row = {"result": found.name, "frames": shown(part), **_segmentation(counts[part])}
         consecutive = any(b - a == 1 for a, b in pairwise(part))
         if truth.tracks is not None and found.tracks is not None and consecutive:
             count = faults(truth.labels, found.labels, part, truth.tracks, found.tracks)
@@ -112,7 +113,7 @@ def evaluate(
         rows.append(row)
     for name, part in ((f"rest ({shown(rest)})", rest), ("all", list(every))):
         if part:
-            rows.append({"result": found.name, "frames": name, **_segmentation(truth, found, part)})
+            rows.append({"result": found.name, "frames": name, **_segmentation(counts[part])})
     return pd.DataFrame(rows)
 
 
@@ -132,19 +133,18 @@ def _ranges(frames: Sequence[int]) -> list[list[int]]:
     return parts
 
 
-def _segmentation(truth: Result, found: Result, frames: list[int]) -> dict[str, Any]:
-    both = either = n_true = n_found = 0
-    counts = np.zeros(3)
-    for t in frames:
-        a, b = truth.labels.frame(t), found.labels.frame(t)
-        both += int(((a > 0) & (b > 0)).sum())
-        either += int(((a > 0) | (b > 0)).sum())
-        n_true += len(np.unique(a[a > 0]))
-        n_found += len(np.unique(b[b > 0]))
-        counts += match_counts(a, b, iou_thresholds=[0.5])[["tp", "fp", "fn"]].to_numpy()[0]
-    tp, fp, fn = counts
+def _counts(truth: np.ndarray, found: np.ndarray) -> list[float]:
+    """Count a frame: voxels of both and of either, cells of each, and those that match, are made up and are missed."""
+    a, b = truth > 0, found > 0
+    matched = match_counts(truth, found, iou_thresholds=[0.5])[["tp", "fp", "fn"]].to_numpy()[0]
+    return [(a & b).sum(), (a | b).sum(), len(np.unique(truth[a])), len(np.unique(found[b])), *matched]
+
+
+def _segmentation(counts: np.ndarray) -> dict[str, Any]:
+    """Return the scores of frames from their `_counts`, a row each."""
+    both, either, n_true, n_found, tp, fp, fn = (int(total) for total in counts.sum(axis=0))
     return {
-        "n_frames": len(frames),
+        "n_frames": len(counts),
         "n_true": n_true,
         "n_found": n_found,
         "iou": _share(both, either),

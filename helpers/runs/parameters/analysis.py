@@ -42,6 +42,11 @@ class TrackedMovie(OneMovie):
         """Return the label movie of this run; the curated one where there is any."""
         return labels_of_tracks(self.movie_path("curated" if self.is_curated() else ""))
 
+    def found_labels(self) -> Path | None:
+        """Return the label movie of this run where it is there, and its tracks are those that are analysed."""
+        own = self.own_labels()
+        return own if self.tracks is None and own.exists() else None
+
     def analysis_path(self, *parts: str) -> Path:
         """Return a path below the folder of this movie's analyses."""
         return self.movie_path("analysis", *parts)
@@ -106,8 +111,7 @@ class AnalyzeBoundaryDistance(TrackedMovie):
 
     def labels_path(self) -> Path | None:
         """Return the label movie, or None where there is none."""
-        own = self.own_labels()
-        return self.labels or (own if self.tracks is None and own.exists() else None)
+        return self.labels or self.found_labels()
 
     def outputs(self) -> list[Path]:
         """Return the tables of distances, and the animation."""

@@ -86,9 +86,8 @@ def write_layout(p: AnalyzeMigration, tracks: Tracks) -> list[str]:
     """Write the table of metrics in another program's layout, where one is asked for; return its name."""
     if p.csv_layout == "own":
         return []
-    own = p.own_labels()
-    labels = LabelMovie.open(own) if p.tracks is None and own.exists() else None
-    table = mmv_h4tracks.measure_pixels(tracks, labels)
+    own = p.found_labels()
+    table = mmv_h4tracks.measure_pixels(tracks, LabelMovie.open(own) if own else None)
     assert tracks.voxel_size is not None
     movement = round(p.min_displacement_um / tracks.voxel_size[2])
     mmv_h4tracks.write(table, p.analysis_path("mmv_h4tracks.csv"), movement, p.min_track_frames)

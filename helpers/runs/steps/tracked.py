@@ -40,8 +40,8 @@ def open_tracks(p: TrackedMovie) -> Tracks:
 
 def background(p: TrackedMovie) -> np.ndarray | None:
     """Return what to draw cells on: the first frame of the raw movie or of its labels; None where there is neither."""
-    labels = p.own_labels()
-    return first_frame(p.raw, LabelMovie.open(labels) if p.tracks is None and labels.exists() else None)
+    own = None if p.raw else p.found_labels()
+    return first_frame(p.raw, LabelMovie.open(own) if own else None)
 
 
 def first_frame(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from helpers.data.label_movies import CHOSEN, LabelMovie
@@ -13,6 +12,7 @@ from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateTracking, Track
 from helpers.runs.run import read_done, step_folder
+from helpers.runs.steps.tracked import first_frame
 from helpers.runs.steps.tracking import Cells, track
 from helpers.tracking import scores
 from helpers.tracking.formats import any_format, table
@@ -85,7 +85,7 @@ def under_errors(p: EvaluateTracking, result: Scored) -> dict[str, Any]:
     return {
         "n_frames": labels.n_frames,
         "frame_interval": result.tracks.frame_interval,
-        "image": (labels.frame(0) > 0).astype(np.float32),
+        "image": first_frame(None, labels),
         "voxel_size": labels.voxel_size or result.tracks.voxel_size,
     }
 
