@@ -18,13 +18,7 @@ def spacing_of(voxel_size: Sequence[float] | None, ndim: int) -> tuple[float, ..
     InputError
         `voxel_size` is missing, has too few numbers, or holds one that is not positive and finite.
     """
-    expected = "give the size of a voxel (z, y, x) in µm"
-    if voxel_size is None:
-        raise InputError("voxel_size", None, expected)
-    sizes = tuple(float(s) for s in voxel_size)
-    if not ndim <= len(sizes) <= 3 or not all(math.isfinite(s) and s > 0 for s in sizes):
-        raise InputError("voxel_size", tuple(voxel_size), f"{expected}, all positive")
-    return sizes[-ndim:]
+    return check_voxel_size(voxel_size, planar=ndim == 2)[-ndim:]
 
 
 def check_voxel_size(value: object, *, planar: bool, name: str = "voxel_size") -> VoxelSize:

@@ -208,6 +208,10 @@ def make_cohort(folder: Path = RUN / "data" / "cohort") -> Path:
     return folder
 
 
+def _cohort() -> None:
+    make_cohort()
+
+
 def _make_cohort(folder: Path) -> None:
     from helpers.runs.steps import migration as step
     from helpers.runs.steps.tracked import open_tracks, write_tables
@@ -246,5 +250,5 @@ _BEFORE: dict[str, Callable[[], dict[str, Any] | None]] = {
         ),
         _tracks,
     ),
-    "compare_conditions": lambda: make_cohort() and None,
+    "compare_conditions": _cohort,
 }
