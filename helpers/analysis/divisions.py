@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import gammaincinv
 
 from helpers.analysis.timing import object_times
 from helpers.errors import InputError
@@ -100,8 +101,6 @@ def division_rates(
         ``group, divisions, left_out`` (implausible ones)``, cell_hours, rate_per_h, low_per_h, high_per_h`` (95 % interval
         of a Poisson count, Garwood 1936). NaN where no time was watched.
     """
-    from scipy.stats import chi2
-
     seconds = object_times(tracks)
     frames = tracks.objects["frame"].to_numpy()
     group = np.full(len(frames), "all", object) if by is None else np.asarray(by, object)
@@ -121,8 +120,9 @@ def division_rates(
         members = group == name
         n = int((members & counted).sum())
         hours = float(watched[members].sum())
-        low = chi2.ppf(0.025, 2 * n) / 2 if n else 0.0
-        limits = (n, low, chi2.ppf(0.975, 2 * n + 2) / 2)
+        # Half the quantiles of χ² with 2n and 2n + 2 degrees of freedom.
+        low = float(gammaincinv(n, 0.025)) if n else 0.0
+        limits = (n, low, float(gammaincinv(n + 1, 0.975)))
         left_out = int((members & divides & ~counted).sum())
         rows.append((name, n, left_out, hours, *(v / hours if hours else np.nan for v in limits)))
     columns = ["group", "divisions", "left_out", "cell_hours", "rate_per_h", "low_per_h", "high_per_h"]

@@ -15,7 +15,7 @@ from operator import itemgetter
 import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from helpers.analysis.timing import object_times
 from helpers.errors import InputError
@@ -332,5 +332,5 @@ def _slopes(x: pd.Series, y: pd.Series, group: pd.Series) -> dict[str, pd.Series
     slope = sums["xy"] / sums["xx"].where(sums["xx"] > 0)
     free = (sums["n"] - 2).where(sums["n"] > 2)
     left = (sums["yy"] - slope * sums["xy"]).clip(lower=0)
-    half = student_t.ppf(0.975, free) * np.sqrt(left / free / sums["xx"])
+    half = stdtrit(free, 0.975) * np.sqrt(left / free / sums["xx"])
     return {"": slope, "_low": slope - half, "_high": slope + half}

@@ -17,7 +17,7 @@ import psutil
 
 from helpers.errors import InputError
 from helpers.runs.job import specification
-from helpers.runs.parameters import STEPS, Annotate, CreateDataset, step_of
+from helpers.runs.parameters import STEPS, Annotate, CreateDataset, TrainDenoiser, step_of
 from helpers.runs.plan import Job
 from helpers.runs.run import why_not_done, write_json
 
@@ -163,15 +163,33 @@ def _wants_gpu(job: Job) -> bool:
 
 
 def _threads(node: Node, nodes: dict[str, Node], cores: int | None, n_gpus: int) -> int:
-    """Share the cores out: movies and what is measured side by side, all cores for what serves all movies."""
+    """Share the cores out: movies and what is measured side by side, all cores for what serves all movies.
+
+    A denoiser that no network waits for is trained beside them, for no training keeps all cores busy all the time.
+    """
     if not (isinstance(p := node.job.parameters, Annotate | CreateDataset) or p.runs_networks):
         return 1  # it hardly uses a second core
     if cores is None:
         return 4 if _runs_networks(node.job) else 1
     beside = sum(other.job.step == node.job.step for other in nodes.values())
+    beside += _leads_to_network(node) and any(
+        _leads_to_network(other)
+        and TrainDenoiser in (type(p), type(other.job.parameters))
+        and not (_waits_for(node, other, nodes) or _waits_for(other, node, nodes))
+        for other in nodes.values()
+    )
     if n_gpus and _wants_gpu(node.job):
         beside = min(beside, n_gpus)
     return max(1, cores // beside)
+
+
+def _leads_to_network(node: Node) -> bool:
+    return node.job.parameters.trains or isinstance(node.job.parameters, CreateDataset)
+
+
+def _waits_for(node: Node, other: Node, nodes: dict[str, Node]) -> bool:
+    """Whether a job needs another one, or is it, directly or through jobs between them."""
+    return node is other or any(_waits_for(nodes[key], other, nodes) for key in node.needs)
 
 
 def arguments(batch: Path, cores: int | None, profile: str | None, n_gpus: int = 0) -> list[str]:

@@ -5,6 +5,8 @@
                       └─> 06 [b] …            ├─> 12 [a]
                                               └─> 13, 14, 15 [a] ─┬─> 16
                                                   13, 14, 15 [b] ─┘
+
+For 02 waits only who denoises (`use_denoiser`, `augment_denoised`); the others are trained beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 from helpers.data.experiment import COLUMNS, PATH_COLUMNS, Experiment, read_experiment, value_of
 from helpers.data.source import is_zarr
 from helpers.errors import InputError, Mistakes, nearest
-from helpers.runs.parameters import STEPS, CreateDataset, OptimizeThresholds, Parameters, Segment, step_of
+from helpers.runs.parameters import STEPS, OptimizeThresholds, Parameters, Segment, TrainDenoiser, step_of
 from helpers.runs.parameters.base import options, takes_text
 from helpers.runs.run import step_folder
 
@@ -72,7 +74,9 @@ class Job:
         """Whether this job reads what `other` writes, and so must wait for it."""
         if other.parameters.name not in self.parameters.reads:
             return False
-        if isinstance(self.parameters, CreateDataset) and not self.parameters.augment_denoised:
+        if isinstance(other.parameters, TrainDenoiser) and not any(
+            getattr(self.parameters, name, False) for name in ("use_denoiser", "augment_denoised")
+        ):
             return False
         return None in (self.movie_id, other.movie_id) or self.movie_id == other.movie_id
 

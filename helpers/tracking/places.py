@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from helpers.tracking.objects import measure
-
 #: Voxels by which another program's centre may differ from ours.
 ROUNDED = 1.5
 
@@ -47,6 +45,8 @@ def labels_at(
 
 def _by_centre(frame: np.ndarray, places: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """Return the label of the cell, not taken yet, whose centre is nearest to each place; 0 where none is near."""
+    from helpers.tracking.objects import measure
+
     cells = measure(frame, voxel_size=(1.0, 1.0, 1.0), frame=0)
     cells = cells[~cells["label"].isin(taken)]
     if len(cells) == 0:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -157,7 +157,8 @@ def score(
         matching = match_objects(predicted, truth, predicted_labels, true_labels)
     ours, ignored = _without_merges(predicted)
     theirs, ignored_true = _without_merges(truth)
-    from traccuracy.metrics import CHOTAMetric, CompleteTracks, CTCMetrics, DivisionMetrics
+    with _compiled_once():
+        from traccuracy.metrics import CHOTAMetric, CompleteTracks, CTCMetrics, DivisionMetrics
 
     with warnings.catch_warnings(), _without_bars():
         # Complete tracks annotate nodes and edges twice, and say so.
@@ -221,8 +222,9 @@ def wrong_links(
         - ``"missed division"``, ``"false division"``: as traccuracy counts them, with tolerance;
         - ``"wrong daughters"``: a predicted division at the right place with a daughter that is not hers.
     """
-    from traccuracy import NodeFlag
-    from traccuracy.metrics import DivisionMetrics
+    with _compiled_once():
+        from traccuracy import NodeFlag
+        from traccuracy.metrics import DivisionMetrics
 
     pairs = matching.one_to_one
     to_truth = np.full(len(predicted.objects), -1)
@@ -259,6 +261,24 @@ def wrong_links(
         parts.append(_link_rows(tracks, np.column_stack([rows, np.full(len(rows), -1)]), kind))
     table = pd.concat(parts, ignore_index=True)
     return table.sort_values(["frame", "kind", "source"], ignore_index=True)
+
+
+@contextlib.contextmanager
+def _compiled_once() -> Iterator[None]:
+    """Let numba keep on the disk what traccuracy compiles anew at every import: a quarter of the time of notebook 11_evaluate_tracking."""
+    import numba
+
+    njit = numba.njit
+
+    def kept(signature: Any = None, **options: Any) -> Any:
+        # Only where all types are given: skan, which traccuracy imports, has functions that numba cannot keep.
+        return njit(signature, **({"cache": True} if isinstance(signature, list) else {}), **options)
+
+    numba.njit = kept
+    try:
+        yield
+    finally:
+        numba.njit = njit
 
 
 def _without_bars() -> contextlib.redirect_stderr[io.StringIO]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from helpers.analysis.spectrum import Spectra
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks, numeric_columns
 from helpers.view.analysis_style import ROLES, time_axis, with_unit
@@ -17,6 +16,8 @@ from helpers.view.style import OKABE_ITO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from helpers.analysis.spectrum import Spectra
 
 
 @dataclass(frozen=True)

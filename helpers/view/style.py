@@ -176,18 +176,40 @@ def save_figure(
         for suffix in formats:
             target = path.with_name(f"{path.name}.{suffix}")
             # Without a date in it the same figure is the same file.
-            metadata = {} if suffix == "png" else {"CreationDate" if suffix == "pdf" else "Date": None}
             with (
                 matplotlib.rc_context(
                     {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "volltrack"}
                 ),
                 atomic_path(target) as temporary,
             ):
-                figure.savefig(temporary, format=suffix, dpi=dpi, metadata=metadata)
+                if suffix == "png":
+                    _save_png(figure, temporary, dpi)
+                else:
+                    date = "CreationDate" if suffix == "pdf" else "Date"
+                    figure.savefig(temporary, format=suffix, dpi=dpi, metadata={date: None})
             written[suffix] = target
     if "png" in written and hasattr(figure, "drawn"):
         figure.drawn, figure.stale = written["png"], False  # pyright: ignore[reportAttributeAccessIssue]
     return list(written.values())
+
+
+def _save_png(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a PNG, without transparency where there is none: it is then written, and made smaller for a notebook, in half the time."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas, shown_dpi = figure.canvas, figure.get_dpi()
+    drawn = FigureCanvasAgg(figure)
+    figure.set_dpi(dpi)
+    try:
+        drawn.draw()
+        pixels = np.asarray(drawn.buffer_rgba())
+    finally:
+        figure.set_dpi(shown_dpi)
+        figure.set_canvas(canvas)
+    if pixels[..., 3].min() == 255:
+        pixels = np.ascontiguousarray(pixels[..., :3])
+    Image.fromarray(pixels).save(path, "png", dpi=(dpi, dpi), compress_level=4)
 
 
 @contextlib.contextmanager

@@ -130,6 +130,23 @@ def test_movies_share_the_cores_and_measurements_take_one(experiment_of: Make, t
     assert not any(one["gpu"] for one in written["jobs"].values()), "labels are given, and only measured"
 
 
+def test_a_denoiser_that_no_network_waits_for_is_trained_beside_them(experiment_of: Make, tmp_path: Path) -> None:
+    pairs = {"raw_dir": str(tmp_path), "label_dir": str(tmp_path)}
+    for denoised, threads in ((False, [4, 4, 4]), (True, [8, 8, 8])):
+        steps = {
+            "02_train_denoiser": {},
+            "03_create_dataset": {"augment_denoised": denoised, **pairs},
+            "04_train_segmentation": {},
+            "05_optimize_thresholds": pairs,
+        }
+        nodes, _ = graph.to_run(open_experiment(experiment_of("a", **steps))[1])
+        graph.write_graph(tmp_path, nodes, 8)
+        written = lock.read(tmp_path / "graph.json")
+        assert written is not None
+        assert [written["jobs"][step]["threads"] for step in steps] == [*threads, 8]
+        assert ("02_train_denoiser" in nodes["03_create_dataset"].needs) == denoised
+
+
 def test_migration_waits_for_the_regions_it_compares(experiment_of: Make) -> None:
     steps = ("10_track", "13_analyze_boundary_distance", "15_analyze_migration")
     _, jobs = open_experiment(experiment_of("a", **{step: {} for step in steps}))

@@ -274,7 +274,7 @@ class TrainSegmentation(_Training):
     """U-Net and StarDist learn from the training set."""
 
     name: ClassVar[str] = "train_segmentation"
-    reads: ClassVar[tuple[str, ...]] = ("create_dataset", "train_denoiser")
+    reads: ClassVar[tuple[str, ...]] = ("create_dataset",)
     runs_networks: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = (*TENSORFLOW, "torch", "cellpose")

@@ -12,11 +12,9 @@ from helpers.data.atomic import atomic_path
 from helpers.data.label_movies import LabelMovie, labels_of_tracks
 from helpers.data.movies import Movie
 from helpers.errors import InputError
-from helpers.runs.curation import curated
 from helpers.runs.parameters.analysis import TrackedMovie
 from helpers.tracking.formats import any_format
 from helpers.tracking.tracks import Tracks
-from helpers.view.animation import animate
 
 
 def open_tracks(p: TrackedMovie) -> Tracks:
@@ -28,6 +26,8 @@ def open_tracks(p: TrackedMovie) -> Tracks:
         If there are none, or their format is not known; if edits were made on another result.
     """
     if p.is_curated():
+        from helpers.runs.curation import curated
+
         found = curated(p.movie_path())
         print(f"Curated tracks: {found.edits} edits by {', '.join(found.authors) or 'nobody'}.")
     path = p.tracks_path()
@@ -69,6 +69,8 @@ def write_animation(p: TrackedMovie, tracks: Tracks, name: str, color_by: str) -
     if kind == "none" or tracks.voxel_size is None:
         return []
     labels = labels_of_tracks(p.movie_path())
+    from helpers.view.animation import animate
+
     movie = Movie.open(p.raw, missing_frames="empty") if p.raw else None
     animate(
         p.analysis_path(f"{name}.{kind}"),

@@ -13,10 +13,8 @@ from helpers.errors import InputError
 from helpers.runs.parameters import EvaluateTracking, Track
 from helpers.runs.run import read_done, step_folder
 from helpers.runs.steps.tracked import first_frame
-from helpers.runs.steps.tracking import Cells, track
 from helpers.tracking import scores
 from helpers.tracking.formats import any_format, table
-from helpers.tracking.objects import measure
 from helpers.tracking.tracks import Tracks
 
 
@@ -102,6 +100,9 @@ def tracked_with(p: EvaluateTracking) -> Track:
 
 def _track_truth(p: EvaluateTracking, settings: Track, labels: LabelMovie) -> Tracks:
     """Track the true labels as notebook 10_track tracked the found ones."""
+    from helpers.runs.steps.tracking import Cells, track
+    from helpers.tracking.objects import measure
+
     voxel_size = labels.voxel_size or settings.voxel_size_um
     if voxel_size is None:
         raise InputError("voxel_size_um", None, f"{p.truth} does not say it; give [z, y, x] in µm")

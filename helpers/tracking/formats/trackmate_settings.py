@@ -6,17 +6,18 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
 from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import existing
 from helpers.tracking.formats.trackmate_read import calibration
 from helpers.tracking.formats.trackmate_xml import POSITIONS
-from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters
-from helpers.tracking.linking import LapParameters
-from helpers.tracking.overlap import OverlapParameters
-from helpers.tracking.segments import SegmentParameters
+
+if TYPE_CHECKING:
+    from helpers.tracking.segments import SegmentParameters
+
+# The trackers are imported where their settings are read or written, for most who read tracks need none.
 
 _LAP = {
     "SPARSE_LAP_TRACKER", "SIMPLE_SPARSE_LAP_TRACKER", "LAP_TRACKER", "SIMPLE_LAP_TRACKER", "FAST_LAP_TRACKER",
@@ -85,6 +86,11 @@ def read_tracker(path: str | Path, *, voxel_size=None) -> Any:
         raise InputError(
             "path", str(path), f"a TrackMate XML file; it is damaged or no XML ({error})"
         ) from error
+    from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters
+    from helpers.tracking.linking import LapParameters
+    from helpers.tracking.overlap import OverlapParameters
+    from helpers.tracking.segments import SegmentParameters
+
     name = None if element is None else element.get("TRACKER_NAME")
     if element is None or name is None:
         raise InputError(
@@ -196,6 +202,10 @@ def tracker_element(parameters: Any) -> str:
 
 
 def _tracker_settings(p: Any) -> dict[str, Any]:
+    from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters
+    from helpers.tracking.linking import LapParameters
+    from helpers.tracking.overlap import OverlapParameters
+
     match p:
         case None:
             return {"TRACKER_NAME": "MANUAL_TRACKER"}
