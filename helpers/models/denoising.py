@@ -1,9 +1,9 @@
 """Noise2Void: a denoiser trained on the noisy movies themselves.
 
 Network, loss, configuration and folder are those of the n2v package: ``n2v.models.N2V(None, name, basedir)`` opens
-a folder made here. Three things in n2v 0.3.3 do not run beside numpy 2 and Keras 3, and `_network` cures them; its
-own sampler, which is one of them, takes patches of the first image only and masks in 3D about a twentieth of the
-voxels asked for, so blind spots are drawn here.
+a folder made here. Two things in n2v 0.3.3 do not run beside Keras 3, and `_network` cures them; its own sampler
+takes patches of the first image only and masks in 3D about a twentieth of the voxels asked for, so blind spots are
+drawn here.
 
 References
 ----------
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helpers.errors import InputError
-from helpers.models import inference, model_folder, training
+from helpers.models import inference, training
 from helpers.models.devices import prepare_tensorflow
 from helpers.models.model_folder import TrainingState
 from helpers.models.settings import TrainingSettings
@@ -77,26 +77,16 @@ class DenoiserSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("patches_per_image", "depth", "n_first", "radius"):
-            if getattr(self, name) < 1:
-                raise InputError(name, getattr(self, name), "a whole number ≥ 1")
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise InputError("kernel", self.kernel, "an odd whole number, such as 3")
-        if self.max_patches < 2:
-            raise InputError(
-                "max_patches", self.max_patches, "at least 2: one to train on, one to validate on"
-            )
-        if len(self.patch_size) not in (2, 3):
-            raise InputError("patch_size", self.patch_size, "(z, y, x), or (y, x) for 2D")
+        self._at_least(1, "patches_per_image", "depth", "n_first", "radius")
+        self._odd("kernel")
+        self._require("max_patches", self.max_patches >= 2, "at least 2: one to train on, one to validate on")
+        self._require("patch_size", len(self.patch_size) in (2, 3), "(z, y, x), or (y, x) for 2D")
         training.check_divisible("patch_size", self.patch_size, (2**self.depth,) * len(self.patch_size))
-        if not 0 < self.perc_pix < 50:
-            raise InputError("perc_pix", self.perc_pix, "a percentage above 0 and below 50")
-        if not 0 < self.validation_fraction < 1:
-            raise InputError("validation_fraction", self.validation_fraction, "above 0 and below 1")
-        if self.batch_norm and self.precision in ("bfloat16", "float16"):
-            raise InputError("precision", self.precision, "'float32' with batch_norm=True")
-        if self.loss not in ("mse", "mae"):
-            raise InputError("loss", self.loss, "'mse' or 'mae'")
+        self._require("perc_pix", 0 < self.perc_pix < 50, "a percentage above 0 and below 50")
+        self._require("validation_fraction", 0 < self.validation_fraction < 1, "above 0 and below 1")
+        half = self.precision in ("bfloat16", "float16")
+        self._require("precision", not (self.batch_norm and half), "'float32' with batch_norm=True")
+        self._require("loss", self.loss in ("mse", "mae"), "'mse' or 'mae'")
 
 
 def train(
@@ -139,30 +129,30 @@ def train(
     indices = np.arange(len(patches))
     held_out, trained_on = indices[:n_validation], indices[n_validation:]
     data = {"shape": list(patches.shape), "checksum": zlib.crc32(patches.tobytes())}
-    state = model_folder.open_folder(folder, "Noise2Void", settings, data, overwrite=overwrite)
-    if state.status != "running":
-        return load(folder), state
-    prepare_tensorflow()
-    training.seed_everything(settings.seed)
-    model = _build(patches, folder, settings, state)
-    mean, sd = np.float32(model.config.means[0]), np.float32(model.config.stds[0])
 
-    def make_batch(
-        chosen: NDArray[np.intp], rng: np.random.Generator | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        pairs = []
-        for i in chosen:
-            generator = np.random.default_rng([settings.seed, int(i)]) if rng is None else rng
-            patch = (patches[i] - mean) / sd
-            if rng is not None:
-                patch = _turn(patch, rng)
-            pairs.append(blind_spots(patch, generator, perc_pix=settings.perc_pix, radius=settings.radius))
-        x, y = (np.stack(side) for side in zip(*pairs, strict=True))
-        return x[..., np.newaxis], y
+    def build(state: TrainingState) -> tuple[Any, training.MakeBatch]:
+        model = _build(patches, folder, settings, state)
+        mean, sd = np.float32(model.config.means[0]), np.float32(model.config.stds[0])
 
-    state = training.fit(
-        model, folder, make_batch, train=trained_on, validation=held_out,
-        network="Noise2Void", settings=settings, state=state, data=data,
+        def make_batch(
+            chosen: NDArray[np.intp], rng: np.random.Generator | None
+        ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            pairs = []
+            for i in chosen:
+                generator = np.random.default_rng([settings.seed, int(i)]) if rng is None else rng
+                patch = (patches[i] - mean) / sd
+                if rng is not None:
+                    patch = _turn(patch, rng)
+                pairs.append(
+                    blind_spots(patch, generator, perc_pix=settings.perc_pix, radius=settings.radius)
+                )
+            x, y = (np.stack(side) for side in zip(*pairs, strict=True))
+            return x[..., np.newaxis], y
+
+        return model, make_batch
+
+    state = training.train_in(
+        folder, "Noise2Void", settings, build, train=trained_on, validation=held_out, data=data, overwrite=overwrite,
     )  # fmt: skip
     return load(folder), state
 
@@ -279,10 +269,7 @@ def blind_spots(
 
 @cache
 def _network() -> type:
-    """Return n2v's network as it runs beside numpy 2 and Keras 3."""
-    # n2v calls np.product, which numpy 2 no longer has.
-    if not hasattr(np, "product"):
-        np.prod = np.prod  # type: ignore[attr-defined]
+    """Return n2v's network as it runs beside Keras 3."""
     from csbdeep.models.base_model import _keras3_monkey_patch_legacy_weights
     from n2v.models import N2V
 
@@ -338,15 +325,13 @@ def _build(
     return model
 
 
-def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "float32") -> Any:
+def load(folder: str | Path, *, precision: str = "float32") -> Any:
     """Load a denoiser trained here or by n2v.
 
     Parameters
     ----------
     folder : str or Path
         Model folder.
-    n_dim : int, optional
-        2 or 3, if the model must have so many dimensions.
     precision : {"float32", "auto", "bfloat16", "float16"}
         What it computes in; ``"auto"``: what the processor is built for (`helpers.models.precision`).
 
@@ -357,12 +342,12 @@ def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "floa
     Raises
     ------
     InputError
-        Naming the folder: if it, its configuration or its weights are missing, or its dimensions differ.
+        Naming the folder: if it, its configuration or its weights are missing.
     """
     folder = Path(folder)
     inference.check_model_folder(folder)
     prepare_tensorflow()
-    return inference.load_csbdeep(_network(), folder, n_dim, precision)
+    return inference.load_csbdeep(_network(), folder, precision)
 
 
 def predict(model: Any, stack: NDArray, *, n_tiles: Sequence[int] | None = None) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data.augment import Augmentation, augment
+from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
 from helpers.models import inference, model_folder, training
@@ -61,9 +61,7 @@ class ElephantSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("depth", "n_first"):
-            if getattr(self, name) < 1:
-                raise InputError(name, getattr(self, name), "a whole number ≥ 1")
+        self._at_least(1, "depth", "n_first")
 
 
 @dataclass(frozen=True)
@@ -120,34 +118,21 @@ def train(
     n_dim = training.check_patches(patches)
     config = network_config(settings, n_dim, patches.voxel_size)
     training.check_divisible("patch size", patches.patch_size, _block(config))
-    data = model_folder.describe_set(patches, augmentation) | model_folder.describe_start(start)
-    state = model_folder.open_folder(folder, "ELEPHANT", settings, data, overwrite=overwrite)
-    if state.status != "running":
-        return load(folder), state
-    prepare_tensorflow()
-    training.seed_everything(settings.seed)
-    state.precision = state.precision or resolve(settings.precision)
-    model = ElephantModel(folder.name, config, build_network(config, state.precision))
-    import keras
 
-    model.keras_model.compile(optimizer=keras.optimizers.Adam(settings.learning_rate), loss=centre_loss)
-    model_folder.write_json(folder / "config.json", vars(config))
+    def build(state: TrainingState) -> tuple[ElephantModel, training.MakeBatch]:
+        import keras
 
-    training.begin_with(model, start, state)
+        state.precision = state.precision or resolve(settings.precision)
+        model = ElephantModel(folder.name, config, build_network(config, state.precision))
+        model.keras_model.compile(optimizer=keras.optimizers.Adam(settings.learning_rate), loss=centre_loss)
+        model_folder.write_json(folder / "config.json", vars(config))
+        return model, training.batches(
+            lambda i: patches.patch(i)[::2], augmentation, patches.voxel_size, targets
+        )
 
-    def make_batch(indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, NDArray]:
-        images, wanted = [], []
-        for i in indices:
-            x, _, labels = patches.patch(int(i))
-            if rng is not None and augmentation is not None:
-                x, labels = augment(x, labels, augmentation, rng, voxel_size=patches.voxel_size)
-            images.append(x)
-            wanted.append(targets(labels))
-        return np.stack(images)[..., np.newaxis], np.stack(wanted)[..., np.newaxis]
-
-    state = training.fit(
-        model, folder, make_batch, train=patches.train, validation=patches.validation,
-        network="ELEPHANT", settings=settings, state=state, data=data, watch=watch,
+    state = training.train_in(
+        folder, "ELEPHANT", settings, build, train=patches.train, validation=patches.validation,
+        data=model_folder.describe_set(patches, augmentation), overwrite=overwrite, watch=watch, start=start,
     )  # fmt: skip
     return load(folder), state
 
@@ -232,30 +217,26 @@ def build_network(config: SimpleNamespace, precision: str) -> Any:
     return net
 
 
-def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "float32") -> ElephantModel:
+def load(folder: str | Path, *, precision: str = "float32") -> ElephantModel:
     """Load an ELEPHANT network trained here.
 
     Parameters
     ----------
     folder : str or Path
         Model folder.
-    n_dim : int, optional
-        2 or 3, if the model must have so many dimensions.
     precision : {"float32", "auto", "bfloat16", "float16"}
         What it computes in.
 
     Raises
     ------
     InputError
-        Naming the folder: if it, its configuration or its weights are missing or another network's, or its dimensions differ.
+        Naming the folder: if it, its configuration or its weights are missing or another network's.
     """
     folder = Path(folder)
     inference.check_model_folder(folder)
     found = read_json(folder / "config.json", "copy it from a backup, or train the network again")
     if found.get("network") != "ELEPHANT":
         raise InputError("model folder", str(folder), "an ELEPHANT network")
-    if n_dim is not None and found["n_dim"] != n_dim:
-        raise InputError("model folder", str(folder), f"a {n_dim}D model: this one is {found['n_dim']}D")
     prepare_tensorflow()
     config = SimpleNamespace(**found)
     net = build_network(config, precision)

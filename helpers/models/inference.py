@@ -269,13 +269,13 @@ def unet_bytes_per_voxel(n_first: int) -> float:
     return 4.0 * n_first * _LIVE_MAPS
 
 
-def load_csbdeep(kind: type, folder: Path, n_dim: int | None, precision: str) -> Any:
+def load_csbdeep(kind: type, folder: Path, precision: str) -> Any:
     """Load a csbdeep, StarDist or n2v model from its folder, best weights first, to compute in `precision`.
 
     Raises
     ------
     InputError
-        Naming the folder, if its configuration or weights do not fit the network or the dimensions differ.
+        Naming the folder, if its configuration or weights do not fit the network.
     """
     try:
         with quiet(), layers_of(precision), warnings.catch_warnings():
@@ -289,8 +289,6 @@ def load_csbdeep(kind: type, folder: Path, n_dim: int | None, precision: str) ->
             str(folder),
             "a network whose weights are numbers: some are NaN or infinite; train it again",
         )
-    if n_dim is not None and model.config.n_dim != n_dim:
-        raise InputError("model folder", str(folder), f"a {n_dim}D model: this one is {model.config.n_dim}D")
     keep_outputs_in_float32(model.keras_model)
     return model
 

@@ -53,26 +53,25 @@ class TrainingSettings:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr_patience"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "a whole number ≥ 1")
-        for name in ("steps_per_epoch", "patience", "validation_patches"):
-            value = getattr(self, name)
-            _require(name, value, value is None or value >= 1, "a whole number ≥ 1, or None")
-        _require(
-            "learning_rate", self.learning_rate, 0 < self.learning_rate < 1, "between 0 and 1, such as 3e-4"
-        )
-        _require("lr_factor", self.lr_factor, 0 < self.lr_factor <= 1, "above 0 and at most 1")
+        self._at_least(1, "epochs", "batch_size", "lr_patience")
+        self._at_least(1, "steps_per_epoch", "patience", "validation_patches", optional=True)
         precisions = ("auto", "float32", "bfloat16", "float16")
-        _require("precision", self.precision, self.precision in precisions, f"one of {precisions}")
-        _require("schedule", self.schedule, self.schedule in ("plateau", "cosine"), "'plateau' or 'cosine'")
-        _require(
-            "max_minutes",
-            self.max_minutes,
-            self.max_minutes is None or self.max_minutes > 0,
-            "above 0, or None",
-        )
+        self._require("precision", self.precision in precisions, f"one of {precisions}")
+        self._require("schedule", self.schedule in ("plateau", "cosine"), "'plateau' or 'cosine'")
+        self._require("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1, such as 3e-4")
+        self._require("lr_factor", 0 < self.lr_factor <= 1, "above 0 and at most 1")
+        self._require("max_minutes", self.max_minutes is None or self.max_minutes > 0, "above 0, or None")
 
+    def _require(self, name: str, right: bool, expected: str) -> None:
+        if not right:
+            raise InputError(name, getattr(self, name), expected)
 
-def _require(name: str, value: object, right: bool, expected: str) -> None:
-    if not right:
-        raise InputError(name, value, expected)
+    def _at_least(self, low: int, *names: str, optional: bool = False) -> None:
+        for name in names:
+            value = getattr(self, name)
+            right = optional if value is None else value >= low
+            self._require(name, right, f"a whole number ≥ {low}{', or None' if optional else ''}")
+
+    def _odd(self, name: str) -> None:
+        value = getattr(self, name)
+        self._require(name, value >= 1 and value % 2 == 1, "an odd whole number, such as 3")

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.data.augment import Augmentation, augment
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import model_folder
-from helpers.models.devices import quiet
+from helpers.models.devices import prepare_tensorflow, quiet
 from helpers.models.model_folder import TrainingState, replace_file, write_json
 from helpers.models.precision import keep_outputs_in_float32, layers_of, resolve
 from helpers.models.settings import TrainingSettings
@@ -34,13 +35,6 @@ from helpers.progress import progress
 MakeBatch = Callable[[NDArray[np.intp], "np.random.Generator | None"], tuple[Any, Any]]
 #: Threads that make batches: a GPU is faster than one; on two cores more would be in the network's way.
 _MAKERS = max(1, min(4, (os.cpu_count() or 1) // 2))
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and TensorFlow, so that a network's first weights follow from the seed."""
-    import keras
-
-    keras.utils.set_random_seed(seed)
 
 
 def build_in_folder(kind: type, config: Any, folder: Path, precision: str, state: TrainingState) -> Any:
@@ -56,14 +50,88 @@ def build_in_folder(kind: type, config: Any, folder: Path, precision: str, state
     return model
 
 
-def begin_with(model: Any, start: str | Path | None, state: TrainingState) -> None:
-    """Give a network that was not trained yet the best weights of the model in the folder `start`, if there is one.
+def train_in(
+    folder: Path,
+    network: str,
+    settings: TrainingSettings,
+    build: Callable[[TrainingState], tuple[Any, MakeBatch]],
+    *,
+    train: NDArray[np.intp],
+    validation: NDArray[np.intp],
+    data: dict[str, Any],
+    overwrite: bool,
+    watch: Watch = nobody,
+    start: str | Path | None = None,
+) -> TrainingState:
+    """Train a network in its folder: from its first weights, from where a training was interrupted, or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Model folder.
+    network : str
+        Name of the network, in the progress bar and in ``training.json``.
+    settings : TrainingSettings
+    build : callable
+        Returns a compiled csbdeep-like model, and what makes a batch from indices, in several threads at once. It is called
+        only if there is something to train.
+    train, validation : ndarray of int
+        Indices of patches. Where none is held out, the loss on patches trained on decides what is best.
+    data : dict
+        What identifies the data (`helpers.models.model_folder.describe_set`).
+    overwrite : bool
+        Replace another model in the folder.
+    watch : callable
+        Is told every step; what it raises ends the training (`helpers.models.watch`).
+    start : path, optional
+        Model folder of the same kind of network whose weights to begin with.
+
+    Returns
+    -------
+    TrainingState
+        At the end.
 
     Raises
     ------
     InputError
-        If that network is built otherwise, or has no weights.
+        If the folder holds another model, `start` one of another architecture, or the loss stops being a number.
     """
+    data = data | model_folder.describe_start(start)
+    state = model_folder.open_folder(folder, network, settings, data, overwrite=overwrite)
+    if state.status != "running":
+        return state
+    prepare_tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)  # the first weights follow from it
+    model, make_batch = build(state)
+    _begin_with(model, start, state)
+    return _fit(model, folder, make_batch, train, validation, network, settings, state, data, watch)
+
+
+def batches(
+    read: Callable[[int], Sequence[NDArray]],
+    augmentation: Augmentation | None,
+    voxel_size: Sequence[float] | None,
+    target: Callable[[NDArray], NDArray] = np.asarray,
+) -> MakeBatch:
+    """Return what makes batches of whole patches: `read` gives image and labels of one, `target` what to say of the labels."""
+
+    def make_batch(indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, NDArray]:
+        pairs = []
+        for i in indices:
+            x, labels = read(int(i))
+            if rng is not None and augmentation is not None:
+                x, labels = augment(x, labels, augmentation, rng, voxel_size=voxel_size)
+            pairs.append((x, target(labels)))
+        x, y = (np.stack(side).astype(np.float32, copy=False) for side in zip(*pairs, strict=True))
+        return x[..., np.newaxis], y[..., np.newaxis]
+
+    return make_batch
+
+
+def _begin_with(model: Any, start: str | Path | None, state: TrainingState) -> None:
+    """Give a network that was not trained yet the best weights of the model in the folder `start`, if there is one."""
     if start is None or state.epoch:
         return
     weights = Path(start) / "weights_best.h5"
@@ -75,48 +143,19 @@ def begin_with(model: Any, start: str | Path | None, state: TrainingState) -> No
         ) from error
 
 
-def fit(
+def _fit(
     model: Any,
     folder: Path,
     make_batch: MakeBatch,
-    *,
     train: NDArray[np.intp],
     validation: NDArray[np.intp],
     network: str,
     settings: TrainingSettings,
     state: TrainingState,
     data: dict[str, Any],
-    watch: Watch = nobody,
+    watch: Watch,
 ) -> TrainingState:
-    """Train a compiled csbdeep-like model to the end of its settings.
-
-    Parameters
-    ----------
-    model : csbdeep.models.BaseModel
-        With a compiled ``keras_model``.
-    folder : Path
-        Model folder, prepared by `open_folder`.
-    make_batch : callable
-        Makes a batch from indices, in several threads at once.
-    train, validation : ndarray of int
-        Indices of patches. Where none is held out, the loss on patches trained on decides what is best.
-    network : str
-        Name of the network, in the progress bar and in ``training.json``.
-    settings, state, data
-        As given to and returned by `open_folder`.
-    watch : callable
-        Is told every step; what it raises ends the training (`helpers.models.watch`).
-
-    Returns
-    -------
-    TrainingState
-        At the end.
-
-    Raises
-    ------
-    InputError
-        If the loss stops being a number.
-    """
+    """Train a compiled csbdeep-like model to the end of its settings, in a folder that `open_folder` prepared."""
     net = model.keras_model
     record = {"network": network, "settings": asdict(settings), "data": data}
     if state.epoch:

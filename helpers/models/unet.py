@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data.augment import Augmentation, augment
+from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
 from helpers.models import inference, model_folder, training
@@ -59,13 +59,9 @@ class UNetSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low in (("depth", 1), ("n_first", 1)):
-            if getattr(self, name) < low:
-                raise InputError(name, getattr(self, name), f"a whole number ≥ {low}")
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise InputError("kernel", self.kernel, "an odd whole number, such as 3")
-        if self.loss not in _LOSSES:
-            raise InputError("loss", self.loss, f"one of {_LOSSES}")
+        self._at_least(1, "depth", "n_first")
+        self._odd("kernel")
+        self._require("loss", self.loss in _LOSSES, f"one of {_LOSSES}")
 
 
 def train(
@@ -114,31 +110,18 @@ def train(
     folder = Path(folder)
     n_dim = training.check_patches(patches)
     training.check_divisible("patch size", patches.patch_size, (2**settings.depth,) * n_dim)
-    data = model_folder.describe_set(patches, augmentation) | model_folder.describe_start(start)
-    state = model_folder.open_folder(folder, "U-Net", settings, data, overwrite=overwrite)
-    if state.status != "running":
-        return load(folder), state
-    prepare_tensorflow()
-    training.seed_everything(settings.seed)
-    model = _build(folder, settings if start is None else _like(settings, Path(start)), n_dim, state)
-    if settings.loss in ("bce_dice", "bce"):
-        _start_at(model, _foreground_share(patches))
 
-    training.begin_with(model, start, state)
+    def build(state: TrainingState) -> tuple[Any, training.MakeBatch]:
+        model = _build(folder, settings if start is None else _like(settings, Path(start)), n_dim, state)
+        if settings.loss in ("bce_dice", "bce"):
+            _start_at(model, _foreground_share(patches))
+        return model, training.batches(
+            lambda i: (patches.read("X", i)[0], patches.read("Y", i)[0]), augmentation, patches.voxel_size
+        )
 
-    def make_batch(indices: NDArray[np.intp], rng: np.random.Generator | None) -> tuple[NDArray, NDArray]:
-        pairs = []
-        for i in indices:
-            x, y = patches.read("X", i)[0], patches.read("Y", i)[0]
-            if rng is not None and augmentation is not None:
-                x, y = augment(x, y, augmentation, rng, voxel_size=patches.voxel_size)
-            pairs.append((x, y))
-        x, y = (np.stack(side).astype(np.float32, copy=False) for side in zip(*pairs, strict=True))
-        return x[..., np.newaxis], y[..., np.newaxis]
-
-    state = training.fit(
-        model, folder, make_batch, train=patches.train, validation=patches.validation,
-        network="U-Net", settings=settings, state=state, data=data, watch=watch,
+    state = training.train_in(
+        folder, "U-Net", settings, build, train=patches.train, validation=patches.validation,
+        data=model_folder.describe_set(patches, augmentation), overwrite=overwrite, watch=watch, start=start,
     )  # fmt: skip
     return load(folder), state
 
@@ -236,15 +219,13 @@ def _set_output(model: Any, loss: str) -> None:
     model.volltrack_output = "logit" if loss in ("bce_dice", "bce") else "probability"
 
 
-def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "float32") -> Any:
+def load(folder: str | Path, *, precision: str = "float32") -> Any:
     """Load a U-Net trained here or by csbdeep.
 
     Parameters
     ----------
     folder : str or Path
         Model folder.
-    n_dim : int, optional
-        2 or 3, if the model must have so many dimensions.
     precision : {"float32", "auto", "bfloat16", "float16"}
         What it computes in; ``"auto"``: what the processor is built for (`helpers.models.precision`).
 
@@ -255,14 +236,14 @@ def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "floa
     Raises
     ------
     InputError
-        Naming the folder: if it, its configuration or its weights are missing, or its dimensions differ.
+        Naming the folder: if it, its configuration or its weights are missing.
     """
     folder = Path(folder)
     inference.check_model_folder(folder)
     prepare_tensorflow()
     from csbdeep.models import CARE
 
-    model = inference.load_csbdeep(CARE, folder, n_dim, precision)
+    model = inference.load_csbdeep(CARE, folder, precision)
     _set_output(model, model_folder.settings_of(folder, UNetSettings).get("loss", "mse"))
     return model
 

@@ -313,7 +313,8 @@ def _open(movie: Movie, p: SegmentsMovie) -> dict[str, LabelMovie]:
     folder = p.movie_path()
     made_from = {"method": _method(p), "step": p.step, **identity(p, without=p.without_effect)}
     marker = _named(p, "segmentation.json")
-    compared = ["vollseg", "stardist", "unet"] if p.compare_methods and _method(p) in METHODS else []
+    compare = isinstance(p, Segment) and p.compare_methods and _method(p) in METHODS
+    compared = ["vollseg", "stardist", "unet"] if compare else []
     paths = {
         method: _named(p, "labels.zarr") if method == _method(p) else folder / f"labels_{method}.zarr"
         for method in sorted({_method(p), *compared}, key=lambda method: method != _method(p))

@@ -134,8 +134,6 @@ def test_what_cannot_be_trained_or_opened_is_refused(drawn, trained, tmp_path: P
             "elephant", images, [own[:-1] for own in labels], tmp_path / "x", voxel_size=(1, 1)
         )
     assert not (tmp_path / "x").exists()
-    with pytest.raises(InputError, match="2D"):
-        elephant.load(trained[0], n_dim=3)
 
 
 def test_depth_is_pooled_only_where_voxels_are_alike() -> None:

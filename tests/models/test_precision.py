@@ -106,10 +106,13 @@ def test_a_training_goes_on_in_the_precision_it_began_in(
     make_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     patches, built = make_set(PATCH), []
-    real = training.fit
-    monkeypatch.setattr(
-        training, "fit", lambda model, *a, **k: built.append(model.keras_model) or real(model, *a, **k)
-    )
+    real = training.build_in_folder
+
+    def build(*arguments: Any) -> Any:
+        built.append((model := real(*arguments)).keras_model)
+        return model
+
+    monkeypatch.setattr(training, "build_in_folder", build)
     monkeypatch.setattr(precision, "_of_this_machine", lambda: (kind, "as it is here"))
     unet.train(patches, tmp_path / "whole", SHORT)
     unet.train(patches, tmp_path / "parts", replace(SHORT, epochs=1))

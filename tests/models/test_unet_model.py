@@ -179,8 +179,6 @@ def test_models_that_cannot_be_used_are_named(trained, tmp_path):
     (empty / "weights_best.h5").write_bytes(b"not weights")
     with pytest.raises(InputError, match="empty"):
         unet.load(empty)
-    with pytest.raises(InputError, match="a 3D model: this one is 2D"):
-        unet.load(folder, n_dim=3)
     with pytest.raises(InputError, match="slice_wise"):
         unet.predict(model, np.zeros((4, 32, 32), np.float32))
     with pytest.raises(InputError, match="n_tiles"):
@@ -200,14 +198,15 @@ def test_precision_is_the_trainings_alone(make_set, tmp_path):
 
     before = keras.config.dtype_policy().name
     seen = []
-    real = training.fit
+    real = training.build_in_folder
 
-    def look(model, *args, **kwargs):
+    def look(*args):
+        model = real(*args)
         seen.append(model.keras_model.layers[1].compute_dtype)
-        return real(model, *args, **kwargs)
+        return model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "fit", look)
+        patch.setattr(training, "build_in_folder", look)
         model, state = unet.train(
             make_set(PATCH), tmp_path / "m", replace(FLAT, epochs=1, precision="bfloat16")
         )

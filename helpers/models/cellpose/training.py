@@ -80,12 +80,10 @@ class CellposeTrainingSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.cell_pixels >= 5:
-            raise InputError("cell_pixels", self.cell_pixels, "5 pixels or more; Cellpose's own is 30")
-        if self.crop is not None and (self.crop < 32 or self.crop % 16):
-            raise InputError("crop", self.crop, "a multiple of 16, at least 32; None chooses")
-        if self.max_planes < 1:
-            raise InputError("max_planes", self.max_planes, "a whole number ≥ 1")
+        self._require("cell_pixels", self.cell_pixels >= 5, "5 pixels or more; Cellpose's own is 30")
+        fits = self.crop is None or (self.crop >= 32 and self.crop % 16 == 0)
+        self._require("crop", fits, "a multiple of 16, at least 32; None chooses")
+        self._at_least(1, "max_planes")
 
 
 def require_trainable() -> None:

@@ -73,13 +73,12 @@ class StarDistSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low in (("rays", 4), ("n_filter_base", 1), ("depth", 1), ("features", 0)):
-            if getattr(self, name) < low:
-                raise InputError(name, getattr(self, name), f"a whole number ≥ {low}")
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise InputError("kernel", self.kernel, "an odd whole number, such as 3")
-        if self.grid is not None and any(g < 1 or g & (g - 1) for g in self.grid):
-            raise InputError("grid", self.grid, "powers of two per axis, such as (1, 2, 2), or None")
+        self._at_least(4, "rays")
+        self._at_least(1, "n_filter_base", "depth")
+        self._at_least(0, "features")
+        self._odd("kernel")
+        powers = self.grid is None or all(g >= 1 and not g & (g - 1) for g in self.grid)
+        self._require("grid", powers, "powers of two per axis, such as (1, 2, 2), or None")
 
 
 def train(
@@ -126,20 +125,14 @@ def train(
     settings = settings or StarDistSettings()
     folder = Path(folder)
     n_dim = training.check_patches(patches)
-    network = f"StarDist{n_dim}D"
-    data = model_folder.describe_set(patches, augmentation) | model_folder.describe_start(start)
-    state = model_folder.open_folder(folder, network, settings, data, overwrite=overwrite)
-    if state.status != "running":
-        return load(folder), state
-    config = _config(patches, settings if start is None else _like(settings, Path(start)), n_dim)
-    prepare_tensorflow()
-    training.seed_everything(settings.seed)
-    model = _build(config, folder, settings, state)
-    training.begin_with(model, start, state)
-    make_batch = TargetMaker(patches, config, augmentation)
-    state = training.fit(
-        model, folder, make_batch, train=patches.train, validation=patches.validation,
-        network=network, settings=settings, state=state, data=data, watch=watch,
+
+    def build(state: TrainingState) -> tuple[Any, training.MakeBatch]:
+        config = _config(patches, settings if start is None else _like(settings, Path(start)), n_dim)
+        return _build(config, folder, settings, state), TargetMaker(patches, config, augmentation)
+
+    state = training.train_in(
+        folder, f"StarDist{n_dim}D", settings, build, train=patches.train, validation=patches.validation,
+        data=model_folder.describe_set(patches, augmentation), overwrite=overwrite, watch=watch, start=start,
     )  # fmt: skip
     return load(folder), state
 
@@ -221,15 +214,13 @@ def compile_model(model: Any, learning_rate: float) -> None:
     )
 
 
-def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "float32") -> Any:
+def load(folder: str | Path, *, precision: str = "float32") -> Any:
     """Load a StarDist model, trained here or by StarDist itself, with the thresholds in its folder.
 
     Parameters
     ----------
     folder : str or Path
         Model folder.
-    n_dim : int, optional
-        2 or 3, if the model must have so many dimensions.
     precision : {"float32", "auto", "bfloat16", "float16"}
         What it computes in; ``"auto"``: what the processor is built for (`helpers.models.precision`).
 
@@ -241,7 +232,7 @@ def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "floa
     Raises
     ------
     InputError
-        Naming the folder: if it, its configuration or its weights are missing, or its dimensions differ.
+        Naming the folder: if it, its configuration or its weights are missing.
     """
     folder = Path(folder)
     inference.check_model_folder(folder)
@@ -253,7 +244,7 @@ def load(folder: str | Path, *, n_dim: int | None = None, precision: str = "floa
     prepare_tensorflow()
     from stardist.models import StarDist2D, StarDist3D
 
-    return inference.load_csbdeep(StarDist2D if found == 2 else StarDist3D, folder, n_dim, precision)
+    return inference.load_csbdeep(StarDist2D if found == 2 else StarDist3D, folder, precision)
 
 
 def save_thresholds(folder: str | Path, *, prob: float, nms: float) -> None:

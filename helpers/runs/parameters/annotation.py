@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from helpers.runs.parameters.base import OptionalPath, OptionalText, Parameters, VoxelSize
+from helpers.runs.parameters.base import DatasetKey, MovieFile, MovieVoxelSize, OptionalPath, Parameters
 
 
 class Annotate(Parameters):
@@ -26,15 +26,11 @@ class Annotate(Parameters):
         "places",
     )
 
-    movie: OptionalPath = Field(
-        None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
-    )
+    movie: MovieFile = None
     frame: int = Field(0, ge=0, description="Frame to draw in, counted from 0")
     channel: int = Field(0, ge=0, description="Channel to draw in, counted from 0")
-    voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; empty reads it from the file"
-    )
-    dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
+    voxel_size_um: MovieVoxelSize = None
+    dataset_key: DatasetKey = None
     annotation: OptionalPath = Field(
         None,
         description="What was drawn elsewhere: a label image, ImageJ's .roi or .zip, QuPath's .geojson; it takes the place of what was drawn here",

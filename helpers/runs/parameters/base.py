@@ -48,10 +48,21 @@ VoxelSize = Annotated[
     BeforeValidator(_empty_is_none),
 ]
 #: What the networks compute in.
-Precision = Literal["auto", "float32"]
-PRECISION = (
-    "'auto' computes in 16 bits where the processor is built for it (about twice as fast), 'float32' never"
-)
+Precision = Annotated[
+    Literal["auto", "float32"],
+    Field(
+        description="'auto' computes in 16 bits where the processor is built for it (about twice as fast), 'float32' never"
+    ),
+]
+#: What several notebooks ask for in the same words.
+MovieFile = Annotated[
+    OptionalPath,
+    Field(description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"),
+]
+MovieVoxelSize = Annotated[
+    VoxelSize, Field(description="Voxel size [z, y, x] in µm; empty reads it from the file")
+]
+DatasetKey = Annotated[OptionalText, Field(description="Name of the dataset in an HDF5 file, such as 'raw'")]
 #: Two (y, x) or three (z, y, x) whole numbers.
 PatchSize = Annotated[tuple[int, ...], Field(min_length=2, max_length=3), AfterValidator(_positive)]
 #: Tiles or grid: two (y, x) or three (z, y, x) whole numbers, at least 1.

@@ -7,14 +7,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from helpers.runs.parameters.base import Counts, OptionalPath, OptionalText, VoxelSize
+from helpers.runs.parameters.base import Counts, OptionalText
 from helpers.runs.parameters.segmentation import (
-    FRAMES_PER_JOB,
-    MISSING_FRAMES,
-    OME_ZARR_05,
-    V05,
+    MakesLabels,
+    MinSize,
     MissingFrames,
-    OneMovie,
+    SaveOmeZarr05,
+    SaveTiff,
+    SegmentedChannel,
+    TissueMask,
+    label_files,
 )
 
 #: Positions [first, last + 1] along one axis.
@@ -26,12 +28,11 @@ TUNABLE = (
 )
 
 
-class SegmentCellpose(OneMovie):
+class SegmentCellpose(MakesLabels):
     """A movie becomes labels and a table of cells with Cellpose, frame by frame."""
 
     name: ClassVar[str] = "segment_cellpose"
     reads: ClassVar[tuple[str, ...]] = ("train_segmentation", "segment")
-    segments: ClassVar[bool] = True
     runs_networks: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("torch", "cellpose")
     extra: ClassVar[str] = "cellpose"
@@ -40,28 +41,16 @@ class SegmentCellpose(OneMovie):
         *("voxel_size_um", "frame_interval_s", "channel", "second_channel", "model"),
         *("diameter_um", "cellprob_threshold", "flow_threshold", "stitch_planes", "beside_segment"),
     )
-    batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "cellpose"
     file_or_name: ClassVar[tuple[str, ...]] = ("model",)
-    compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
         *("movie_id", "save_tiff", "save_ome_zarr_05", "use_gpu", "frame_interval_s"),
         *("preview_frames", "preview_crop", "preview_values", "export_meshes", "mesh_iterations"),
     )
 
-    movie: OptionalPath = Field(
-        None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
-    )
-    voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; empty reads it from the file"
-    )
-    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames; empty reads it from the file"
-    )
-    dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
-    missing_frames: MissingFrames = Field("refuse", description=MISSING_FRAMES)
-    channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
+    missing_frames: MissingFrames = "refuse"
+    channel: SegmentedChannel = 0
     second_channel: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Channel of the nuclei, where channel shows the cells' bodies; empty: none"
     )
@@ -101,12 +90,8 @@ class SegmentCellpose(OneMovie):
     min_quality: float | None = Field(
         None, description="Remove cells whose mean cell probability is below this; empty keeps all"
     )
-    min_size_um3: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Remove cells smaller than this: µm³, in 2D µm²; empty keeps all"
-    )
-    tissue_mask: OptionalPath = Field(
-        None, description="Mask of the tissue or region of interest: cells outside are removed"
-    )
+    min_size_um3: MinSize = None
+    tissue_mask: TissueMask = None
     preview_frames: list[Annotated[int, Field(ge=0)]] = Field(
         [0], description="Tune: frames shown in the preview, counted from 0; empty shows none"
     )
@@ -126,8 +111,8 @@ class SegmentCellpose(OneMovie):
         False,
         description="Write labels_cellpose.zarr beside the labels of notebook 06_segment, to be compared in notebook 09_evaluate_segmentation",
     )
-    save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
-    save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
+    save_tiff: SaveTiff = False
+    save_ome_zarr_05: SaveOmeZarr05 = False
 
     @model_validator(mode="after")
     def _in_order(self) -> SegmentCellpose:
@@ -145,10 +130,6 @@ class SegmentCellpose(OneMovie):
             raise ValueError("second_channel must be another channel than channel")
         return self
 
-    def named_after(self) -> Path | None:
-        """Return the movie."""
-        return self.movie
-
     def weights(self) -> str:
         """Return the model's built-in name or file."""
         return self.model or str(self.path("models", "cellpose", "cellpose_model"))
@@ -164,9 +145,5 @@ class SegmentCellpose(OneMovie):
 
     def outputs(self) -> list[Path]:
         """Return the labels, the table of cells and their surfaces."""
-        suffix = f"_{self.method}" if self.beside_segment else ""
-        names = [f"labels{suffix}.zarr", f"objects{suffix}.csv"]
-        names += [f"labels{suffix}.ome.tif"] if self.save_tiff else []
-        names += [f"{V05}/labels{suffix}.ome.zarr"] if self.save_ome_zarr_05 else []
-        meshes = [] if self.export_meshes == "none" else ["objects.meshes"]
-        return [self.movie_path(name) for name in names + meshes]
+        meshes = [] if self.export_meshes == "none" else [self.movie_path("objects.meshes")]
+        return label_files(self) + meshes

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from helpers.errors import InputError
-from helpers.runs.parameters.base import OptionalFraction, OptionalPath, OptionalText, VoxelSize
+from helpers.runs.parameters.base import OptionalFraction, OptionalPath, OptionalText
 from helpers.runs.parameters.segmentation import (
-    FRAMES_PER_JOB,
-    MISSING_FRAMES,
-    OME_ZARR_05,
-    V05,
+    MakesLabels,
     MissingFrames,
-    OneMovie,
+    SaveOmeZarr05,
+    SaveTiff,
+    SegmentedChannel,
+    TissueMask,
+    label_files,
 )
 
 
-class SegmentRemote(OneMovie):
+class SegmentRemote(MakesLabels):
     """A movie becomes labels and a table of cells, frame by frame, by a server over the network."""
 
     name: ClassVar[str] = "segment_remote"
     reads: ClassVar[tuple[str, ...]] = ("segment",)
-    segments: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("biopb", "grpcio")
     #: With the networks that the sample server runs.
     extra: ClassVar[str] = "tensorflow,remote"
@@ -34,9 +34,7 @@ class SegmentRemote(OneMovie):
         *("voxel_size_um", "frame_interval_s", "channel", "token_file", "min_cell_area"),
         *("min_score", "scaling_hint", "tissue_mask", "beside_segment"),
     )
-    batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     method: ClassVar[str] = "remote"
-    compare_methods: ClassVar[bool] = False
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
         *("movie_id", "save_tiff", "save_ome_zarr_05", "frame_interval_s"),
@@ -44,18 +42,8 @@ class SegmentRemote(OneMovie):
         *("frames_in_flight", "timeout_s", "patience_s", "compress"),
     )
 
-    movie: OptionalPath = Field(
-        None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
-    )
-    voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; empty reads it from the file"
-    )
-    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames; empty reads it from the file"
-    )
-    dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
-    missing_frames: MissingFrames = Field("refuse", description=MISSING_FRAMES)
-    channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
+    missing_frames: MissingFrames = "refuse"
+    channel: SegmentedChannel = 0
     all_channels: bool = Field(
         False,
         description="Send every channel, as Fiji's 'Multi-Channel'; channel is then the one that is measured",
@@ -100,19 +88,13 @@ class SegmentRemote(OneMovie):
         300.0, ge=0, description="Seconds to keep trying while the server does not answer or has no room"
     )
     compress: bool = Field(True, description="Send compressed (gzip): less to send, more to compute")
-    tissue_mask: OptionalPath = Field(
-        None, description="Mask of the tissue or region of interest: cells outside are removed"
-    )
+    tissue_mask: TissueMask = None
     beside_segment: bool = Field(
         False,
         description="Write labels_remote.zarr beside the labels of notebook 06_segment, to be compared in notebook 09_evaluate_segmentation",
     )
-    save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
-    save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
-
-    def named_after(self) -> Path | None:
-        """Return the movie."""
-        return self.movie
+    save_tiff: SaveTiff = False
+    save_ome_zarr_05: SaveOmeZarr05 = False
 
     def token(self) -> tuple[str, tuple[str, str]]:
         """Return the token, empty where there is none, and name and value of the parameter that says where it is.
@@ -139,8 +121,4 @@ class SegmentRemote(OneMovie):
 
     def outputs(self) -> list[Path]:
         """Return the labels and the table of cells."""
-        suffix = f"_{self.method}" if self.beside_segment else ""
-        names = [f"labels{suffix}.zarr", f"objects{suffix}.csv"]
-        names += [f"labels{suffix}.ome.tif"] if self.save_tiff else []
-        names += [f"{V05}/labels{suffix}.ome.zarr"] if self.save_ome_zarr_05 else []
-        return [self.movie_path(name) for name in names]
+        return label_files(self)

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from helpers.data import names
 from helpers.data.label_movies import CHOSEN
 from helpers.runs.parameters.base import (
-    PRECISION,
     SEGMENTED,
     TENSORFLOW,
     Counts,
+    DatasetKey,
+    MovieFile,
+    MovieVoxelSize,
     OptionalFraction,
     OptionalPath,
     OptionalText,
     Parameters,
     Precision,
-    VoxelSize,
 )
 
-#: Option of an experiment for the steps that segment.
-FRAMES_PER_JOB = {
-    "frames_per_job": "In experiments only: split the frames of a movie over jobs of so many each, side by side"
-}
 #: Folder of the labels as OME-Zarr 0.5, beside those that the steps read.
 V05 = "ome_zarr_0.5"
-OME_ZARR_05 = f"Write the labels as OME-Zarr 0.5 too (Zarr 3, sharded), in the folder {V05}: labels.zarr itself is 0.4, which Fiji reads"
-#: What to do where a part of a movie is not there.
-MissingFrames = Literal["refuse", "empty"]
-MISSING_FRAMES = "Numbers that a folder of stacks leaves out, and lost chunks of a Zarr: 'refuse' stops, 'empty' reads nothing there"
+#: What the notebooks that segment ask for in the same words.
+MissingFrames = Annotated[
+    Literal["refuse", "empty"],
+    Field(
+        description="Numbers that a folder of stacks leaves out, and lost chunks of a Zarr: 'refuse' stops, 'empty' reads nothing there"
+    ),
+]
+SegmentedChannel = Annotated[int, Field(ge=0, description="Channel to segment, counted from 0")]
+TissueMask = Annotated[
+    OptionalPath, Field(description="Mask of the tissue or region of interest: cells outside are removed")
+]
+MinSize = Annotated[
+    Annotated[float, Field(ge=0)] | None,
+    Field(description="Remove cells smaller than this: µm³, in 2D µm²; empty keeps all"),
+]
+SaveTiff = Annotated[bool, Field(description="Write the labels as TIFF too, beside the OME-Zarr")]
+SaveOmeZarr05 = Annotated[
+    bool,
+    Field(
+        description=f"Write the labels as OME-Zarr 0.5 too (Zarr 3, sharded), in the folder {V05}: labels.zarr itself is 0.4, which Fiji reads"
+    ),
+]
 
 
 class OneMovie(Parameters):
@@ -64,12 +79,40 @@ class OneMovie(Parameters):
         return folders[0] if len(folders) == 1 else "movie"
 
 
-class Segment(OneMovie):
+class MakesLabels(OneMovie):
+    """A movie becomes labels and a table of cells."""
+
+    segments: ClassVar[bool] = True
+    batch_options: ClassVar[dict[str, str]] = {
+        "frames_per_job": "In experiments only: split the frames of a movie over jobs of so many each, side by side"
+    }
+
+    movie: MovieFile = None
+    voxel_size_um: MovieVoxelSize = None
+    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds between two frames; empty reads it from the file"
+    )
+    dataset_key: DatasetKey = None
+
+    def named_after(self) -> Path | None:
+        """Return the movie."""
+        return self.movie
+
+
+def label_files(p: Any) -> list[Path]:
+    """Return the labels and the table of cells that a step writes, under names of its own where they stand beside others."""
+    suffix = f"_{p.method}" if getattr(p, "beside_segment", False) else ""
+    names = [f"labels{suffix}.zarr", f"objects{suffix}.csv"]
+    names += [f"labels{suffix}.ome.tif"] if p.save_tiff else []
+    names += [f"{V05}/labels{suffix}.ome.zarr"] if p.save_ome_zarr_05 else []
+    return [p.movie_path(name) for name in names]
+
+
+class Segment(MakesLabels):
     """A movie becomes labels and a table of cells, frame by frame."""
 
     name: ClassVar[str] = "segment"
     reads: ClassVar[tuple[str, ...]] = ("train_denoiser", "train_segmentation", "optimize_thresholds")
-    segments: ClassVar[bool] = True
     runs_networks: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = TENSORFLOW
     extra: ClassVar[str] = "tensorflow"
@@ -78,31 +121,20 @@ class Segment(OneMovie):
         *("labels", "voxel_size_um", "frame_interval_s", "channel", "method"),
         *("compare_methods", "use_denoiser", "min_size_um3", "tissue_mask", "resample_to_training"),
     )
-    batch_options: ClassVar[dict[str, str]] = FRAMES_PER_JOB
     #: Parameters that change nothing in the labels and the table.
     without_effect: ClassVar[tuple[str, ...]] = (
         *("movie_id", "save_tiff", "save_ome_zarr_05", "n_tiles", "frame_interval_s"),
     )
 
-    movie: OptionalPath = Field(
-        None, description="The movie: TIFF, OME-TIFF, OME-Zarr, HDF5, a folder of stacks or a pattern with *"
-    )
     labels: OptionalPath = Field(
         None,
         description="Labels from elsewhere (Cellpose's GUI, ilastik, by hand), which are measured: then no network runs, and movie may be empty",
     )
-    voxel_size_um: VoxelSize = Field(
-        None, description="Voxel size [z, y, x] in µm; empty reads it from the file"
-    )
-    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Seconds between two frames; empty reads it from the file"
-    )
-    dataset_key: OptionalText = Field(None, description="Name of the dataset in an HDF5 file, such as 'raw'")
     labels_key: OptionalText = Field(
         None, description="The same of labels, such as ilastik's 'exported_data'"
     )
-    missing_frames: MissingFrames = Field("refuse", description=MISSING_FRAMES)
-    channel: int = Field(0, ge=0, description="Channel to segment, counted from 0")
+    missing_frames: MissingFrames = "refuse"
+    channel: SegmentedChannel = 0
     method: Literal["vollseg", "stardist", "unet"] = Field(
         "vollseg", description="'vollseg' (both networks and the watershed), 'stardist' or 'unet'"
     )
@@ -128,15 +160,11 @@ class Segment(OneMovie):
         None,
         description="U-Net: least value of the foreground; empty takes what notebook 05_optimize_thresholds found",
     )
-    min_size_um3: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Remove cells smaller than this: µm³, in 2D µm²; empty keeps all"
-    )
+    min_size_um3: MinSize = None
     max_size_um3: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Remove cells larger than this: µm³, in 2D µm²; empty keeps all"
     )
-    tissue_mask: OptionalPath = Field(
-        None, description="Mask of the tissue or region of interest: cells outside are removed"
-    )
+    tissue_mask: TissueMask = None
     use_tissue_model: bool = Field(
         False, description="Predict the tissue mask with the tissue U-Net of notebook 04_train_segmentation"
     )
@@ -150,9 +178,9 @@ class Segment(OneMovie):
     n_tiles: Counts | None = Field(
         None, description="Tiles [z, y, x] a frame is cut into to fit the memory; empty chooses them"
     )
-    precision: Precision = Field("auto", description=PRECISION)
-    save_tiff: bool = Field(False, description="Write the labels as TIFF too, beside the OME-Zarr")
-    save_ome_zarr_05: bool = Field(False, description=OME_ZARR_05)
+    precision: Precision = "auto"
+    save_tiff: SaveTiff = False
+    save_ome_zarr_05: SaveOmeZarr05 = False
 
     @model_validator(mode="after")
     def _sizes_in_order(self) -> Segment:
@@ -179,11 +207,8 @@ class Segment(OneMovie):
 
     def outputs(self) -> list[Path]:
         """Return the labels of each method, and the table of cells."""
-        compared = [f"labels_{method}.zarr" for method in ("vollseg", "stardist", "unet")]
-        names = ["labels.zarr", "objects.csv", *(compared if self.compare_methods else [])]
-        names += ["labels.ome.tif"] if self.save_tiff else []
-        names += [f"{V05}/labels.ome.zarr"] if self.save_ome_zarr_05 else []
-        return [self.movie_path(name) for name in names]
+        methods = ("vollseg", "stardist", "unet") if self.compare_methods else ()
+        return label_files(self) + [self.movie_path(f"labels_{method}.zarr") for method in methods]
 
 
 class EvaluateSegmentation(OneMovie):

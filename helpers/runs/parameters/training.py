@@ -12,7 +12,6 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from helpers.errors import InputError
 from helpers.runs.parameters.base import (
-    PRECISION,
     TENSORFLOW,
     Counts,
     OptionalPath,
@@ -341,7 +340,7 @@ class TrainSegmentation(_Training):
     use_gpu_opencl: bool = Field(
         False, description="Let StarDist compute distances by OpenCL (needs gputools)"
     )
-    precision: Precision = Field("auto", description=PRECISION)
+    precision: Precision = "auto"
     cellpose: dict[str, Any] = Field(
         {},
         description="Cellpose: 'base_model' to start from (''), diameter its network scales cells to ('cell_pixels': 30; smaller is faster, above all in 3D), 'learning_rate' (0.003; from a model 0.0001), 'side_planes' (True; 3D mode needs them), 'in_gui' (False; True lists it in Cellpose's own GUI, in the home folder)",
@@ -441,7 +440,7 @@ class OptimizeThresholds(Pairs):
     n_tiles: Counts | None = Field(
         None, description="Tiles [z, y, x] for prediction; empty chooses them to fit"
     )
-    precision: Precision = Field("auto", description=PRECISION)
+    precision: Precision = "auto"
 
     def inputs(self) -> list[Path]:
         """Return the pairs, or the training set that names them, and the models."""
