@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from helpers.errors import InputError
 
@@ -49,11 +51,7 @@ def atomic_path(path: str | os.PathLike[str], *, replace: bool = True) -> Iterat
                     if not path.exists():
                         raise
             elif temporary.is_dir() and path.is_dir():
-                # A folder cannot be renamed onto a full one: the old one steps aside first.
-                aside = temporary.with_name(temporary.name + ".old")
-                os.rename(path, aside)
-                os.rename(temporary, path)
-                shutil.rmtree(aside, ignore_errors=True)
+                replace_folder(path, temporary)
             else:
                 os.replace(temporary, path)
     finally:
@@ -62,6 +60,42 @@ def atomic_path(path: str | os.PathLike[str], *, replace: bool = True) -> Iterat
         else:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def replace_folder(path: Path, new: Path) -> None:
+    """Put a folder in the place of another, which cannot be renamed onto a full one: the old one steps aside first.
+
+    A process that is killed in between leaves it there, and `restore_folder` puts it back.
+    """
+    before = _before(path)
+    shutil.rmtree(before, ignore_errors=True)
+    if path.exists():
+        os.rename(path, before)
+    os.rename(new, path)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def restore_folder(path: Path) -> None:
+    """Put back a folder that `replace_folder` was killed over, and remove what else it left."""
+    before = _before(path)
+    if before.exists() and not path.exists():
+        os.rename(before, path)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f".{path.name}.before")
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file or folder of this name is one that a killed process left unfinished."""
+    return name.endswith(".part") or (name.startswith(".") and ".part." in name)
+
+
+def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
+    """Write JSON so that a reader finds either the old file or the whole new one; indented it ends with a line break."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent) + ("\n" if indent else ""), encoding="utf-8")
 
 
 @contextmanager

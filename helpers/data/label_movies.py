@@ -43,7 +43,7 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 
-from helpers.data.atomic import atomic_path, writing_to
+from helpers.data.atomic import atomic_path, write_json, writing_to
 from helpers.data.calibration import VoxelSize, check_frame_interval, check_voxel_size
 from helpers.data.checks import check_labels
 from helpers.data.label_header import MARK, create_level, levels_of, restore_header, write_header
@@ -403,8 +403,7 @@ class LabelMovie:
         axes[0] |= {"unit": "second"} if interval is not None else {}
         for one in datasets:
             one["coordinateTransformations"][0]["scale"][0] = interval or 1.0
-        with atomic_path(self.path / ".zattrs") as temporary:
-            temporary.write_text(json.dumps(attributes))
+        write_json(self.path / ".zattrs", attributes)
         if self._pointer() == _NARROW and (self.path / _WIDE / ".zarray").exists():
             self._widen()  # as another process did after the attributes were read: they point to what it removed
 
@@ -414,8 +413,7 @@ class LabelMovie:
         for level, factor in enumerate(levels_of(attributes)):
             create_level(self.path, self.shape, _WIDE, level, factor)
             attributes["multiscales"][0]["datasets"][level]["path"] = level_name(_WIDE, level)
-        with atomic_path(self.path / ".zattrs") as temporary:
-            temporary.write_text(json.dumps(attributes))
+        write_json(self.path / ".zattrs", attributes)
         self._complete_widening()
 
     def _complete_widening(self) -> None:

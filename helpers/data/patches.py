@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers.data.atomic import atomic_path
 from helpers.data.augment import Augmentation, change_intensity, draw_geometry, margin
 from helpers.data.boundary_width import choose_boundary_width
 from helpers.data.checks import check_image
@@ -222,12 +223,10 @@ def create_training_set(
                 npz.append("labels", labels)
                 npz.append("start", np.array(start))
                 bar.update()
-    beside = path.with_name("dataset.json")
-    temporary = beside.with_name("dataset.json.part")
     # What becomes 0 and 1, so that movies of other intensities can be told.
     settings |= {"intensities": np.median(list(ranges.values()), axis=0).tolist()}
-    temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, beside)
+    with atomic_path(path.with_name("dataset.json")) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return TrainingSet.open(path)
 
 

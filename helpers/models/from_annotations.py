@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from helpers.data.atomic import replace_folder, restore_folder
 from helpers.data.augment import Augmentation
 from helpers.data.patches import create_training_set
 from helpers.data.sparse_labels import UNANNOTATED
@@ -102,9 +103,8 @@ def train_from_annotations(
             "labels", f"{len(labels)} for {len(images)} images", "one array of labels for each image"
         )
     folder = Path(folder)
-    building, before = (folder.with_name(f".{folder.name}.{part}") for part in ("training", "before"))
-    if before.exists() and not folder.exists():  # killed between the two renames below
-        os.replace(before, folder)
+    building = folder.with_name(f".{folder.name}.training")
+    restore_folder(folder)
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
@@ -116,11 +116,7 @@ def train_from_annotations(
         )  # fmt: skip
         start = folder if go_on and (folder / "training.json").is_file() else None
         state = _train(network, patches, building / folder.name, settings, seed, start, watch)
-        shutil.rmtree(before, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, before)
-        os.replace(building / folder.name, folder)
-        shutil.rmtree(before, ignore_errors=True)
+        replace_folder(folder, building / folder.name)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return state

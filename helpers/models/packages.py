@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data.atomic import writing_to
+from helpers.data.atomic import atomic_path, writing_to
 from helpers.errors import InputError, read_json
 from helpers.models import model_folder
 
@@ -394,11 +394,10 @@ def open_package(package: str | Path, folder: str | Path) -> Path:
             str(package),
             "a bioimage.io package of Volltrack or StarDist; another network's cannot be trained on here",
         )
-    part = folder.with_name(f".{folder.name}.part")
-    part.mkdir(parents=True, exist_ok=True)
-    for name, content in found.items():
-        (part / name).write_bytes(content)
-    part.rename(folder)
+    with atomic_path(folder) as part:
+        part.mkdir()
+        for name, content in found.items():
+            (part / name).write_bytes(content)
     return folder
 
 

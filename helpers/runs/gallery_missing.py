@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
 from helpers.runs.execute import execute_notebook
 from helpers.runs.parameters import NOTEBOOKS, TrainSegmentation
@@ -42,10 +43,8 @@ def execute_missing(run: Path, step: str) -> Path:
     """
     copy = run.resolve().parent / "gallery"
     if not copy.is_dir():
-        part = copy.with_name(".gallery.part")
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(run, part, ignore=shutil.ignore_patterns(".batch", "steps", "report.*"))
-        part.rename(copy)
+        with atomic_path(copy) as part:
+            shutil.copytree(run, part, ignore=shutil.ignore_patterns(".batch", "steps", "report.*"))
     with _given(NOTEBOOKS[step].name, copy) as given:
         parameters = NOTEBOOKS[step].checked({"run_dir": copy, **given})
         folder = step_folder(parameters)

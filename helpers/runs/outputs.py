@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from helpers.data.atomic import is_unfinished
 from helpers.errors import InputError
 from helpers.runs.parameters import STEPS, Parameters
 
@@ -173,5 +174,5 @@ def _files(parameters: Parameters) -> Iterator[Path]:
             yield path
             continue
         for folder, below, names in os.walk(path):
-            below[:] = sorted(name for name in below if not name.endswith(".part"))
-            yield from (Path(folder, name) for name in sorted(names) if not name.endswith(".part"))
+            below[:] = sorted(name for name in below if not is_unfinished(name))
+            yield from (Path(folder, name) for name in sorted(names) if not is_unfinished(name))

@@ -25,6 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.data import atomic
 from helpers.errors import InputError
 from helpers.runs import doubts, outputs
 from helpers.runs.parameters import Parameters
@@ -297,9 +298,7 @@ def precision(parameters: Parameters) -> str | None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader finds either the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(_plain(content), indent=2) + "\n")
-    os.replace(temporary, path)
+    atomic.write_json(path, _plain(content), indent=2)
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from helpers.data.atomic import atomic_path
 from helpers.data.synthetic.movie import SyntheticSettings, make_movie, save_pairs
 from helpers.runs.parameters import (
     AnalyzeMigration,
@@ -75,11 +75,9 @@ def make_data(folder: Path = RUN / "data") -> Path:
 def _once(folder: Path, make: Callable[[Path], object]) -> None:
     if folder.is_dir():
         return
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    make(part)
-    part.rename(folder)
+    with atomic_path(folder) as part:
+        part.mkdir()
+        make(part)
 
 
 def _say(what: str) -> None:

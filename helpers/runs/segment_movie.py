@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from helpers.data.atomic import atomic_path
 from helpers.data.label_export import export_tiff, export_v05
 from helpers.data.label_movies import LabelMovie
 from helpers.data.lazy import LazyStack
@@ -406,10 +407,8 @@ def _finish(folder: Path, labels: LabelMovie, p: SegmentsMovie, wall_s: float) -
     frames = _frames_folder(p)
     objects, seconds = finished_frames.read_tables(frames, labels.n_frames)
     objects["id"] = np.arange(len(objects))
-    path = _named(p, "objects.csv")
-    part = path.with_name(f"{path.name}.part")
-    objects.to_csv(part, index=False)
-    part.replace(path)
+    with atomic_path(_named(p, "objects.csv")) as part:
+        objects.to_csv(part, index=False)
     if p.save_tiff:
         export_tiff(labels, _named(p, "labels.ome.tif"))
     if getattr(p, "save_ome_zarr_05", False):

@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 import helpers
+from helpers.data.atomic import restore_folder
 from helpers.errors import InputError
 from helpers.models.from_annotations import NETWORKS, Network
 from helpers.segmentation.segmenter import Segmenter
@@ -347,10 +348,8 @@ def _run(job: Path, plan: Plan, progress: Progress, alive: Callable[[], bool]) -
 def _restore(folder: Path) -> None:
     """Put back the models of a folder that a killed training had moved aside, and remove what it left."""
     for before in folder.glob(".*.before"):
-        model = folder / before.name[1 : -len(".before")]
-        if not model.exists():
-            os.replace(before, model)
-    for left in [*folder.glob(".*.training"), *folder.glob(".*.before"), *folder.glob(".*.deleted")]:
+        restore_folder(folder / before.name[1 : -len(".before")])
+    for left in [*folder.glob(".*.training"), *folder.glob(".*.deleted")]:
         shutil.rmtree(left, ignore_errors=True)
 
 

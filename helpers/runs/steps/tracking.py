@@ -250,7 +250,7 @@ def track_movie(cells: Cells, p: Track) -> tuple[Cells, Tracks, dict[str, Any]]:
         intensity=raw,
         frame_interval=cells.frame_interval,
     )
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.part")  # one name, so that what a killed run left is removed
     shutil.rmtree(part, ignore_errors=True)
     chosen = LabelMovie.create(
         part,

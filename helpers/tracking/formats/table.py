@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.data.atomic import atomic_path
+from helpers.data.atomic import atomic_path, write_json
 from helpers.data.tables import read_table
 from helpers.errors import InputError, read_json, reading, reads
 from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
@@ -77,12 +77,12 @@ def write(tracks: Tracks, path: str | Path) -> None:
         about["links"] = dtypes(tracks.links)
         about["link_order"] = np.lexsort((tracks.links["source"], tracks.link_rows[:, 1])).tolist()
         about["file"] = _write_csv(table, path)
-        _write_json(about, Path(f"{path}.json"))
+        write_json(Path(f"{path}.json"), about)
         return
     path.mkdir(parents=True, exist_ok=True)
     about["objects"] = _write_csv(tracks.objects, path / "objects.csv")
     about["links"] = _write_csv(tracks.links, path / "links.csv")
-    _write_json(about, path / "tracks.json")
+    write_json(path / "tracks.json", about)
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> dict[str, Any]:
@@ -156,11 +156,6 @@ def _about(path: Path) -> dict[str, Any]:
         if not isinstance(about.get("links", {}), dict):
             raise ValueError("links is not a mapping")
     return about
-
-
-def _write_json(about: dict[str, Any], path: Path) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(about), encoding="utf-8")
 
 
 def _joined(tracks: Tracks) -> tuple[pd.DataFrame, list[str]]:
