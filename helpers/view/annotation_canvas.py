@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from helpers.data.outlines import fill_between, filled
+from helpers.data.outlines import Prompt, fill_between, filled
 from helpers.data.sparse_labels import UNANNOTATED
 from helpers.view.style import gray_limits, label_colors
 
 if TYPE_CHECKING:
     from helpers.data.drawings import Drawing
+    from helpers.segmentation.prompted import Outliner
 
-Tool = Literal["cell", "background", "eraser"]
+Tool = Literal["cell", "background", "eraser", "click or box"]
 #: Longest side of the canvas on the screen, in pixels.
 _SIDE = 640
+#: A stroke that is no longer is a click, in pixels of the slice.
+_CLICK = 2
 
 
 class AnnotationCanvas:
@@ -30,14 +33,16 @@ class AnnotationCanvas:
     ----------
     drawing : Drawing
         Its labels are drawn in.
+    outliner : Outliner, optional
+        Segment Anything: a click into a cell, or a box around it, draws it whole.
     """
 
-    def __init__(self, drawing: Drawing) -> None:
-        self.drawing = drawing
+    def __init__(self, drawing: Drawing, outliner: Outliner | None = None) -> None:
+        self.drawing, self.outliner = drawing, outliner
         self.z = len(drawing.raw) // 2
         self.tool: Tool = "cell"
         self.cell = max(1, int(drawing.labels.max()) + 1)
-        self._before: list[tuple[int, np.ndarray]] = []
+        self._before: list[tuple[slice, np.ndarray]] = []
         self._changed: Callable[[], object] = lambda: None
 
     def stroke(self, points: np.ndarray) -> None:
@@ -46,13 +51,17 @@ class AnnotationCanvas:
         Parameters
         ----------
         points : (n, 2) ndarray
-            Corners (y, x) in pixels of the slice; pixel 0 covers 0 … 1. A drawn cell is not painted over by background.
+            Corners (y, x) in pixels of the slice; pixel 0 covers 0 … 1. A drawn cell is not painted over by background. With
+            "click or box" Segment Anything outlines what lies in them, in all slices.
         """
+        if self.tool == "click or box":
+            self._point_at(np.asarray(points, float))
+            return
         plane = self.drawing.labels[self.z]
         inside = filled([np.asarray(points, float)], plane.shape)  # type: ignore[arg-type]
         if not inside.any():
             return
-        self._before.append((self.z, plane.copy()))
+        self._keep(slice(self.z, self.z + 1))
         if self.tool == "cell":
             plane[inside] = self.cell
         else:
@@ -60,11 +69,24 @@ class AnnotationCanvas:
             plane[inside & (plane <= 0) if self.tool == "background" else inside] = value
         self._changed()
 
+    def _point_at(self, points: np.ndarray) -> None:
+        assert self.outliner is not None
+        ends = np.array([points.min(axis=0), points.max(axis=0)])
+        corners = ends if np.ptp(ends, axis=0).max() > _CLICK else ends.mean(axis=0, keepdims=True)
+        self._keep(slice(None))
+        if self.outliner.draw(self.drawing.labels, [Prompt(self.z, corners)]):
+            self._before.pop()
+        self.cell = int(self.drawing.labels.max()) + 1
+        self._changed()
+
+    def _keep(self, slices: slice) -> None:
+        self._before.append((slices, self.drawing.labels[slices].copy()))
+
     def undo(self) -> None:
         """Take the last stroke back."""
         if self._before:
-            z, plane = self._before.pop()
-            self.drawing.labels[z] = plane
+            slices, labels = self._before.pop()
+            self.drawing.labels[slices] = labels
             self._changed()
 
     def next_cell(self) -> None:
@@ -103,7 +125,8 @@ class AnnotationCanvas:
         canvas = Canvas(width=round(width * scale), height=round(height * scale))
         message = ipywidgets.Label()
         slider = ipywidgets.IntSlider(self.z, 0, max(1, len(self.drawing.raw)) - 1, description="z")
-        tools = ipywidgets.ToggleButtons(options=["cell", "background", "eraser"])
+        prompted = ["click or box"] if self.outliner else []
+        tools = ipywidgets.ToggleButtons(options=["cell", "background", "eraser", *prompted])
         points: list[tuple[float, float]] = []
 
         def redraw() -> None:
@@ -123,7 +146,7 @@ class AnnotationCanvas:
                 points.append((y / scale, x / scale))
 
         def lifted(x: float, y: float) -> None:
-            if len(points) > 2:
+            if len(points) > (0 if self.tool == "click or box" else 2):
                 self.stroke(np.array(points))
             points.clear()
             redraw()

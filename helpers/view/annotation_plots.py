@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.view.planes import draw_outlines, draw_raw
@@ -36,10 +37,7 @@ def annotation_overview(
     """
     figure = new_figure(8.4 if doubt is not None else 4.2, 4.2)
     axes = figure.subplots(1, 2 if doubt is not None else 1, squeeze=False)[0]
-    z = int(np.argmax((labels >= 0).sum(axis=(1, 2)))) if (labels >= 0).any() else len(raw) // 2
-    draw_raw(axes[0], raw[z], voxel_size=voxel_size)
-    draw_outlines(axes[0], np.maximum(labels[z], 0), OKABE_ITO["orange"])
-    draw_outlines(axes[0], labels[z] == 0, OKABE_ITO["sky"])
+    z = _draw_drawn(axes[0], raw, labels, voxel_size)
     axes[0].set_title(f"drawn, z {z} (orange: cells, blue: background)")
     if doubt is not None:
         axes[1].imshow(doubt.max(axis=0), cmap="magma", vmin=0, vmax=1)
@@ -50,3 +48,39 @@ def annotation_overview(
                 place.x, place.y, str(place.rank), color="white", ha="center", va="center", fontsize=7
             )
     return figure
+
+
+@styled
+def drawn_stacks(
+    stacks: Sequence[tuple[str, np.ndarray, np.ndarray]], *, voxel_size: Sequence[float] | None = None
+) -> Figure:
+    """Show of each stack the slice in which most is drawn: cells orange, background blue, the rest not annotated.
+
+    Parameters
+    ----------
+    stacks : sequence of (name, raw, labels)
+        At least one; (Z, Y, X) ndarrays, labels -1 where nothing is annotated.
+    voxel_size : (z, y, x) in µm, optional
+        For the scale bar.
+    """
+    figure = new_figure(2.4 * len(stacks) + 0.2, 2.8)
+    for axes, (name, raw, labels) in zip(
+        figure.subplots(1, len(stacks), squeeze=False)[0], stacks, strict=True
+    ):
+        z = _draw_drawn(axes, raw, labels, voxel_size)
+        n_cells = len(np.unique(labels[labels > 0]))
+        axes.set_title(f"{name}, z {z}", loc="left")
+        axes.set_xlabel(
+            f"{n_cells} cell{'' if n_cells == 1 else 's'} drawn, {100 * (labels >= 0).mean():.2g} % annotated"
+        )
+    return figure
+
+
+def _draw_drawn(axes: Axes, raw: np.ndarray, labels: np.ndarray, voxel_size: Sequence[float] | None) -> int:
+    """Draw the slice in which most is annotated, and return its number."""
+    annotated = (labels >= 0).sum(axis=(1, 2))
+    z = int(np.argmax(annotated)) if annotated.any() else len(raw) // 2
+    draw_raw(axes, raw[z], voxel_size=voxel_size)
+    draw_outlines(axes, np.maximum(labels[z], 0), OKABE_ITO["orange"])
+    draw_outlines(axes, labels[z] == 0, OKABE_ITO["sky"])
+    return z

@@ -114,7 +114,7 @@ def test_points_and_other_files_are_refused(tmp_path: Path) -> None:
     point.roitype = roifile.ROI_TYPE.POINT
     with pytest.raises(InputError, match="p: point"):
         read_outlines(write_zip(tmp_path / "a.zip", point), SHAPE)
-    with pytest.raises(InputError, match="Point"):
+    with pytest.raises(InputError, match="1 of 1: point"):
         read_outlines(write_geojson(tmp_path / "a.geojson", feature([3, 3], "Point")), SHAPE)
     for name in ("b.zip", "b.roi", "b.geojson"):
         (tmp_path / name).write_bytes(b"no such thing")

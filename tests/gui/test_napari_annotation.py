@@ -15,6 +15,7 @@ import pytest
 
 from helpers.data.drawings import Drawings, drawn_stacks
 from helpers.data.movies import Movie, write_movie
+from helpers.data.outlines import read_outlines, read_prompts
 from helpers.errors import InputError
 
 VOXEL = (1.5, 0.5, 0.5)
@@ -256,3 +257,29 @@ def test_the_plugin_draws_in_the_file_of_the_chosen_image(tmp_path: Path, wait) 
     finally:
         viewer.close()
         wait(3)
+
+
+def test_what_napari_writes_of_shapes_and_points_is_read(tmp_path: Path) -> None:
+    from napari.layers import Points, Shapes
+    from napari_builtins.io import napari_write_points, napari_write_shapes
+
+    shape = (6, 40, 60)
+    box = np.array([[1, 3, 20, 30], [1, 3, 20, 40], [1, 3, 30, 40], [1, 3, 30, 30]], float)
+    layers = {
+        "shapes": (napari_write_shapes, Shapes([box], shape_type="rectangle")),
+        "points": (napari_write_points, Points([[1, 2, 5, 12]])),
+    }
+    for name, (write, layer) in layers.items():
+        data, about, _ = layer.as_layer_data_tuple()
+        write(str(tmp_path / f"{name}.csv"), data, about)
+    (drawn,), (click,) = (read_prompts(tmp_path / f"{name}.csv", shape) for name in layers)
+    assert (drawn.z, drawn.corners.tolist()) == (3, [[20.5, 30.5], [30.5, 40.5]])
+    assert (click.z, click.corners.tolist()) == (2, [[5.5, 12.5]])
+    with pytest.raises(InputError, match="Convert to Labels"):
+        read_outlines(tmp_path / "shapes.csv", shape)
+    flat = Shapes([box[:, 2:], box[:, 2:] - 15], shape_type=["rectangle", "ellipse"])
+    data, about, _ = flat.as_layer_data_tuple()
+    napari_write_shapes(str(tmp_path / "flat.csv"), data, about)
+    labels = read_outlines(tmp_path / "flat.csv", (1, 40, 60))[0]
+    assert (labels[21:30, 31:40] == 1).all() and set(np.unique(labels)) == {-1, 1, 2}
+    assert labels[10, 20] == 2 and labels[6, 16] == -1 and abs((labels == 2).sum() - np.pi * 25) < 8

@@ -18,6 +18,7 @@ from helpers.runs.run import Run, read_done
 from helpers.runs.steps import annotation as step
 from helpers.runs.steps import dataset, thresholds
 from helpers.view.annotation_canvas import AnnotationCanvas
+from helpers.view.annotation_plots import drawn_stacks
 
 VOXEL = (2.0, 0.5, 0.5)
 
@@ -66,6 +67,12 @@ def test_strokes_of_the_mouse_become_labels_that_train(movie: Path) -> None:
     patches = dataset.make(made, dataset.find_pairs(made))
     assert "1 drawn cells in 1 stacks" in dataset.annotation(patches)
     assert "No validation" in dataset.annotation(patches)
+    shown = dataset.drawn(made, dataset.find_pairs(made), patches)
+    assert [name for name, *_ in shown] == ["m_t0001_c0"] and np.array_equal(shown[0][2], drawing.labels)
+    (axes,) = drawn_stacks(shown, voxel_size=VOXEL).axes
+    share = 100 * (drawing.labels >= 0).mean()
+    assert axes.get_title("left") == "m_t0001_c0, z 3"
+    assert axes.get_xlabel() == f"1 cell drawn, {share:.2g} % annotated"
 
 
 def test_the_canvas_is_shown(movie: Path) -> None:

@@ -23,6 +23,8 @@ class Annotate(Parameters):
         "annotation",
         "unannotated",
         "background_label",
+        "sam_weights",
+        "prompts",
         "places",
     )
 
@@ -33,7 +35,7 @@ class Annotate(Parameters):
     dataset_key: DatasetKey = None
     annotation: OptionalPath = Field(
         None,
-        description="What was drawn elsewhere: a label image, ImageJ's .roi or .zip, QuPath's .geojson; it takes the place of what was drawn here",
+        description="What was drawn elsewhere: a label image, ImageJ's .roi or .zip, QuPath's .geojson, napari's shapes (.csv, 2D); it takes the place of what was drawn here",
     )
     unannotated: int | None = Field(
         None, description="Value in the label image where nothing is annotated, beside -1; napari's 0"
@@ -43,6 +45,14 @@ class Annotate(Parameters):
         ge=0,
         description="Value of the background in the label image; another than 0 where 0 is 'not annotated'",
     )
+    sam_weights: OptionalPath = Field(
+        None,
+        description="Weights of Segment Anything or micro-sam, such as sam_vit_b_01ec64.pth: clicks and boxes become cells",
+    )
+    prompts: OptionalPath = Field(
+        None,
+        description="Clicks in cells and boxes around them, for sam_weights: ImageJ's .roi or .zip, QuPath's .geojson, napari's points or shapes (.csv)",
+    )
     places: int = Field(
         20,
         ge=1,
@@ -51,7 +61,7 @@ class Annotate(Parameters):
 
     def inputs(self) -> list[Path]:
         """Return the movie, what was drawn elsewhere, and the networks where they are there."""
-        named = [path for path in (self.movie, self.annotation) if path]
+        named = [path for path in (self.movie, self.annotation, self.sam_weights, self.prompts) if path]
         networks = [self.path("models", name, "training.json") for name in ("unet", "stardist")]
         return [*named, *(path for path in networks if path.is_file())]
 

@@ -9,11 +9,13 @@ import pandas as pd
 
 from helpers.data.drawings import Drawing, Drawings
 from helpers.data.movies import Movie
-from helpers.data.outlines import is_outline_file, read_outlines
+from helpers.data.outlines import is_outline_file, read_outlines, read_prompts
 from helpers.data.sparse_labels import read_labels
 from helpers.errors import InputError
+from helpers.models.segment_anything import SegmentAnything
 from helpers.runs.parameters import Annotate
 from helpers.segmentation.learn_from_drawings import are_trained, predict
+from helpers.segmentation.prompted import Outliner
 
 
 def open_drawing(p: Annotate) -> Drawing:
@@ -41,6 +43,26 @@ def _from_elsewhere(p: Annotate, movie: Movie) -> np.ndarray | None:
     return read_labels(
         stack.frame(0), str(p.annotation), unannotated=p.unannotated, background=p.background_label
     )
+
+
+def open_outliner(p: Annotate, drawing: Drawing) -> Outliner | None:
+    """Open Segment Anything for the frame, and draw the cells of `prompts`; None where neither is asked for.
+
+    Raises
+    ------
+    InputError
+        Prompts without weights, saying which file from where; weights or prompts that cannot be read.
+    """
+    if p.sam_weights is None and p.prompts is None:
+        return None
+    outliner = Outliner(SegmentAnything.open(p.sam_weights), drawing.raw)
+    if p.prompts is not None:
+        prompts = read_prompts(p.prompts, drawing.raw.shape)
+        without = outliner.draw(drawing.labels, prompts)
+        print(f"{len(prompts) - len(without)} cells drawn from {len(prompts)} clicks and boxes")
+        if without:
+            print("no cell that is not drawn already at", ", ".join(without))
+    return outliner
 
 
 def suggest(p: Annotate, drawing: Drawing) -> tuple[np.ndarray, pd.DataFrame] | None:

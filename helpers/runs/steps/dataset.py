@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from helpers.data.augment import Augmentation
 from helpers.data.pairs import list_images, match_annotations, match_pairs
 from helpers.data.patches import create_training_set
 from helpers.data.source import stem
-from helpers.data.stacks import StackPair
+from helpers.data.sparse_labels import is_sparse
+from helpers.data.stacks import StackPair, open_stacks
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
 from helpers.runs.curated_frames import curated_pairs
@@ -143,6 +145,21 @@ def annotation(training_set: TrainingSet) -> str:
         f"{100 * sparse['annotated_share']:.2g} % of their voxels annotated; the others teach nothing.\n"
         f"{sparse['validation'][0].upper()}{sparse['validation'][1:]}."
     )
+
+
+def drawn(
+    p: CreateDataset, pairs: Sequence[StackPair], training_set: TrainingSet, most: int = 4
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return name, raw and labels, (Z, Y, X), of the first stacks with sparse labels; none where all is annotated."""
+    if not training_set.settings.get("sparse"):
+        return []
+    stacks = open_stacks(
+        pairs, voxel_size=p.voxel_size_um, boundary_width=0.0, dataset=p.dataset_key, unannotated=p.unannotated,
+        background_label=p.background_label,
+    )  # fmt: skip
+    loaded = ((stack.name, stack.load()) for stack in stacks if stack.may_be_sparse())
+    found = ((name, one.raw, one.labels) for name, one in loaded if is_sparse(one.labels))
+    return list(islice(found, most))
 
 
 def results(training_set: TrainingSet) -> dict[str, Any]:
