@@ -30,7 +30,7 @@ from helpers.curation.suspects import find_suspects
 from helpers.curation.tables import curated_tracks
 from helpers.data.atomic import atomic_path
 from helpers.data.movies import Movie
-from helpers.data.tables import read_table
+from helpers.data.tables import read_table, write_table
 from helpers.errors import InputError, read_json
 
 KINDS = ("cell", "link")
@@ -145,8 +145,7 @@ class Audit:
 
     def save(self) -> None:
         """Write the sample, the verdicts and the rates."""
-        with atomic_path(self.folder / "audit.csv") as temporary:
-            self.sample[[*_SHOWN, "verdict"]].to_csv(temporary, index=False)
+        write_table(self.sample[[*_SHOWN, "verdict"]], self.folder / "audit.csv")
         content = {
             "result": self.result,
             "seed": self.seed,

@@ -15,7 +15,7 @@ import pandas as pd
 from helpers.curation.faults import faults
 from helpers.curation.state import State
 from helpers.curation.tables import curated_tracks
-from helpers.data.atomic import atomic_path
+from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.segmentation.matching import match_counts
 from helpers.tracking.tracks import Tracks
@@ -215,6 +215,5 @@ def keep_scores(folder: str | Path, scores: pd.DataFrame, edits: int) -> pd.Data
     new = new[["time", "edits", *scores.columns]]
     earlier = [pd.read_csv(path)] if path.is_file() else []
     every = pd.concat([*earlier, new], ignore_index=True)
-    with atomic_path(path) as temporary:
-        every.to_csv(temporary, index=False)
+    write_table(every, path)
     return every

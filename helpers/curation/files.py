@@ -154,7 +154,7 @@ def _write(result: Curated, state: State, raw: Movie | None, key: str, before: d
         if int(t) in changed or not _link(automatic.labels, labels, int(t)):
             labels.write_frame(int(t), state.labels.frame(int(t)))
         checksums[t] = checksum(labels, int(t))
-    table.write(curated_tracks(state, raw), result.tracks)
+    table.write(curated_tracks(state, raw), result.tracks, six_digits=True)
     content |= {"key": key, "writing": [], "frames": frames, "checksums": checksums, **result.plain()}
     _write_json(result.labels.parent / "state.json", content)
 

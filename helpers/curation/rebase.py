@@ -30,7 +30,8 @@ from helpers.curation.log import Edit, LogContent, active
 from helpers.curation.session import LOG, changes_of, check_movie
 from helpers.curation.state import State
 from helpers.curation.voxels import voxels_index
-from helpers.data.atomic import atomic_path, writing_to
+from helpers.data.atomic import writing_to
+from helpers.data.tables import write_table
 from helpers.errors import InputError
 
 _MISSED = ["edit", "operation", "author", "time", "why"]
@@ -90,8 +91,7 @@ def rebase(folder: str | Path) -> Replayed:
         new,
     )
     table = pd.DataFrame(missed, columns=_MISSED)
-    with atomic_path(folder / "edits_not_replayed.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(table, folder / "edits_not_replayed.csv")
     return Replayed(len({edit.origin for edit in new}), table, former)
 
 

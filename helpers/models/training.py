@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helpers.data.augment import Augmentation, augment
+from helpers.data.tables import write_table
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import model_folder
@@ -214,7 +215,7 @@ def _advance(
     )
     if state.status != "running":
         replace_file(folder / "weights_last.h5", lambda part: model.keras_model.save_weights(str(part)))
-    replace_file(folder / "history.csv", lambda part: state.table.to_csv(part, index=False))
+    write_table(state.table, folder / "history.csv")
     model_folder.save_checkpoint(model.keras_model, folder / "checkpoint.npz", state)
 
 

@@ -426,6 +426,10 @@ def dictionary() -> str:
         "Written by `python -m helpers columns`. Files lie below the run folder; * stands for a movie, a network or a method. "
         "Lengths are in µm, times in seconds, frames are counted from 0. Columns in *italics* are there where the data or a "
         "parameter give them.",
+        "",
+        "Numbers have six significant digits at most; whole numbers (ids, frames, counts, sums of whole grey values) have all "
+        "of theirs. What comes after reads these tables, so the same six digits are everywhere; `tracks.xml` and `tracks.geff` "
+        "keep what tracking adds to them in full. Only `analysis/mmv_h4tracks.csv` is written as its own program writes it.",
     ]
     for table in TABLES:
         lines += [

@@ -22,6 +22,7 @@ import pandas as pd
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.lazy import LazyStack, pieces
+from helpers.data.tables import as_csv
 from helpers.errors import InputError
 from helpers.runs.outputs import checksum
 from helpers.runs.run import write_json
@@ -59,7 +60,7 @@ def finish(
     seconds : mapping
         Part of the work → seconds.
     """
-    content = table.to_csv(index=False).encode()
+    content = as_csv(table).encode()
     written = {
         movie.path.name: {"checksum": _of_labels(labels[method]), "written_ns": _changed(movie, t)}
         for method, movie in movies.items()

@@ -12,6 +12,7 @@ import pandas as pd
 
 from helpers.data.atomic import atomic_path
 from helpers.data.synthetic.movie import SyntheticSettings, make_movie, save_pairs
+from helpers.data.tables import write_table
 from helpers.runs.parameters import (
     AnalyzeMigration,
     CreateDataset,
@@ -227,7 +228,7 @@ def _make_cohort(folder: Path) -> None:
             steps, tracklets = step.measure(p, open_tracks(p), None)
             write_tables(p, {"migration_objects": steps, "migration_tracklets": tracklets})
             rows.append({"run_dir": ".", "movie_id": name, "condition": condition})
-    pd.DataFrame(rows).to_csv(folder / "movies.csv", index=False)
+    write_table(pd.DataFrame(rows), folder / "movies.csv")
 
 
 _BEFORE: dict[str, Callable[[], dict[str, Any] | None]] = {

@@ -31,6 +31,7 @@ from helpers.data.label_export import export_tiff, export_v05
 from helpers.data.label_movies import LabelMovie
 from helpers.data.lazy import LazyStack
 from helpers.data.movies import Movie
+from helpers.data.tables import write_table
 from helpers.errors import InputError, read_json
 from helpers.progress import progress
 from helpers.runs import finished_frames
@@ -407,8 +408,7 @@ def _finish(folder: Path, labels: LabelMovie, p: SegmentsMovie, wall_s: float) -
     frames = _frames_folder(p)
     objects, seconds = finished_frames.read_tables(frames, labels.n_frames)
     objects["id"] = np.arange(len(objects))
-    with atomic_path(_named(p, "objects.csv")) as part:
-        objects.to_csv(part, index=False)
+    write_table(objects, _named(p, "objects.csv"))
     if p.save_tiff:
         export_tiff(labels, _named(p, "labels.ome.tif"))
     if getattr(p, "save_ome_zarr_05", False):

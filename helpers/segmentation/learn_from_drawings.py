@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from helpers.data.drawings import Drawing, Drawings, drawn_stacks, write_stack
 from helpers.data.movies import Movie
+from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.models.watch import Step, TrainingStopped
 from helpers.segmentation.where_to_draw import where_to_draw
@@ -144,7 +145,7 @@ def write(found: Found, drawings: Drawings, frame: int, channel: int) -> None:
     size = drawings.movie.require_voxel_size()
     for kind, stack in (("found", found.labels), ("doubt", np.rint(255 * found.doubt).astype(np.uint8))):
         write_stack(drawings.path(kind, frame, channel), stack, size)
-    found.places.to_csv(drawings.folder / "where_to_draw.csv", index=False)
+    write_table(found.places, drawings.folder / "where_to_draw.csv")
 
 
 def main(arguments: Sequence[str] | None = None, tell: Callable[..., object] | None = None) -> int:

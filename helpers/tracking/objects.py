@@ -54,6 +54,8 @@ COLUMNS: dict[str, str] = {
     "axis_minor_um": "shortest axis of that ellipsoid or ellipse, µm",
 }
 _INTEGER = ("id", "frame", "label", "n_voxels")
+#: Those that are floats, also where a table read from a file holds whole ones only.
+MEASURES = tuple(name for name in COLUMNS if name not in _INTEGER)
 
 # What is collected of an object: both ends (inclusive) of its bounding box and its first voxel, …
 _Z0, _Z1, _Y0, _Y1, _X0, _X1, _FIRST_Z, _FIRST_Y, _FIRST_X = range(9)

@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from helpers.analysis.spectrum import SpectrumSettings, measure_spectra
+from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.tracking.tracks import numeric_columns
 from helpers.view.animation import animate
@@ -136,7 +137,7 @@ class TrackPanel(QWidget):
         rows = self.run.tracks.annotated()
         path = folder / f"track_{self.track}.csv"
         own = rows[rows["track_id"] == self.track].sort_values(["tracklet_id", "frame"])
-        own.to_csv(path, index=False)
+        write_table(own, path)
         figure = _figure_of(self.panels, self.run, self.track, self.frame)
         written = [path, *save_figure(figure, folder / f"track_{self.track}")]
         if animation:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
+from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
 from helpers.view.panels import Panel, column_panel, distance_panel, spectrum_panel, track_names
@@ -206,7 +207,7 @@ class MovieViewer:
         written = save_figure(self.figure(), self.folder / f"{name}_frame_{self.frame.value:04d}")
         if self.track.value is not None:
             table = self.folder / f"{name}.csv"
-            self.track_table().to_csv(table, index=False)
+            write_table(self.track_table(), table)
             written.append(table)
         if animation:
             from helpers.view.animation import animate

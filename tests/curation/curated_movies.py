@@ -56,7 +56,9 @@ def write_cells(
     for t, frame in enumerate(labels):
         movie.write_frame(t, frame)
         tables.append(measure(frame, voxel_size=VOXEL, frame=t))
-    table.write(tracks_of(pd.concat(tables, ignore_index=True), links), folder / "tracks.csv")
+    table.write(
+        tracks_of(pd.concat(tables, ignore_index=True), links), folder / "tracks.csv", six_digits=True
+    )
     return folder
 
 

@@ -185,7 +185,7 @@ def test_killed_while_writing_it_is_written_again(
 
     real = LabelMovie.write_frame
     monkeypatch.setattr(LabelMovie, "write_frame", lambda *args: (write(*args), real(*args)))
-    monkeypatch.setattr(table, "write", lambda *args: write(*args))
+    monkeypatch.setattr(table, "write", lambda *args, **options: write(*args))
     with pytest.raises(Killed):
         bring_up_to_date(flat)
         raise Killed

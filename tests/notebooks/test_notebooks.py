@@ -23,6 +23,7 @@ from helpers.runs.batch import run_experiment
 from helpers.runs.execute import NotebookError, execute_notebook
 from helpers.runs.parameters import STEPS, CreateDataset, Segment, TrainSegmentation
 from helpers.runs.plan import plan
+from tests.csv_digits import assert_six_digits
 
 
 def test_all_notebooks_ran(tiny) -> None:
@@ -157,6 +158,10 @@ def test_the_cells_are_found(tiny) -> None:
     assert scores["vollseg"]["f1_50"] >= 0.7
     f1 = {method: (found["f1_50"] + found["f1_70"]) / 2 for method, found in scores.items()}
     assert f1["vollseg"] >= max(f1["stardist"], f1["unet"]) - 0.01
+
+
+def test_all_tables_have_six_significant_digits_at_most(tiny) -> None:
+    assert_six_digits(tiny.experiment.run_dir)
 
 
 def test_running_again_skips_everything(tiny) -> None:

@@ -78,7 +78,7 @@ def test_changed_cells_are_measured_in_the_raw_movie(run_dir: Path) -> None:
     raw = raw_movie(run_dir / "movies" / "m")
     assert raw is not None
     both = (labels == one) | (labels == other)
-    assert row.intensity_mean == pytest.approx(raw.frame(1)[both].mean())
+    assert row.intensity_mean == float(f"{raw.frame(1)[both].mean():.6g}")
 
 
 def test_replay_repeats_edits_on_a_new_result_and_lists_the_rest(

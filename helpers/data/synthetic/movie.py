@@ -24,6 +24,7 @@ from helpers.data.synthetic.frames import Generator, SyntheticFrame
 from helpers.data.synthetic.lineage import Cell
 from helpers.data.synthetic.settings import SyntheticSettings
 from helpers.data.synthetic.tissue import boundary_distance
+from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.progress import progress
 
@@ -101,7 +102,7 @@ class SyntheticMovie:
                 frame_interval=self.frame_interval,
             )
         for name in ("cells", "objects", "links"):
-            getattr(self, name).to_csv(folder / f"{name}.csv", index=False)
+            write_table(getattr(self, name), folder / f"{name}.csv")
         return folder
 
 

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.data.tables import write_table
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
 from helpers.models import cellpose, model_folder
@@ -308,7 +309,7 @@ def _end_of_epoch(
     state.finish_epoch(
         row, settings, started, lambda: replace_file(weights, lambda part: net.save_model(str(part)))
     )
-    replace_file(folder / "history.csv", lambda part: state.table.to_csv(part, index=False))
+    write_table(state.table, folder / "history.csv")
     _save(net, optimizer, folder / "checkpoint.npz", state)
     model_folder.write_json(folder / "training.json", {**data, "state": asdict(state)})
 

@@ -11,6 +11,7 @@ from helpers.data.drawings import Drawing, Drawings
 from helpers.data.movies import Movie
 from helpers.data.outlines import is_outline_file, read_outlines, read_prompts
 from helpers.data.sparse_labels import read_labels
+from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.models.segment_anything import SegmentAnything
 from helpers.runs.parameters import Annotate
@@ -71,8 +72,7 @@ def suggest(p: Annotate, drawing: Drawing) -> tuple[np.ndarray, pd.DataFrame] | 
         return None
     found = predict(p.path("models"), drawing, frame=p.frame, n_places=p.places)
     path = p.path("annotations", "where_to_draw.csv")
-    path.parent.mkdir(parents=True, exist_ok=True)  # where nothing is drawn yet
-    found.places.to_csv(path, index=False)
+    write_table(found.places, path)
     return found.doubt, found.places
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from helpers.analysis import cohort
 from helpers.curation.audit import error_rates, kept_counts
 from helpers.data.atomic import atomic_path
-from helpers.data.tables import read_table
+from helpers.data.tables import read_table, write_table
 from helpers.errors import InputError
 from helpers.runs.parameters import CompareConditions
 
@@ -100,8 +100,7 @@ def write_comparisons(p: CompareConditions, found: list[cohort.Comparison]) -> d
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("values", "groups", "pairs"):
         tables = [getattr(comparison, name).assign(metric=comparison.metric) for comparison in found]
-        with atomic_path(folder / f"{name}.csv") as temporary:
-            pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
+        write_table(pd.concat(tables, ignore_index=True), folder / f"{name}.csv")
     with atomic_path(folder / "comparison.txt") as temporary:
         temporary.write_text("\n\n".join(comparison.words for comparison in found) + "\n", encoding="utf-8")
     return {comparison.metric: comparison.words for comparison in found} | {"units": _units(found)}

@@ -17,9 +17,9 @@ from helpers.curation.others import read_result
 from helpers.curation.rebase import rebase
 from helpers.curation.session import Curation
 from helpers.curation.suspects import find_suspects
-from helpers.data.atomic import atomic_path
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
+from helpers.data.tables import write_table
 from helpers.runs.curation import raw_movie
 from helpers.runs.parameters import Curate
 from helpers.runs.steps.tracking import write_formats
@@ -82,8 +82,7 @@ def open_raw(p: Curate) -> Movie | None:
 def list_suspects(p: Curate, curation: Curation, raw: Movie | None) -> pd.DataFrame:
     """Rank the suspicious places, write all of them as ``suspects.csv``, and return the first ones."""
     suspects = find_suspects(curation.state, raw)
-    with atomic_path(p.movie_path("suspects.csv")) as temporary:
-        suspects.drop(columns="confirm").to_csv(temporary, index=False)
+    write_table(suspects.drop(columns="confirm"), p.movie_path("suspects.csv"))
     return suspects.head(p.show_suspects)
 
 
@@ -130,8 +129,7 @@ def _write_formats(curated: Curated, raw: Movie | None, confirmed: set[Link]) ->
         written["mmv_h4tracks.zarr"] = "mmv_h4tracks"
     if confirmed:
         certain = pd.DataFrame(sorted(confirmed), columns=["source", "target"])
-        with atomic_path(folder / "confirmed_links.csv") as temporary:
-            certain.to_csv(temporary, index=False)
+        write_table(certain, folder / "confirmed_links.csv")
         written["confirmed_links.csv"] = "fixed_links of notebook 10_track"
     return written
 

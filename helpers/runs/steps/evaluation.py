@@ -10,6 +10,7 @@ import pandas as pd
 
 from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
+from helpers.data.tables import write_table
 from helpers.errors import InputError, read_json
 from helpers.progress import progress
 from helpers.runs.parameters import EvaluateSegmentation
@@ -156,14 +157,14 @@ def save_scores(results: list[MovieScores], folder: Path) -> None:
     """Write the scores of one movie, a pair of CSV files a method."""
     folder.mkdir(parents=True, exist_ok=True)
     for result in results:
-        result.counts.to_csv(folder / f"{result.method}.counts.csv", index=False)
-        result.frames.to_csv(folder / f"{result.method}.frames.csv", index=False)
+        write_table(result.counts, folder / f"{result.method}.counts.csv")
+        write_table(result.frames, folder / f"{result.method}.frames.csv")
 
 
 def read_scores(folder: Path) -> list[MovieScores]:
     """Read what `save_scores` wrote."""
     names = sorted(
-        (path.name.removesuffix(".counts.csv") for path in folder.glob("*.counts.csv")),
+        (path.name.removesuffix(".counts.csv") for path in folder.glob("[!.]*.counts.csv")),
         key=lambda name: (_ORDER.get(name, len(_ORDER)), name),
     )
     return [

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.data.atomic import atomic_path
 from helpers.data.label_movies import LabelMovie, labels_of_tracks
 from helpers.data.movies import Movie
+from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.runs.parameters.analysis import TrackedMovie
 from helpers.tracking.formats import any_format
@@ -54,12 +54,11 @@ def first_frame(
 
 
 def write_tables(p: TrackedMovie, tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Write tables into the movie's folder of analyses, with six significant digits; return their names."""
+    """Write tables into the movie's folder of analyses; return their names."""
     folder = p.analysis_path()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in tables.items():
-        with atomic_path(folder / f"{name}.csv") as temporary:
-            content.to_csv(temporary, index=False, float_format="%.6g")
+        write_table(content, folder / f"{name}.csv")
     return [f"analysis/{name}.csv" for name in tables]
 
 

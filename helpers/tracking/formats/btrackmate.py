@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.data.atomic import atomic_path
 from helpers.data.calibration import check_voxel_size
+from helpers.data.tables import write_table
 from helpers.errors import InputError, reads
 from helpers.tracking.formats.storage import existing
 from helpers.tracking.tracks import Tracks
@@ -117,10 +117,10 @@ def write(tracks: Tracks, path: str | Path, *, voxel_size: Sequence[float] | Non
     def column(name: str, size: float, default: float = 0.0) -> np.ndarray:
         if name not in objects:
             return np.full(len(objects), default)
-        # The quotient of two decimal numbers falls just beside the whole number that was meant.
+        # A length of six digits, divided by a voxel's, falls just beside the whole number that was meant.
         pixels = objects[name].to_numpy(float) / size
         near = np.rint(pixels)
-        return np.where(np.isclose(pixels, near, rtol=1e-9, atol=1e-9), near, pixels)
+        return np.where(np.isclose(pixels, near, rtol=5e-6, atol=1e-9), near, pixels)
 
     table = {
         "T": objects["frame"],
@@ -139,10 +139,7 @@ def write(tracks: Tracks, path: str | Path, *, voxel_size: Sequence[float] | Non
     }
     for name in _INTEGERS:
         table[name] = np.nan_to_num(np.rint(np.asarray(table[name], float))).astype(np.int64)
-    with atomic_path(path) as temporary:
-        pd.DataFrame(table, columns=list(COLUMNS)).to_csv(
-            temporary, index=False, lineterminator="\n", na_rep="NaN"
-        )
+    write_table(pd.DataFrame(table, columns=list(COLUMNS)), path, na_rep="NaN")
 
 
 def _voxel(voxel_size: Sequence[float] | None) -> tuple[float, float, float]:

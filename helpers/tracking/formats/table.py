@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path, write_json
-from helpers.data.tables import read_table
+from helpers.data.tables import SIX_DIGITS, read_table, write_table
 from helpers.errors import InputError, read_json, reading, reads
 from helpers.tracking.formats.storage import dtypes, existing, is_missing, numbers, with_dtypes
 from helpers.tracking.plausibility import judge_divisions
@@ -65,27 +65,35 @@ def read(
     )
 
 
-def write(tracks: Tracks, path: str | Path) -> None:
+def write(tracks: Tracks, path: str | Path, *, six_digits: bool = False) -> None:
     """Write tracks as CSV: a single file if `path` ends in ``.csv``, else a folder.
 
     Columns may hold numbers, text or arrays of numbers (as JSON).
+
+    Parameters
+    ----------
+    tracks : Tracks
+    path : path
+    six_digits : bool
+        Numbers have six significant digits, as in all tables of a run; by default those that they need to be read
+        again as they are.
     """
     path = Path(path)
     about: dict[str, Any] = {"voxel_size": tracks.voxel_size, "frame_interval": tracks.frame_interval}
     if path.suffix.lower() == ".csv":
-        table, about["derived"] = _joined(tracks)
+        table, about["derived"] = _joined(tracks, six_digits)
         about["links"] = dtypes(tracks.links)
         about["link_order"] = np.lexsort((tracks.links["source"], tracks.link_rows[:, 1])).tolist()
-        about["file"] = _write_csv(table, path)
+        about["file"] = _write_csv(table, path, six_digits)
         write_json(Path(f"{path}.json"), about)
         return
     path.mkdir(parents=True, exist_ok=True)
-    about["objects"] = _write_csv(tracks.objects, path / "objects.csv")
-    about["links"] = _write_csv(tracks.links, path / "links.csv")
+    about["objects"] = _write_csv(tracks.objects, path / "objects.csv", six_digits)
+    about["links"] = _write_csv(tracks.links, path / "links.csv", six_digits)
     write_json(path / "tracks.json", about)
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> dict[str, Any]:
+def _write_csv(table: pd.DataFrame, path: Path, six_digits: bool) -> dict[str, Any]:
     """Write a table and return what a CSV does not say: dtypes, arrays, and rows without a text."""
     described: dict[str, Any] = {"dtypes": dtypes(table), "arrays": [], "missing": {}}
     shown = table.copy()
@@ -103,8 +111,11 @@ def _write_csv(table: pd.DataFrame, path: Path) -> dict[str, Any]:
         rows = [row for row, value in enumerate(series) if is_missing(value)]
         if rows:
             described["missing"][column] = rows
-    with atomic_path(path) as temporary:
-        shown.to_csv(temporary, index=False, lineterminator="\n")
+    if six_digits:
+        write_table(shown, path)
+    else:
+        with atomic_path(path) as temporary:
+            shown.to_csv(temporary, index=False, lineterminator="\n")
     return described
 
 
@@ -158,7 +169,7 @@ def _about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _joined(tracks: Tracks) -> tuple[pd.DataFrame, list[str]]:
+def _joined(tracks: Tracks, six_digits: bool) -> tuple[pd.DataFrame, list[str]]:
     """Return the objects with their incoming links as columns, and the names of the columns added for people."""
     table = tracks.annotated()
     derived = [column for column in table if column not in tracks.objects]
@@ -181,7 +192,8 @@ def _joined(tracks: Tracks) -> tuple[pd.DataFrame, list[str]]:
             )
         texts = [""] * len(table)
         for row, value in zip(target[order].tolist(), series.iloc[order].tolist(), strict=True):
-            texts[row] += (";" if texts[row] else "") + repr(value)
+            shown = SIX_DIGITS % value if six_digits and isinstance(value, float) else repr(value)
+            texts[row] += (";" if texts[row] else "") + shown
         table[name] = texts
     return table, [str(column) for column in derived]
 
