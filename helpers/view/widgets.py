@@ -29,6 +29,7 @@ from helpers.view.tracklet_selector import TrackletSelector, select_tracklets
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 __all__ = [
     "MovieViewer",
@@ -129,6 +130,7 @@ class MovieViewer:
         order = np.argsort(arrivals, kind="stable")
         self._links, self._arrivals = tracks.link_rows[order], arrivals[order]
         self._view: tuple[float, float, float, float] | None = None
+        self._layout: tuple[int | None, list[Bbox]] | None = None
         wide = ipywidgets.Layout(width="22rem")
         self.frame = ipywidgets.IntSlider(
             0, 0, n_frames - 1, description="frame", layout=wide, continuous_update=False
@@ -181,17 +183,19 @@ class MovieViewer:
         """Return what is shown at present: the movie, and the plots of the chosen track beside it."""
         n = len(self.panels)
         figure = new_figure(4.6 + (3.6 if n else 0), max(4.2, 2.0 * n))
-        if n:
-            left, right = figure.subfigures(1, 2, width_ratios=[4.6, 3.6], squeeze=False)[0]
-            axes = left.subplots()
-            plots = np.atleast_1d(right.subplots(n, 1))
-        else:
-            axes, plots = figure.subplots(), []
+        grid = figure.add_gridspec(1, 1 + bool(n), width_ratios=[4.6, 3.6][: 1 + bool(n)])
+        axes = figure.add_subplot(grid[0])
+        plots = [figure.add_subplot(place) for place in grid[1].subgridspec(n, 1)] if n else []
         self._draw_picture(axes)
         self._axes = axes
         if self.track.value is not None:
             for panel, plot in zip(self.panels, plots, strict=True):
                 panel.draw(plot, self.tracks, self.track.value, self.frame.value)
+        # To lay out is a third of the drawing, and what takes room changes with the track only.
+        if self._layout is not None and self._layout[0] == self.track.value:
+            figure.set_layout_engine("none")
+            for one, place in zip(figure.axes, self._layout[1], strict=True):
+                one.set_position(place)
         return figure
 
     def export(self, *, animation: bool = False) -> list[Path]:
@@ -250,7 +254,9 @@ class MovieViewer:
         ):
             return  # the plane has changed, and with it the picture
         buffer = io.BytesIO()
-        self.figure().savefig(buffer, format="png", dpi=_DPI)
+        figure = self.figure()
+        figure.savefig(buffer, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
+        self._layout = self.track.value, [axes.get_position(original=True) for axes in figure.axes]
         self.image.value = buffer.getvalue()
 
     def choose(self, x: float, y: float) -> None:

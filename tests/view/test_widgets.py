@@ -78,6 +78,18 @@ def test_the_controls_change_the_picture(tracks: Tracks) -> None:
     assert len(movie.read) == 2
 
 
+def test_a_picture_of_the_same_track_needs_no_layout_and_is_the_same(tracks: Tracks) -> None:
+    panels = [column_panel(tracks, name) for name in ("intensity_mean", "z")]
+    viewer, anew = (explore(tracks, movie=_Movie(), panels=panels) for _ in range(2))
+    for control, value in (("frame", 5), ("track", viewer.track.options[2][1]), ("frame", 1)):
+        for one in (viewer, anew):
+            getattr(one, control).value = value
+        anew._layout = None
+        anew._changed()
+        assert _png(viewer) == _png(anew)
+    assert type(viewer.figure().get_layout_engine()).__name__ == "PlaceHolderLayoutEngine"
+
+
 def test_the_picture_is_the_chosen_plane(tracks: Tracks) -> None:
     movie = _Movie()
     viewer = explore(tracks, movie=movie)
@@ -251,13 +263,13 @@ def test_panels_show_the_values_of_the_track(tracks: Tracks) -> None:
     spectra = measure_spectra(tracks, SpectrumSettings(n_permutations=99))
     viewer = explore(tracks, panels=[column_panel(tracks, "intensity_mean"), spectrum_panel(spectra)])
     figure = viewer.figure()
-    time, spectrum = figure.subfigs[1].axes
+    _, time, spectrum = figure.axes
     np.testing.assert_allclose(time.lines[0].get_ydata(), tracks.objects["intensity_mean"][:8])
     np.testing.assert_allclose(time.lines[0].get_xdata(), np.arange(8))
     own = spectra.power[spectra.power["tracklet_id"] == 0]
     np.testing.assert_allclose(spectrum.lines[0].get_ydata(), own["amplitude"])
     viewer.track.value = 2
-    assert viewer.figure().subfigs[1].axes[1].texts[0].get_text() == "too short for a spectrum"
+    assert viewer.figure().axes[2].texts[0].get_text() == "too short for a spectrum"
     with pytest.raises(InputError, match="column = 'light': one of "):
         column_panel(tracks, "light")
 
