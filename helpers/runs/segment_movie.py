@@ -26,7 +26,6 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from helpers.data.atomic import atomic_path
 from helpers.data.label_export import export_tiff, export_v05
 from helpers.data.label_movies import LabelMovie
 from helpers.data.lazy import LazyStack

@@ -130,7 +130,9 @@ def test_movies_share_the_cores_and_measurements_take_one(experiment_of: Make, t
     assert not any(one["gpu"] for one in written["jobs"].values()), "labels are given, and only measured"
 
 
-def test_a_denoiser_that_no_network_waits_for_is_trained_beside_them(experiment_of: Make, tmp_path: Path) -> None:
+def test_a_denoiser_that_no_network_waits_for_is_trained_beside_them(
+    experiment_of: Make, tmp_path: Path
+) -> None:
     pairs = {"raw_dir": str(tmp_path), "label_dir": str(tmp_path)}
     for denoised, threads in ((False, [4, 4, 4]), (True, [8, 8, 8])):
         steps = {
