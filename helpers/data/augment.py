@@ -235,27 +235,20 @@ def augment(
     settings: Augmentation,
     rng: np.random.Generator,
     *,
-    patch_size: Sequence[int] | None = None,
     voxel_size: Sequence[float] | None = None,
-    channels_last: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one augmented patch and its labels.
 
     Parameters
     ----------
     raw : (Z, Y, X) or (Y, X) ndarray
-        Percentile-normalised intensities; may have one axis more than `labels`, of channels, at the end.
-    labels : (Z, Y, X) or (Y, X) ndarray
+        Percentile-normalised intensities. Rotations read mirrored voxels at the border.
+    labels : ndarray, shape of `raw`
         Instances or a mask; the same geometry, nearest-neighbour: no value that was not there.
     settings : Augmentation
     rng : numpy.random.Generator
-    patch_size : sequence of int, optional
-        Size to return, from the centre of what is given; see `margin`. The size of `labels` by default, and
-        then rotations read mirrored voxels at the border.
     voxel_size : sequence of float, optional
         µm; only the ratio of y to x matters. Square pixels by default.
-    channels_last : bool
-        The last axis of `labels` holds channels, as in the batches of a U-Net.
 
     Returns
     -------
@@ -265,26 +258,18 @@ def augment(
     Raises
     ------
     InputError
-        Shapes do not agree, or `patch_size` is larger than what is given.
+        Shapes do not agree.
     """
     raw, labels = np.asarray(raw), np.asarray(labels)
-    ndim = labels.ndim - channels_last
-    if ndim not in (2, 3) or raw.shape[:ndim] != labels.shape[:ndim]:
-        raise InputError(
-            "labels", labels.shape, f"the shape of raw, {raw.shape[:ndim]}, in 2 or 3 dimensions"
-        )
-    size = tuple(labels.shape[:ndim] if patch_size is None else patch_size)
-    if len(size) != ndim or any(not 0 < n <= given for n, given in zip(size, labels.shape, strict=False)):
-        raise InputError("patch_size", size, f"no larger than the region given, {labels.shape[:ndim]}")
-    size3 = (1,) * (3 - ndim) + size
-    geometry = draw_geometry(size3, settings, rng, voxel_size=voxel_size)
-
-    def moved(array: np.ndarray, nearest: bool) -> np.ndarray:
-        channels = array.reshape(*((1,) * (3 - ndim)), *array.shape[:ndim], -1)
-        result = [geometry.apply(channels[..., c], nearest=nearest) for c in range(channels.shape[-1])]
-        return np.stack(result, -1).reshape(*size, *array.shape[ndim:])
-
-    return change_intensity(moved(raw, False), settings, rng), moved(labels, True)
+    shape = labels.shape
+    if labels.ndim not in (2, 3) or raw.shape != shape:
+        raise InputError("labels", shape, f"the shape of raw, {raw.shape}, in 2 or 3 dimensions")
+    stack = (1, *shape)[-3:]
+    geometry = draw_geometry(stack, settings, rng, voxel_size=voxel_size)
+    moved = geometry.apply(raw.reshape(stack), nearest=False).reshape(shape)
+    return change_intensity(moved, settings, rng), geometry.apply(
+        labels.reshape(stack), nearest=True
+    ).reshape(shape)
 
 
 def _aspect(voxel_size: Sequence[float] | None) -> float:

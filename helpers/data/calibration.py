@@ -50,12 +50,14 @@ def check_voxel_size(value: object, *, planar: bool, name: str = "voxel_size") -
     return sizes
 
 
-def check_frame_interval(value: object, name: str = "frame_interval") -> float:
+def check_frame_interval(value: object) -> float:
     """Return a frame interval in seconds, or raise `InputError` where it is no positive number."""
     try:
         interval = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         interval = math.nan
     if not (math.isfinite(interval) and interval > 0):
-        raise InputError(name, value, "give the time between two frames in seconds, a positive number")
+        raise InputError(
+            "frame_interval", value, "give the time between two frames in seconds, a positive number"
+        )
     return interval

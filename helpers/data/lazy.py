@@ -90,19 +90,17 @@ class Planes:
         return self._read[z - self._first]
 
 
-def pieces(shape: Sequence[int], voxels: int = _PIECE) -> Iterator[Region]:
-    """Yield regions of about so many voxels that cover a stack in the order in which it lies in memory.
+def pieces(shape: Sequence[int]) -> Iterator[Region]:
+    """Yield regions of about `_PIECE` voxels, whole rows of x, that cover a stack in the order in which it lies in memory.
 
     Parameters
     ----------
     shape : sequence of int
         (Z, Y, X), or (Y, X).
-    voxels : int
-        Of a region, at most; a row of x is never cut.
     """
     *depth, height, width = shape
-    planes = max(1, voxels // (height * width))
-    rows = height if planes > 1 else min(height, max(1, voxels // width))
+    planes = max(1, _PIECE // (height * width))
+    rows = height if planes > 1 else min(height, max(1, _PIECE // width))
     return pieces_of(shape, (*(min(n, planes) for n in depth), rows, width))
 
 

@@ -67,13 +67,11 @@ def binary_from_instances(
     return _erode_borders(np.ascontiguousarray(stack), offsets).reshape(labels.shape)
 
 
-def erosion_reach(
-    boundary_width: float, voxel_size: Sequence[float] | None, ndim: int = 3
-) -> tuple[int, ...]:
-    """Return how many voxels away a cell can still erode another, along each axis."""
+def erosion_reach(boundary_width: float, voxel_size: Sequence[float] | None) -> tuple[int, ...]:
+    """Return how many voxels away a cell can still erode another, along z, y and x."""
     if boundary_width == 0:
-        return (0,) * ndim
-    return tuple(int(boundary_width * (1 + 1e-6) / s) for s in spacing_of(voxel_size, ndim))
+        return 0, 0, 0
+    return tuple(int(boundary_width * (1 + 1e-6) / s) for s in spacing_of(voxel_size, 3))
 
 
 def instances_from_binary(binary: np.ndarray) -> np.ndarray:

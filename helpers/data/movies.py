@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -183,10 +183,6 @@ class Movie:
         return LazyStack(
             self.shape[2:], self.dtype, lambda where: read_stack(self._source, t, channel, self.path, where)
         )
-
-    def frames(self, channel: int = 0) -> Iterator[np.ndarray]:
-        """Iterate over the stacks of a channel, one in memory at a time."""
-        return (self.frame(t, channel) for t in range(self.n_frames))
 
     def require_intensities(self) -> None:
         """Raise `InputError` where the file holds truth values: a mask, which networks make nothing of."""

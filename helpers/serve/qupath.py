@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from helpers.data.rings import area, rings_of_labels
 from helpers.data.sparse_labels import UNANNOTATED
 from helpers.errors import InputError
-from helpers.serve.outlines import area, rings_of_labels
 
 _FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "GIF", "WEBP")
 #: Points and clicks are drawn by the extension as one pixel, which says nothing of a cell's outline.
@@ -142,7 +142,7 @@ def read_annotations(text: str | None, shape: tuple[int, ...], *, most_pixels: i
 def features(labels: NDArray, *, min_area: float = 0, tolerance: float | None = None) -> list[dict[str, Any]]:
     """Return every label (Y, X) as a GeoJSON feature, with its holes and all its parts.
 
-    Outlines run along the edges of pixels. In QuPath pixel (x, y) covers x … x + 1, as in `helpers.serve.outlines`,
+    Outlines run along the edges of pixels. In QuPath pixel (x, y) covers x … x + 1, as in `helpers.data.rings`,
     so that what is drawn there is the label, pixel by pixel.
 
     Parameters

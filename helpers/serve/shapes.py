@@ -18,7 +18,7 @@ from biopb.image import BinData, Mask, Point, Rectangle  # pyright: ignore[repor
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from helpers.serve.outlines import joined, rings_of_labels
+from helpers.data.rings import joined, rings_of_labels
 from helpers.serve.wire import written
 from helpers.tracking.formats.trackmate_shapes import surface
 

@@ -106,9 +106,7 @@ def inside_mask(objects: pd.DataFrame, mask: Any, voxel_size: Sequence[float] | 
 def filter_tracks(
     tracks: Tracks,
     *,
-    min_objects: int | None = None,
     min_frames: int | None = None,
-    min_duration: float | None = None,
     min_displacement: float | None = None,
     starts: tuple[int | None, int | None] | None = None,
     ends: tuple[int | None, int | None] | None = None,
@@ -121,12 +119,8 @@ def filter_tracks(
     ----------
     tracks : Tracks
         What to filter.
-    min_objects : int, optional
-        Number of objects.
     min_frames : int, optional
         Length in frames, from the first to the last, both counted.
-    min_duration : float, optional
-        Seconds between the first and the last frame; needs ``tracks.frame_interval``.
     min_displacement : float, optional
         µm between the first and the farthest-in-time object (of several last ones the farthest away).
     starts, ends : (int or None, int or None), optional
@@ -144,7 +138,7 @@ def filter_tracks(
     Raises
     ------
     InputError
-        A duration without frame interval, a quality column that is not there.
+        A quality column that is not there.
     """
     group, summary = _summary(tracks)
     reason = pd.Series("", index=summary.index, dtype=object)
@@ -152,15 +146,8 @@ def filter_tracks(
     def demand(passed: pd.Series, why: str) -> None:
         reason[(reason == "") & ~passed] = why
 
-    if min_objects is not None:
-        demand(summary["n"] >= min_objects, f"objects < {min_objects}")
     if min_frames is not None:
         demand(summary["last"] - summary["first"] + 1 >= min_frames, f"frames < {min_frames}")
-    if min_duration is not None:
-        if tracks.frame_interval is None:
-            raise InputError("frame_interval", None, "a duration in seconds needs the Tracks' frame_interval")
-        duration = (summary["last"] - summary["first"]) * tracks.frame_interval
-        demand(duration >= min_duration, f"duration < {min_duration:g} s")
     if min_displacement is not None:
         demand(summary["displacement"] >= min_displacement, f"displacement < {min_displacement:g} µm")
     for name, window in (("first", starts), ("last", ends)):
@@ -175,9 +162,7 @@ def filter_tracks(
     return _keep(tracks, reason.to_numpy()[group])
 
 
-def tracks_inside_tissue(
-    tracks: Tracks, mask: Any, *, voxel_size: Sequence[float] | None = None
-) -> KeptTracks:
+def tracks_inside_tissue(tracks: Tracks, mask: Any) -> KeptTracks:
     """Remove tracks that never enter the tissue (BTrackMate).
 
     Parameters
@@ -186,15 +171,13 @@ def tracks_inside_tissue(
         What to filter.
     mask : ndarray or movie
         As in `filter_objects`.
-    voxel_size : sequence of float, optional
-        That of the Tracks if left out.
 
     Returns
     -------
     KeptTracks
         Tracks with at least one object inside, whole.
     """
-    inside = inside_mask(tracks.objects, mask, voxel_size or tracks.voxel_size)
+    inside = inside_mask(tracks.objects, mask, tracks.voxel_size)
     group = _groups(tracks)
     enters = np.bincount(group, weights=inside, minlength=group.max(initial=-1) + 1) > 0
     return _keep(tracks, np.where(enters[group], "", "never inside the tissue").astype(object))

@@ -110,9 +110,7 @@ def link_overlap(
     return tracks_of_best(measured, pairs, parameters, voxel_size, frame_interval, fixed)
 
 
-def overlap_table(
-    frames: Iterable[np.ndarray] | Any, objects: pd.DataFrame, *, scale_factor: float = 1.0
-) -> pd.DataFrame:
+def overlap_table(frames: Iterable[np.ndarray] | Any, objects: pd.DataFrame) -> pd.DataFrame:
     """Return all overlaps between neighbouring frames, for `helpers.tracking.linking.link`.
 
     Parameters
@@ -121,8 +119,6 @@ def overlap_table(
         As in `link_overlap`.
     objects : DataFrame
         With ``frame`` and ``label``.
-    scale_factor : float
-        As in `OverlapParameters`.
 
     Returns
     -------
@@ -134,8 +130,7 @@ def overlap_table(
     InputError
         As `link_overlap`.
     """
-    OverlapParameters(scale_factor=scale_factor)
-    return _objects_and_pairs(frames, None, scale_factor, objects)[1]
+    return _objects_and_pairs(frames, None, 1.0, objects)[1]
 
 
 def tracks_of_best(

@@ -284,16 +284,15 @@ def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) 
 
 
 @styled
-def shape_over_time(steps: pd.DataFrame, by: str = "generation") -> Figure:
+def shape_over_time(steps: pd.DataFrame) -> Figure:
     """Draw size and shape over time: the median of the cells, and their quartiles as a band.
 
     Parameters
     ----------
     steps : DataFrame
-        From `helpers.analysis.migration.measure_steps`.
-    by : str
-        Column of the groups.
+        From `helpers.analysis.migration.measure_steps`; each generation, where it is known, is a group.
     """
+    by = "generation"
     wanted = {
         "size": "volume (µm³), in 2D area (µm²)",
         "sphericity": "sphericity",

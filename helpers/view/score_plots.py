@@ -24,7 +24,7 @@ _AXIS_NAMES = {
 
 
 @styled
-def loss_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame], *, metric: str = "loss") -> Figure:
+def loss_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Figure:
     """Draw training and validation loss over the epochs, the best epoch marked.
 
     Parameters
@@ -32,8 +32,6 @@ def loss_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame], *, metric: s
     history : DataFrame, or mapping of name → DataFrame
         ``loss`` and, if there was validation, ``val_loss``, one row per epoch; ``epoch`` if the rows are not
         numbered from 1. Several histories, such as U-Net's and StarDist's, become panels side by side.
-    metric : str
-        Another column than ``loss`` to draw, with ``val_`` before it for validation.
 
     Returns
     -------
@@ -50,21 +48,21 @@ def loss_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame], *, metric: s
     for axes, (name, table) in zip(
         figure.subplots(1, len(histories), squeeze=False)[0], histories.items(), strict=True
     ):
-        if metric not in table or len(table) == 0:
+        if "loss" not in table or len(table) == 0:
             raise InputError(
-                "history", list(table.columns), f"a table with the column {metric!r} and a row per epoch"
+                "history", list(table.columns), "a table with the column loss and a row per epoch"
             )
-        _loss_panel(axes, table, metric, name)
+        _loss_panel(axes, table, name)
     return figure
 
 
-def _loss_panel(axes: Axes, table: pd.DataFrame, metric: str, name: str) -> None:
+def _loss_panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = table["epoch"].to_numpy() if "epoch" in table else np.arange(1, len(table) + 1)
-    curves = {"training": table[metric].to_numpy(float)}
-    if f"val_{metric}" in table:
-        curves["validation"] = table[f"val_{metric}"].to_numpy(float)
+    curves = {"training": table["loss"].to_numpy(float)}
+    if "val_loss" in table:
+        curves["validation"] = table["val_loss"].to_numpy(float)
     for (label, values), color in zip(curves.items(), ("blue", "orange"), strict=False):
         axes.plot(epochs, values, color=OKABE_ITO[color], label=label, marker="o" if len(values) == 1 else "")
     label, judged = list(curves.items())[-1]
@@ -85,7 +83,7 @@ def _loss_panel(axes: Axes, table: pd.DataFrame, metric: str, name: str) -> None
     if every.size and every.min() > 0 and every.max() > 5 * every.min():
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
-    axes.set_ylabel(metric.replace("_", " "))
+    axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(name)
     axes.legend()

@@ -17,17 +17,15 @@ if TYPE_CHECKING:
 
 
 @styled
-def traces_with_spectra(spectra: Spectra, tracklets: list[int] | None = None, *, n: int = 6) -> Figure:
+def traces_with_spectra(spectra: Spectra, *, n: int = 6) -> Figure:
     """Draw the intensity of some tracklets, and beside it their spectra.
 
     Parameters
     ----------
     spectra : Spectra
         From `helpers.analysis.spectrum.measure_spectra`.
-    tracklets : list of int, optional
-        Which; the surest if left out (smallest p-value, then highest peak).
     n : int
-        How many, if left to choose.
+        How many: the surest (smallest p-value, then highest peak).
 
     Returns
     -------
@@ -35,7 +33,7 @@ def traces_with_spectra(spectra: Spectra, tracklets: list[int] | None = None, *,
         Left values (points) and the trend that was taken away (dashed); right the amplitude spectrum, a grey band one
         frequency bin wide on each side of the peak, and the p-value.
     """
-    chosen = surest(spectra, n) if tracklets is None else tracklets
+    chosen = surest(spectra, n)
     figure = new_figure(8.0, 1.45 * max(len(chosen), 1) + 0.8)
     if not chosen:
         axes = figure.subplots()
@@ -98,15 +96,13 @@ def period_text(seconds: float) -> str:
 
 
 @styled
-def frequency_overview(spectra: Spectra, *, true_frequencies: np.ndarray | None = None) -> Figure:
+def frequency_overview(spectra: Spectra) -> Figure:
     """Draw the peak of each tracklet: its frequency and amplitude, rhythmic or not.
 
     Parameters
     ----------
     spectra : Spectra
         From `helpers.analysis.spectrum.measure_spectra`.
-    true_frequencies : ndarray, optional
-        Hz, drawn as ticks below.
 
     Returns
     -------
@@ -125,11 +121,6 @@ def frequency_overview(spectra: Spectra, *, true_frequencies: np.ndarray | None 
         axes.plot(
             part["peak_frequency_per_h"], 100 * part["relative_amplitude"], marker, color=color, markersize=5,
             alpha=0.8, markeredgecolor="white", markeredgewidth=0.4, label=f"{name}: {len(part)}", gid=name,
-        )  # fmt: skip
-    if true_frequencies is not None and len(true_frequencies):
-        axes.plot(
-            np.asarray(true_frequencies) * 3600, np.full(len(true_frequencies), 0.015), "|", color="black",
-            transform=axes.get_xaxis_transform(), markersize=9, label="true frequencies",
         )  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.set_xlabel("frequency of the highest peak (1/h)")

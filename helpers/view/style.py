@@ -339,12 +339,12 @@ def nice_length(longest: float) -> float:
     return float(max(step for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9)) * power)
 
 
-def gray_limits(image: np.ndarray, low: float = 0.5, high: float = 99.8) -> tuple[float, float]:
+def gray_limits(image: np.ndarray) -> tuple[float, float]:
     """Return black and white points that ignore the darkest and brightest few pixels; also for a constant image."""
     finite = np.asarray(image)[np.isfinite(image)]
     if finite.size == 0:
         return 0.0, 1.0
-    black, white = (float(value) for value in np.percentile(finite, (low, high)))
+    black, white = (float(value) for value in np.percentile(finite, (0.5, 99.8)))
     return (
         (black, white) if white > black else (float(finite.min()), float(max(finite.max(), finite.min() + 1)))
     )

@@ -218,7 +218,7 @@ def test_a_folder_opens_natural_order_and_globs(tmp_path, array):
     tifffile.imwrite(tmp_path / "other.tif", np.zeros((2, 3), np.uint16))
     (tmp_path / "notes.txt").write_text("not an image")
     movie = Movie.open(str(tmp_path / "t*_a.tif"), voxel_size=SIZE)
-    assert [int(frame.max()) for frame in movie.frames()] == [8, 9, 10]
+    assert [int(movie.frame(t).max()) for t in range(movie.n_frames)] == [8, 9, 10]
     with pytest.raises(InputError, match=r"other\.tif.*\(1, 5, 16, 17\) in the other stacks"):
         Movie.open(tmp_path)
 

@@ -45,7 +45,8 @@ def test_truncated_files(tmp_path, kind, fraction):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * fraction)])
     if kind == "imagej" and fraction == 0.99:  # what is cut is only the directory, all voxels are there
-        np.testing.assert_array_equal(list(Movie.open(path).frames()), ARRAY)
+        movie = Movie.open(path)
+        np.testing.assert_array_equal([movie.frame(t) for t in range(movie.n_frames)], ARRAY)
         return
     with pytest.raises(InputError, match=r"cut\.") as caught:
         Movie.open(path)  # at once, not hours later at the frame that is missing

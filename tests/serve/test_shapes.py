@@ -7,12 +7,12 @@ import pytest
 from biopb.image import DetectionResponse, Mesh, Polygon
 from scipy import ndimage
 
+from helpers.data.rings import area, rings_of_labels
 from helpers.errors import InputError
 from helpers.serve import shapes
 from helpers.serve.client import messages
 from helpers.serve.client.drawing import draw
 from helpers.serve.client.wire import points_and_faces
-from helpers.serve.outlines import area, rings_of_labels
 from helpers.tracking.formats.trackmate_shapes import surface
 from tests.serve.fiji import drawn, voxelised
 

@@ -41,10 +41,8 @@ LONG, FAMILY, LONE = set(range(5)), set(range(10, 17)), {20}
 @pytest.mark.parametrize(
     ("bounds", "expected", "reason"),
     [
-        ({"min_objects": 7}, FAMILY, "objects < 7"),
         ({"min_frames": 5}, LONG | FAMILY, "frames < 5"),
         ({"min_frames": 6}, FAMILY, "frames < 6"),
-        ({"min_duration": 150.0}, FAMILY, "duration < 150 s"),
         ({"min_displacement": 12.0}, LONG, "displacement < 12 µm"),
         ({"min_displacement": 2.0}, LONG | FAMILY, "displacement < 2 µm"),
         ({"starts": (None, 1)}, LONG | FAMILY, "first frame > 1"),
@@ -102,7 +100,8 @@ def test_tissue_keeps_tracks_that_enter_it_once(tracks):
 def test_tissue_uses_micrometres(tracks):
     mask = np.zeros((1, 50, 30), bool)
     mask[0, 0, 24] = True
-    assert _kept(filters.tracks_inside_tissue(tracks, mask, voxel_size=(1, 1, 0.5))) == LONG
+    fine = Tracks(tracks.objects, tracks.links, (1, 1, 0.5))
+    assert _kept(filters.tracks_inside_tissue(fine, mask)) == LONG
 
 
 def test_objects_by_column_and_mask(tracks):
@@ -127,7 +126,7 @@ def test_a_missing_value_does_not_pass_a_bound(tracks):
 def test_empty_tracks_pass_every_filter():
     empty = Tracks(pd.DataFrame({"frame": [], "z": [], "y": [], "x": []}), voxel_size=(1, 1, 1))
     for result in (
-        filters.filter_tracks(empty, min_objects=3, min_displacement=1.0),
+        filters.filter_tracks(empty, min_frames=3, min_displacement=1.0),
         filters.remove_short_tracklets(empty),
         filters.tracks_inside_tissue(empty, np.ones((1, 2, 2))),
     ):
@@ -140,9 +139,6 @@ def test_what_cannot_be_filtered_by(tracks):
         filters.filter_objects(tracks.objects, minimum={"size_px": 3})
     with pytest.raises(InputError, match="voxel_size"):
         filters.filter_objects(tracks.objects, mask=np.ones((2, 2)))
-    without = Tracks(tracks.objects, tracks.links)
-    with pytest.raises(InputError, match="frame_interval"):
-        filters.filter_tracks(without, min_duration=3)
     with pytest.raises(InputError, match="min_length"):
         filters.remove_short_tracklets(tracks, -1)
     with pytest.raises(InputError, match="frame 5"):

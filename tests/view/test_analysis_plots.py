@@ -117,7 +117,7 @@ def test_spectra_with_peaks(tracks: Tracks) -> None:
     peak = spectra.tracklets.set_index("tracklet_id").loc[chosen[0], "peak_frequency_per_h"]
     assert curve.lines[1].get_xdata()[0] == pytest.approx(peak)
     assert figure.axes[-1].get_xlabel() == "frequency (1/h)"
-    overview = spectrum_plots.frequency_overview(spectra, true_frequencies=np.array([0.005])).axes[0]
+    overview = spectrum_plots.frequency_overview(spectra).axes[0]
     rhythmic = int(spectra.tracklets["rhythmic"].sum())
     assert len(_lines(overview, "rhythmic")[0].get_xdata()) == rhythmic > 0
     heat = spectrum_plots.spectrum_heatmap(spectra).axes[0]

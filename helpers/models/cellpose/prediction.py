@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from helpers.errors import InputError
 from helpers.models.cellpose.network import CellposeNetwork, CellposeSettings, eval_arguments
 
+#: Tiles of a plane that the network sees at once.
+_BATCH = 8
+
 
 @dataclass(frozen=True)
 class CellposePrediction:
@@ -77,7 +80,6 @@ def predict(
     *,
     voxel_size: Sequence[float] | None,
     normalize: bool = True,
-    batch_size: int = 8,
 ) -> CellposePrediction:
     """Segment one frame with Cellpose.
 
@@ -92,8 +94,6 @@ def predict(
         (z, y, x) in µm.
     normalize : bool
         Scale the intensities as Cellpose does; False for what `normalized` made.
-    batch_size : int
-        Tiles of a plane that the network sees at once.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def predict(
     n_planes = stack.shape[1]
     arguments = eval_arguments(settings, n_planes, voxel_size)
     arguments["diameter"] = arguments["diameter"] or _estimate(network, stack, normalize)
-    arguments["batch_size"] = batch_size
+    arguments["batch_size"] = _BATCH
     mode = settings.mode(n_planes)
     if mode == "2d+z":
         if normalize:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from helpers.errors import InputError
 from helpers.models import inference
 
+#: No cell's centre lies so near the image's border, in grid points (StarDist's ``b``).
+_BORDER = 2
+
 
 @dataclass(frozen=True)
 class StarPrediction:
@@ -45,7 +48,7 @@ class StarPrediction:
     distances: NDArray[np.float32]
     floor: float
     grid: tuple[int, ...]
-    _survivors: dict[tuple[float, int], tuple[float, NDArray[np.intp]]] = field(
+    _survivors: dict[float, tuple[float, NDArray[np.intp]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -183,7 +186,6 @@ def instances(
     *,
     prob_thresh: float | None = None,
     nms_thresh: float | None = None,
-    border: int = 2,
 ) -> tuple[NDArray[np.int32], dict[str, NDArray]]:
     """Turn a prediction into instances: threshold, non-maximum suppression, rendering; the network does not run.
 
@@ -195,8 +197,6 @@ def instances(
         From `predict`.
     prob_thresh, nms_thresh : float, optional
         Thresholds; None: the model's own.
-    border : int
-        No cell's centre lies so near the image's border, in grid points (StarDist's ``b``).
 
     Returns
     -------
@@ -216,7 +216,7 @@ def instances(
         raise InputError(
             "prob_thresh", prob_thresh, f"at least {prediction.floor}, the floor of the prediction"
         )
-    chosen = survivors(model, prediction, prob_thresh, nms_thresh, border)
+    chosen = survivors(model, prediction, prob_thresh, nms_thresh)
     points, scores, distances = (
         prediction.points[chosen],
         prediction.scores[chosen],
@@ -227,26 +227,26 @@ def instances(
 
 
 def survivors(
-    model: Any, prediction: StarPrediction, prob_thresh: float, nms_thresh: float, border: int
+    model: Any, prediction: StarPrediction, prob_thresh: float, nms_thresh: float
 ) -> NDArray[np.intp]:
     """Return the candidates that the suppression leaves, the most probable first.
 
     It goes from the most probable down, so what survives above a threshold does not depend on what lies below: the
     suppression for the lowest threshold so far, which takes most of the time, holds for all higher ones.
     """
-    lowest, found = prediction._survivors.get((nms_thresh, border), (np.inf, np.zeros(0, np.intp)))
+    lowest, found = prediction._survivors.get(nms_thresh, (np.inf, np.zeros(0, np.intp)))
     if prob_thresh < lowest:
         coarse_shape = np.array(prediction.probability.shape)
         where = prediction.points // np.array(prediction.grid)
         keep = prediction.scores > prob_thresh
         # An axis too short to have an interior keeps its border.
-        margin = np.where(coarse_shape > 2 * border, border, 0)
+        margin = np.where(coarse_shape > 2 * _BORDER, _BORDER, 0)
         keep &= ((where >= margin) & (where < coarse_shape - margin)).all(axis=1)
         found = np.flatnonzero(keep)[np.argsort(-prediction.scores[keep], kind="stable")]
         if len(found):
             distances, scores = prediction.distances[found], prediction.scores[found]
             found = found[_suppress(model, prediction.points[found], scores, distances, nms_thresh)]
-        prediction._survivors[nms_thresh, border] = (prob_thresh, found)
+        prediction._survivors[nms_thresh] = (prob_thresh, found)
     return found[prediction.scores[found] > prob_thresh]
 
 

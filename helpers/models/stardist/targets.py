@@ -19,9 +19,11 @@ from helpers.models.stardist.rays import RayTable, directions_2d
 
 #: Tries to find a crop of a patch in which something is annotated.
 _CROP_TRIES = 50
+#: Patches that cells are measured in.
+_MEASURED = 32
 
 
-def median_extents(patches: TrainingSet, n_patches: int = 32) -> NDArray[np.float64]:
+def median_extents(patches: TrainingSet) -> NDArray[np.float64]:
     """Return the median size of the cells along each axis, in voxels.
 
     Of a cell cut by a patch's border only a lower bound is known, so this is the median of the Kaplan–Meier
@@ -34,9 +36,8 @@ def median_extents(patches: TrainingSet, n_patches: int = 32) -> NDArray[np.floa
     """
     from scipy.ndimage import find_objects
 
-    chosen = patches.train[
-        np.linspace(0, len(patches.train) - 1, min(n_patches, len(patches.train))).astype(int)
-    ]
+    n = len(patches.train)
+    chosen = patches.train[np.linspace(0, n - 1, min(n, _MEASURED)).astype(int)]
     extents: list[list[int]] = []
     whole: list[list[bool]] = []
     for i in chosen:

@@ -5,6 +5,7 @@ Over 400 lines, for each parameter brings its help and limits.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -209,6 +210,13 @@ class _Training(Parameters):
     overwrite: bool = Field(
         False, description="Start again in a model folder that holds a network trained with other parameters"
     )
+
+    def common_settings(self) -> dict[str, Any]:
+        """Return what the settings of all networks have in common, from parameters of the same names."""
+        from helpers.models.settings import TrainingSettings
+
+        same = {field.name for field in fields(TrainingSettings)} & set(type(self).model_fields)
+        return {"epochs": self.n_epochs} | {name: getattr(self, name) for name in same}
 
     def model_files(self, name: str) -> list[Path]:
         """Return the files of a trained network that others read."""

@@ -16,7 +16,6 @@ from helpers.models import denoising
 from helpers.models.denoising import DenoiserSettings
 from helpers.models.training import TrainingState
 from helpers.runs.parameters import TrainDenoiser
-from helpers.runs.steps.training import common_settings
 
 #: Frames on which the PSNR is measured: enough for a mean, few enough for a CPU.
 _MEASURED_FRAMES = 4
@@ -65,7 +64,7 @@ class Frames(Sequence[np.ndarray]):
 def settings(p: TrainDenoiser) -> DenoiserSettings:
     """Return the settings of the network and its training."""
     return DenoiserSettings(
-        **common_settings(p),
+        **p.common_settings(),
         patch_size=p.patch_size,
         patches_per_image=p.patches_per_image,
         validation_fraction=p.validation_fraction,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ from helpers.models import model_folder, pretrained
 from helpers.models.cellpose import training as cellpose_training
 from helpers.models.cellpose.training import CellposeTrainingSettings
 from helpers.models.stardist import StarDistSettings
-from helpers.models.training import TrainingSettings
 from helpers.models.unet import UNetSettings
 from helpers.runs.inputs import voxel_remark
-from helpers.runs.parameters import CreateDataset, TrainDenoiser, TrainSegmentation
+from helpers.runs.parameters import CreateDataset, TrainSegmentation
 from helpers.runs.parameters.training import first_models
 
 
@@ -48,21 +46,17 @@ def tissue_parameters(p: TrainSegmentation) -> CreateDataset:
     return npz_parameters(p, label_dir=None, binary_dir=p.tissue_dir, min_foreground=0.0)
 
 
-def common_settings(p: TrainDenoiser | TrainSegmentation) -> dict[str, Any]:
-    """Return what settings of all networks have in common, from parameters of the same names."""
-    same = {field.name for field in fields(TrainingSettings)} & set(type(p).model_fields)
-    return {"epochs": p.n_epochs} | {name: getattr(p, name) for name in same}
-
-
 def unet_settings(p: TrainSegmentation) -> UNetSettings:
     """Return the settings of the U-Net and its training."""
-    return UNetSettings(**common_settings(p), depth=p.network_depth, kernel=p.kernel, n_first=p.start_filters)
+    return UNetSettings(
+        **p.common_settings(), depth=p.network_depth, kernel=p.kernel, n_first=p.start_filters
+    )
 
 
 def stardist_settings(p: TrainSegmentation) -> StarDistSettings:
     """Return the settings of StarDist and its training."""
     return StarDistSettings(
-        **common_settings(p),
+        **p.common_settings(),
         rays=p.rays,
         grid=tuple(p.grid) if p.grid else None,
         anisotropy=tuple(p.anisotropy) if p.anisotropy else None,
@@ -79,7 +73,7 @@ def cellpose_settings(p: TrainSegmentation, start: Path | None = None) -> Cellpo
     own = {name: p.cellpose[name] for name in ("base_model", "cell_pixels", "learning_rate", "side_planes")}
     if start is not None:
         own["base_model"] = str(start / cellpose_training.WEIGHTS)
-    return CellposeTrainingSettings(**common_settings(p) | own)
+    return CellposeTrainingSettings(**p.common_settings() | own)
 
 
 def augmentation(p: TrainSegmentation) -> Augmentation | None:

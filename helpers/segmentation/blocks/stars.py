@@ -108,7 +108,7 @@ def find_stars(
         known = StarPrediction(
             shape, nothing, nothing, points, scores, distances, candidates.floor, candidates.grid
         )
-        found = stardist.survivors(model, known, prob, nms, border=2)
+        found = stardist.survivors(model, known, prob, nms)
         low, high = ([getattr(w, end) for w in tile.write] for end in ("start", "stop"))
         own = found[((points[found] >= low) & (points[found] < high)).all(axis=1)]
         return {"points": points[own], "scores": scores[own], "distances": distances[own]}

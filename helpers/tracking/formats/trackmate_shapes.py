@@ -12,6 +12,7 @@ from scipy import ndimage
 from skimage import measure
 
 from helpers.data.calibration import spacing_of
+from helpers.data.rings import rings_of_mask
 from helpers.errors import InputError
 
 #: Vertices (N, 3) float, (z, y, x) in µm; faces (M, 3) int rows of vertices, counter-clockwise seen from outside.
@@ -48,7 +49,8 @@ def contours_from_labels(
         if count > 1:
             mask = pieces == np.bincount(pieces[mask]).argmax()
         corner = np.array([part.start for part in window]) - 0.5
-        result[label] = (_outline(mask) + corner) * pixel
+        (ring,) = rings_of_mask(np.asarray(ndimage.binary_fill_holes(mask)))
+        result[label] = (ring + corner) * pixel
     return result
 
 
@@ -116,27 +118,3 @@ def _windows(labels: np.ndarray, only: Iterable[int] | None) -> Iterator[tuple[i
         position = np.minimum(position, len(present) - 1)
         np.copyto(numbered, position + 1, where=present[position] == labels, casting="unsafe")
     yield from zip(present.tolist(), ndimage.find_objects(numbered), strict=True)
-
-
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Return the corners (y, x) of the outer pixel edges of a connected mask, pixel (0, 0) spanning 0…1."""
-    full = np.pad(np.asarray(ndimage.binary_fill_holes(mask)), 1).astype(np.int8)
-    # Every pixel edge between inside and outside as start → step, the inside on its right hand (y down). With
-    # the holes filled a 4-connected mask never touches itself at a corner, so each corner has one way out.
-    step: dict[tuple[int, int], tuple[int, int]] = {}
-    edge = np.diff(full, axis=0)
-    step.update(((y, x - 1), (0, 1)) for y, x in np.argwhere(edge > 0).tolist())
-    step.update(((y, x), (0, -1)) for y, x in np.argwhere(edge < 0).tolist())
-    edge = np.diff(full, axis=1)
-    step.update(((y, x), (-1, 0)) for y, x in np.argwhere(edge > 0).tolist())
-    step.update(((y - 1, x), (1, 0)) for y, x in np.argwhere(edge < 0).tolist())
-
-    start = at = min(step)
-    corners, before = [], None
-    while True:
-        way = step[at]
-        if way != before:
-            corners.append(at)
-        at, before = (at[0] + way[0], at[1] + way[1]), way
-        if at == start:
-            return np.array(corners, float)

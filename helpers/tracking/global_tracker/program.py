@@ -108,7 +108,7 @@ class Solution:
     cost : float
         Of the whole; of windows, the sum of what was kept.
     optimal : bool
-        Whether every part was solved to the optimum (to `gap`) within its time.
+        Whether every part was solved to the optimum (to a relative gap of 10⁻⁴) within its time.
     """
 
     cells: np.ndarray
@@ -118,9 +118,7 @@ class Solution:
     optimal: bool
 
 
-def solve(
-    problem: Problem, *, window: int = 12, overlap: int = 4, time_limit: float = 60.0, gap: float = 1e-4
-) -> Solution:
+def solve(problem: Problem, *, window: int = 12, overlap: int = 4, time_limit: float = 60.0) -> Solution:
     """Choose the cells, links and divisions of least cost.
 
     Parameters
@@ -130,8 +128,6 @@ def solve(
         Frames solved at once, and how many of them are decided again with the next ones.
     time_limit : float
         Seconds for each connected component of a window; what is best then is taken.
-    gap : float
-        Relative gap at which HiGHS may stop.
 
     Returns
     -------
@@ -174,7 +170,7 @@ def solve(
             (problem.given | past)[rows],
             problem.fixed_divisions[division],
         )
-        found = _solve_components(part, time_limit, gap)
+        found = _solve_components(part, time_limit)
         optimal &= found.optimal
         kept = (problem.frame >= start) & (problem.frame < keep) & inside
         chosen = np.zeros(len(problem), bool)
@@ -225,7 +221,7 @@ def _conflicts_among(conflicts: np.ndarray, rows: np.ndarray, n: int) -> np.ndar
     return np.column_stack([conflicts[:, 0], at])[at >= 0]
 
 
-def _solve_components(problem: Problem, time_limit: float, gap: float) -> Solution:
+def _solve_components(problem: Problem, time_limit: float) -> Solution:
     cells = np.zeros(len(problem), bool)
     links = np.zeros(len(problem.links), bool)
     divisions = np.zeros(len(problem.divisions), bool)
@@ -255,7 +251,7 @@ def _solve_components(problem: Problem, time_limit: float, gap: float) -> Soluti
             problem.given[rows],
             problem.fixed_divisions[division],
         )
-        found, best = _solve_one(part, time_limit, gap)
+        found, best = _solve_one(part, time_limit)
         optimal &= best
         n, m = len(rows), len(link)
         cells[rows], links[link] = found[:n], found[n : n + m]
@@ -276,6 +272,8 @@ def _components(problem: Problem) -> np.ndarray:
 
 #: Components are given to the solver together up to so many hypotheses: calling it costs as much as a small one.
 _BATCH = 300
+#: Relative gap at which HiGHS may stop.
+_GAP = 1e-4
 
 
 def _batches(component: np.ndarray) -> np.ndarray:
@@ -289,7 +287,7 @@ def _split(group: np.ndarray, n: int) -> list[np.ndarray]:
     return np.split(order, np.searchsorted(group[order], np.arange(1, n)))
 
 
-def _solve_one(problem: Problem, time_limit: float, gap: float) -> tuple[np.ndarray, bool]:
+def _solve_one(problem: Problem, time_limit: float) -> tuple[np.ndarray, bool]:
     """Return 0 or 1 of x, l and v, and whether they are the best."""
     n, m, d = len(problem), len(problem.links), len(problem.divisions)
     past = [(problem.links[:, 1], n), (problem.divisions[:, 1], n + m), (problem.divisions[:, 2], n + m)]
@@ -318,7 +316,7 @@ def _solve_one(problem: Problem, time_limit: float, gap: float) -> tuple[np.ndar
         integrality=whole,
         bounds=Bounds(low, 1),  # type: ignore[arg-type]
         constraints=constraints,
-        options={"time_limit": time_limit, "mip_rel_gap": gap},
+        options={"time_limit": time_limit, "mip_rel_gap": _GAP},
     )
     if found.x is None:
         raise InputError(

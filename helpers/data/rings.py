@@ -29,7 +29,7 @@ def rings_of_labels(labels: NDArray) -> Iterator[tuple[int, list[Ring]]]:
         if window is None:
             continue
         corner = np.array([part.start for part in window], float)
-        rings = [ring + corner for ring in _rings(labels[window] == i + 1)]
+        rings = [ring + corner for ring in rings_of_mask(labels[window] == i + 1)]
         yield i + 1, sorted(rings, key=area, reverse=True)
 
 
@@ -56,7 +56,8 @@ def joined(rings: list[Ring]) -> Ring:
     return np.concatenate(parts)
 
 
-def _rings(mask: NDArray[np.bool_]) -> list[Ring]:
+def rings_of_mask(mask: NDArray[np.bool_]) -> list[Ring]:
+    """Return the rings of a mask (Y, X)."""
     ways = _edges(np.pad(mask, 1).astype(np.int8))
     rings = []
     while ways:
