@@ -1,4 +1,4 @@
-"""Networks as bioimage.io packages: one zip that other programs read, and that `open_package` turns into a model folder again.
+"""Networks as bioimage.io packages: one zip that other programs read, and that `helpers.models.pretrained.open_package` turns into a model folder again.
 
 A package holds the network with its weights in a format that ``bioimageio.core`` runs (Keras, or PyTorch for Cellpose),
 how its input is normalised and what its outputs are, a test image with what the network says of it, and the files of the
@@ -11,9 +11,7 @@ Ouyang et al., BioImage Model Zoo, bioRxiv 2022.06.07.495102; specification 0.5 
 
 from __future__ import annotations
 
-import json
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.data.atomic import atomic_path, writing_to
+from helpers.data.atomic import writing_to
 from helpers.errors import InputError, read_json
 from helpers.models import model_folder
 
 #: Files of a model folder that make it one again.
-_FOLDER = ("config.json", "weights_best.h5", "thresholds.json", "training.json", "cellpose_model")
+FOLDER = ("config.json", "weights_best.h5", "thresholds.json", "training.json", "cellpose_model")
 #: Under which models are published in most cases.
 LICENSE = "CC-BY-4.0"
 #: bioimageio.core takes arrays only, and Cellpose's network returns a list among them.
@@ -119,7 +117,7 @@ def _describe(folder: Path, work: Path, name: str, author: str, licence: str) ->
     network = _cellpose(folder, work, image) if _is_cellpose(folder) else _keras(folder, work, image)
     (work / "README.md").write_text(_words(network, folder), encoding="utf-8")
     attached = []
-    for file in _FOLDER:
+    for file in FOLDER:
         if (folder / file).is_file():
             (work / file).write_bytes((folder / file).read_bytes())
             attached.append(FileDescr(source=work / file))
@@ -355,63 +353,3 @@ def _record(folder: Path) -> str:
         if loss is not None
         else "Not known: the network was not trained here."
     )
-
-
-def open_package(package: str | Path, folder: str | Path) -> Path:
-    """Make a model folder of a bioimage.io package: ours, or one that StarDist exported.
-
-    Parameters
-    ----------
-    package : str or Path
-        The zip.
-    folder : str or Path
-        The model folder to write; one that is there is returned as it is.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    InputError
-        For a file that is no package, or one whose network is none of StarDist, csbdeep or Cellpose.
-    """
-    package, folder = Path(package), Path(folder)
-    if folder.is_dir():
-        return folder
-    try:
-        with zipfile.ZipFile(package) as file:
-            names = file.namelist()
-            found = {name: file.read(name) for name in _FOLDER if name in names}
-            if "cellpose_model" not in found and not {"config.json", "weights_best.h5"} <= found.keys():
-                found = _of_stardist(file, names)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError("package", str(package), f"a zip that can be read ({error})") from None
-    if not found:
-        raise InputError(
-            "package",
-            str(package),
-            "a bioimage.io package of Volltrack or StarDist; another network's cannot be trained on here",
-        )
-    with atomic_path(folder) as part:
-        part.mkdir()
-        for name, content in found.items():
-            (part / name).write_bytes(content)
-    return folder
-
-
-def _of_stardist(file: zipfile.ZipFile, names: list[str]) -> dict[str, bytes]:
-    """Return the files of a model folder from a package that StarDist's ``export_bioimageio`` wrote."""
-    import yaml
-
-    described = next((n for n in names if n in ("rdf.yaml", "bioimageio.yaml")), None)
-    content = yaml.safe_load(file.read(described)) if described else {}
-    star = (content.get("config") or {}).get("stardist") or {}
-    if not {"config", "thresholds", "weights"} <= star.keys() or star["weights"] not in names:
-        return {}
-    return {
-        "config.json": json.dumps(star["config"]).encode(),
-        "thresholds.json": json.dumps(star["thresholds"]).encode(),
-        "weights_best.h5": file.read(star["weights"]),
-    }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
+from helpers.data.atomic import atomic_path
 from helpers.errors import InputError, read_json
-from helpers.models.packages import open_package
+from helpers.models.packages import FOLDER
 
 #: StarDist's own models of one channel, fetched once by StarDist itself, with what is known of their licence.
 STARDIST = ("2D_versatile_fluo", "2D_paper_dsb2018", "2D_demo", "3D_demo")
@@ -97,3 +99,63 @@ def _fetched(name: str) -> Path:
             f"a network to fetch it from ({error}): on a computer with a network run StarDist's from_pretrained('{name}'), and "
             "name the folder it makes here",
         ) from None
+
+
+def open_package(package: str | Path, folder: str | Path) -> Path:
+    """Make a model folder of a bioimage.io package: ours, or one that StarDist exported.
+
+    Parameters
+    ----------
+    package : str or Path
+        The zip.
+    folder : str or Path
+        The model folder to write; one that is there is returned as it is.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        For a file that is no package, or one whose network is none of StarDist, csbdeep or Cellpose.
+    """
+    package, folder = Path(package), Path(folder)
+    if folder.is_dir():
+        return folder
+    try:
+        with zipfile.ZipFile(package) as file:
+            names = file.namelist()
+            found = {name: file.read(name) for name in FOLDER if name in names}
+            if "cellpose_model" not in found and not {"config.json", "weights_best.h5"} <= found.keys():
+                found = _of_stardist(file, names)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError("package", str(package), f"a zip that can be read ({error})") from None
+    if not found:
+        raise InputError(
+            "package",
+            str(package),
+            "a bioimage.io package of Volltrack or StarDist; another network's cannot be trained on here",
+        )
+    with atomic_path(folder) as part:
+        part.mkdir()
+        for name, content in found.items():
+            (part / name).write_bytes(content)
+    return folder
+
+
+def _of_stardist(file: zipfile.ZipFile, names: list[str]) -> dict[str, bytes]:
+    """Return the files of a model folder from a package that StarDist's ``export_bioimageio`` wrote."""
+    import yaml
+
+    described = next((n for n in names if n in ("rdf.yaml", "bioimageio.yaml")), None)
+    content = yaml.safe_load(file.read(described)) if described else {}
+    star = (content.get("config") or {}).get("stardist") or {}
+    if not {"config", "thresholds", "weights"} <= star.keys() or star["weights"] not in names:
+        return {}
+    return {
+        "config.json": json.dumps(star["config"]).encode(),
+        "thresholds.json": json.dumps(star["thresholds"]).encode(),
+        "weights_best.h5": file.read(star["weights"]),
+    }

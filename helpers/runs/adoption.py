@@ -136,7 +136,7 @@ def open_models(run: Path) -> Segmenter:
     """
     from helpers.runs.parameters import Segment
     from helpers.runs.steps.segmentation import open_segmenter
-    from helpers.segmentation.segmenter import METHODS
+    from helpers.segmentation.vollseg_segmenter import METHODS
 
     there = {name for name in ("stardist", "unet") if (run / "models" / name).is_dir()}
     if not there:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.data.experiment import COLUMNS, PATH_COLUMNS, Experiment, read_experiment, value_of
+from helpers.data.experiment import Experiment, read_experiment
+from helpers.data.movie_table import COLUMNS, PATH_COLUMNS, value_of
 from helpers.data.source import is_zarr
 from helpers.errors import InputError, Mistakes, nearest
 from helpers.runs.parameters import STEPS, OptimizeThresholds, Parameters, Segment, TrainDenoiser, step_of

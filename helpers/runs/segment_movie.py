@@ -39,7 +39,8 @@ from helpers.runs.parameters import Segment, SegmentsMovie
 from helpers.runs.parameters.segmentation import V05
 from helpers.runs.run import identity, write_json
 from helpers.segmentation.blocks import fits_memory, segment_by_blocks
-from helpers.segmentation.segmenter import METHODS, Segmentation, Segmenter, VollSegSegmenter
+from helpers.segmentation.segmenter import Segmentation, Segmenter
+from helpers.segmentation.vollseg_segmenter import METHODS, VollSegSegmenter
 from helpers.tracking.objects import measure
 
 #: Voxels of a frame, along z, y and x, that are looked at.

@@ -118,7 +118,7 @@ def predict(models: Path, drawing: Drawing, *, frame: int, n_places: int = 20) -
     n_places : int
         At most so many.
     """
-    from helpers.segmentation.segmenter import VollSegSegmenter
+    from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 
     segmenter = VollSegSegmenter.open(
         stardist_dir=models / "stardist",

@@ -22,7 +22,8 @@ from helpers.progress import hidden
 from helpers.segmentation.blocks import fits_memory, segment_by_blocks
 from helpers.segmentation.cellpose_segmenter import QUALITY, CellposeSegmenter
 from helpers.segmentation.resampled import ResampledSegmenter
-from helpers.segmentation.segmenter import Segmentation, Segmenter, VollSegSegmenter
+from helpers.segmentation.segmenter import Segmentation, Segmenter
+from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 from helpers.serve.line import Gone, Line
 from helpers.serve.pixels import Picture
 from helpers.serve.settings import Settings

@@ -364,7 +364,7 @@ def segmenter_of(network: Network, folder: Path) -> Segmenter:
         from helpers.segmentation.elephant_segmenter import ElephantSegmenter
 
         return ElephantSegmenter.open(folder, voxel_size=size)
-    from helpers.segmentation.segmenter import VollSegSegmenter
+    from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 
     if network == "unet":
         return VollSegSegmenter.open(unet_dir=folder, method="unet", voxel_size=size)

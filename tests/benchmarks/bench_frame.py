@@ -168,7 +168,7 @@ def ours(raw: np.ndarray, run: str, prob: float, nms: float) -> dict[str, np.nda
     from helpers.data.label_movies import LabelMovie
     from helpers.data.movies import Movie
     from helpers.models import stardist
-    from helpers.segmentation.segmenter import VollSegSegmenter
+    from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
     from helpers.tracking.objects import measure
 
     models = Path(run) / "models"

@@ -30,7 +30,7 @@ from helpers.runs.parameters import OptimizeThresholds  # noqa: E402
 from helpers.runs.steps.thresholds import validation_stacks  # noqa: E402
 from helpers.segmentation import thresholds  # noqa: E402
 from helpers.segmentation.fusion import DIVIDE, Rules, fuse  # noqa: E402
-from helpers.segmentation.segmenter import Outputs, VollSegSegmenter  # noqa: E402
+from helpers.segmentation.vollseg_segmenter import Outputs, VollSegSegmenter  # noqa: E402
 
 TABLE = Path(__file__).with_name("fusion_rules.md")
 SPACING = (2.0, 0.5, 0.5)

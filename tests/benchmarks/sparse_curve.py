@@ -32,7 +32,7 @@ from helpers.runs.prepare import prepare
 from helpers.runs.steps import dataset
 from helpers.runs.steps import training as step
 from helpers.segmentation.matching import match_counts
-from helpers.segmentation.segmenter import VollSegSegmenter
+from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 
 METHODS = ("vollseg", "stardist", "unet")
 

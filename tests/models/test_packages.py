@@ -93,7 +93,7 @@ def test_a_cellpose_package_is_valid_and_predicts_the_same(tmp_path: Path) -> No
     with torch.no_grad():
         ours = net(torch.from_numpy(np.stack(scaled)[None].astype(np.float32)))[0].numpy()
     np.testing.assert_allclose(found, ours, atol=1e-4)
-    opened = packages.open_package(package, tmp_path / "opened")
+    opened = pretrained.open_package(package, tmp_path / "opened")
     assert pretrained.kind(opened) == "cellpose"
 
 
@@ -125,12 +125,12 @@ def test_what_stardist_exported_is_opened(models: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "theirs.zip", "w") as file:
         file.writestr("rdf.yaml", json.dumps(described))
         file.write(folder / "weights_best.h5", "stardist_weights.h5")
-    opened = packages.open_package(tmp_path / "theirs.zip", tmp_path / "opened")
+    opened = pretrained.open_package(tmp_path / "theirs.zip", tmp_path / "opened")
     assert stardist.load(opened).thresholds == (0.5, 0.4)
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
         file.writestr("rdf.yaml", "type: model")
     with pytest.raises(InputError, match="another network's cannot be trained"):
-        packages.open_package(tmp_path / "other.zip", tmp_path / "not_opened")
+        pretrained.open_package(tmp_path / "other.zip", tmp_path / "not_opened")
     assert not (tmp_path / "not_opened").exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 from helpers.data.patches import create_training_set
 from helpers.models import inference, precision, stardist, training, unet
 from helpers.segmentation.matching import match_counts
-from helpers.segmentation.segmenter import VollSegSegmenter
+from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 from tests.models.drawn_cells import draw_cells
 
 PATCH = (32, 32)

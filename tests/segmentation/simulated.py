@@ -18,7 +18,7 @@ from stardist.models import Config3D
 from stardist.utils import edt_prob
 
 from helpers.models.stardist import StarPrediction
-from helpers.segmentation.segmenter import Outputs, VollSegSegmenter
+from helpers.segmentation.vollseg_segmenter import Outputs, VollSegSegmenter
 from tests.segmentation.stacks import make_stack
 
 SPACING = (2.0, 1.0, 1.0)

@@ -27,7 +27,7 @@ from helpers.segmentation.blocks import fits_memory, segment_by_blocks
 from helpers.segmentation.blocks.networks import run_networks
 from helpers.segmentation.blocks.store import Store
 from helpers.segmentation.blocks.tiling import cut, size_of
-from helpers.segmentation.segmenter import METHODS, VollSegSegmenter
+from helpers.segmentation.vollseg_segmenter import METHODS, VollSegSegmenter
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from helpers.data.patches import create_training_set
 from helpers.errors import InputError
 from helpers.models import denoising, stardist, unet
 from helpers.segmentation.fusion import close_gaps
-from helpers.segmentation.segmenter import Outputs, VollSegSegmenter
+from helpers.segmentation.vollseg_segmenter import Outputs, VollSegSegmenter
 from tests.segmentation.tiny_cells import VOXEL, discs
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from test_http_pictures import drawn
 
 from helpers.segmentation.matching import match_counts
-from helpers.segmentation.segmenter import VollSegSegmenter
+from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 from helpers.serve.server import start
 from helpers.serve.service import Limits
 from tests.segmentation.tiny_cells import discs

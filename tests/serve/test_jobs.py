@@ -21,7 +21,8 @@ from skimage.measure import label
 
 from helpers.data.movies import Movie, write_movie
 from helpers.segmentation.elephant_segmenter import ElephantSegmenter
-from helpers.segmentation.segmenter import Segmentation, VollSegSegmenter
+from helpers.segmentation.segmenter import Segmentation
+from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 from helpers.serve.server import Server, start
 from helpers.serve.service import Limits, ServedModel
 from helpers.serve.volumes import zipped

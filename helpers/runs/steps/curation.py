@@ -123,7 +123,7 @@ def _write_formats(curated: Curated, raw: Movie | None, confirmed: set[Link]) ->
     tracks, labels = table.read(curated.tracks), LabelMovie.open(curated.labels)
     folder = curated.tracks.parent
     image = raw.path if raw else None
-    written = write_formats(tracks, folder, labels, tracks.voxel_size, masks=True, image=image)
+    written = write_formats(tracks, folder, labels, masks=True, image=image)
     if labels.shape[1] == 1 and tracks.voxel_size is not None:
         mmv_h4tracks.write(tracks, folder / "mmv_h4tracks.zarr", labels, raw)
         written["mmv_h4tracks.zarr"] = "mmv_h4tracks"

@@ -16,7 +16,8 @@ from helpers.runs.parameters import OptimizeThresholds, Segment, SegmentsMovie
 from helpers.runs.parameters.base import Parameters
 from helpers.segmentation import thresholds
 from helpers.segmentation.resampled import ResampledSegmenter
-from helpers.segmentation.segmenter import METHODS, Segmenter, VollSegSegmenter
+from helpers.segmentation.segmenter import Segmenter
+from helpers.segmentation.vollseg_segmenter import METHODS, VollSegSegmenter
 
 #: How many times wider or narrower a movie's range of intensities may be than that of the training stacks.
 CONTRAST = 4.0

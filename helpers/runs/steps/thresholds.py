@@ -20,9 +20,9 @@ from helpers.runs.steps.dataset import find_pairs
 from helpers.runs.steps.segmentation import thresholds_path
 from helpers.segmentation import thresholds
 from helpers.segmentation.fusion import DIVIDE
-from helpers.segmentation.segmenter import VollSegSegmenter
 from helpers.segmentation.threshold_remarks import remarks
 from helpers.segmentation.thresholds import Thresholds
+from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 
 
 @dataclass(frozen=True)

@@ -350,18 +350,12 @@ def write_all(tracks: Tracks, cells: Cells, p: Track) -> dict[str, str]:
     table.write(tracks, folder / "tracks.csv", six_digits=True)
     # TrackMate has no tracker like the global one.
     tracker = None if p.tracker == "global" else tracker_parameters(p)
-    others = write_formats(tracks, folder, cells.labels, cells.voxel_size, image=p.raw, tracker=tracker)
+    others = write_formats(tracks, folder, cells.labels, image=p.raw, tracker=tracker)
     return {"tracks.csv": "pandas, Excel", **others}
 
 
 def write_formats(
-    tracks: Tracks,
-    folder: Path,
-    labels: LabelMovie | None,
-    voxel_size: Any,
-    *,
-    masks: bool = False,
-    **about: Any,
+    tracks: Tracks, folder: Path, labels: LabelMovie | None, *, masks: bool = False, **about: Any
 ) -> dict[str, str]:
     """Write the tracks in every format that the data allow, beside our own table; return as `write_all`.
 
@@ -372,7 +366,7 @@ def write_formats(
     trackmate.write(tracks, folder / "tracks.xml", labels=labels, **about)
     related = f"../{labels_of_tracks(folder).name}" if labels else None
     geff.write(tracks, folder / "tracks.geff", labels=related, masks=labels if masks else None)
-    if voxel_size is not None and "label" in tracks.objects:
+    if tracks.voxel_size is not None and "label" in tracks.objects:
         btrackmate.write(tracks, folder / "btrackmate.csv")
         written["btrackmate.csv"] = "BTrackMate"
     if labels is not None and "label" in tracks.objects:

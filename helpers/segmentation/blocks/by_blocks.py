@@ -17,7 +17,8 @@ from helpers.segmentation.blocks.numbering import number, numbered
 from helpers.segmentation.blocks.stars import find_stars
 from helpers.segmentation.blocks.store import Store
 from helpers.segmentation.certainty import certainty
-from helpers.segmentation.segmenter import Segmentation, VollSegSegmenter
+from helpers.segmentation.segmenter import Segmentation
+from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 
 
 def segment_by_blocks(

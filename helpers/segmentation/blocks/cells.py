@@ -26,7 +26,7 @@ from helpers.segmentation.blocks.stars import Stars
 from helpers.segmentation.blocks.store import Store, chunks_of
 from helpers.segmentation.blocks.tiling import cut, within
 from helpers.segmentation.fusion import CellStatistics, Samples, fuse_part
-from helpers.segmentation.segmenter import REACH, VollSegSegmenter, flooded
+from helpers.segmentation.vollseg_segmenter import REACH, VollSegSegmenter, flooded
 from helpers.segmentation.watershed import watershed
 
 #: Bytes a voxel of a block takes: drawn or copied, and fused (estimates).
