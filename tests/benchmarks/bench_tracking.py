@@ -1,7 +1,7 @@
 """The global tracker against Ultrack, our overlap and our LAP tracker, on the demo's predicted labels; and its solve at size.
 
 The movies are those of ``make scores EXPERIMENTS=demo`` (or of ``make demo`` alone): what three methods found is given to the global
-tracker and to Ultrack, the first of them to the trackers that take one segmentation. Every side runs with its defaults; its
+tracker, with the raw movie, in which it looks for borders, and to Ultrack, the first of them to the trackers that take one segmentation. Every side runs with its defaults; its
 labels and tracks are scored against the truth. *errors* are the weighted operations of TRA, a movie; seconds are the processor's.
 Ultrack needs an environment of its own: ``make benchmark ULTRACK=1`` makes it (torch, some gigabytes).
 """
@@ -39,7 +39,8 @@ def cases() -> Iterator[dict[str, Any]]:
     }
     if ULTRACK_PYTHON.exists():
         peers["Ultrack 0.8.0"] = ("peer_ultrack.py:ultrack", ULTRACK_PYTHON)
-    mine = _side("bench_tracking.py:ours", inputs, OURS_PYTHON, voxel_size)
+    raw = {f"raw_{k}": _raw(run) for k, run in enumerate(runs)}
+    mine = _side("bench_tracking.py:ours", inputs | raw, OURS_PYTHON, voxel_size)
     good = _quality(mine.result, runs)
     for name, (target, python) in peers.items():
         theirs = _side(target, inputs, python, voxel_size)
@@ -67,13 +68,24 @@ def _sets(run: Path) -> np.ndarray:
     return np.stack([[movie.frame(t) for t in range(movie.n_frames)] for movie in movies])
 
 
+def _data(run: Path) -> Path:
+    """Return the folder of the movie; that of a run with whole cells is in its other run."""
+    folders = (run, Path(str(run).replace("_whole", "_eroded")))
+    return next(f / "data" / "movie" for f in folders if (f / "data" / "movie").is_dir())
+
+
+def _raw(run: Path) -> np.ndarray:
+    from helpers.data.movies import Movie
+
+    movie = Movie.open(_data(run) / "raw.ome.tif")
+    return np.stack([movie.frame(t) for t in range(movie.n_frames)])
+
+
 def _truth(run: Path) -> tuple[Any, Any]:
-    """Return the true labels and tracks; those of a run with whole cells are in its other run."""
     from helpers.data.label_movies import LabelMovie
     from helpers.tracking.formats import any_format
 
-    folders = (run, Path(str(run).replace("_whole", "_eroded")))
-    folder = next(f / "data" / "movie" for f in folders if (f / "data" / "movie").is_dir())
+    folder = _data(run)
     labels = LabelMovie.open(folder / "labels.ome.tif")
     return labels, any_format.read(folder, voxel_size=labels.voxel_size, frame_interval=labels.frame_interval)
 
@@ -132,13 +144,16 @@ def _tracks(labels: np.ndarray, parents: np.ndarray, voxel_size: Any) -> Any:
 
 
 def ours(voxel_size: Any, **movies: np.ndarray) -> dict[str, np.ndarray]:
-    """Choose among all sets."""
+    """Choose among all sets, in view of the image."""
     from helpers.tracking.global_tracker.tracker import link_global
 
     found: dict[str, np.ndarray] = {}
     start = time.process_time()
     for name, sets in movies.items():
-        chosen = link_global(list(sets), _cells(sets[0], voxel_size), voxel_size=voxel_size)
+        if not name.startswith("sets_"):
+            continue
+        raw = Frames(movies[name.replace("sets_", "raw_")])
+        chosen = link_global(list(sets), _cells(sets[0], voxel_size), voxel_size=voxel_size, intensity=raw)
         labels = np.stack([chosen.labels.frame(t) for t in range(len(sets[0]))])
         found |= _numbered(name, chosen.tracks, labels)
     return found | {"processor_s": np.array(time.process_time() - start)}

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from helpers.errors import InputError
+from helpers.tracking.global_tracker.borders import BorderScale, contrasts, cut_in_two
 from helpers.tracking.global_tracker.costs import GlobalParameters, Usual, link_costs
 from helpers.tracking.global_tracker.margins import margins
 from helpers.tracking.global_tracker.program import Problem, cost_of, solve
@@ -152,7 +153,19 @@ def movie(n_frames: int = 8) -> np.ndarray:
     return labels
 
 
-def followed(*sets: np.ndarray, fixed: list[tuple] | None = None, **changes: Any) -> GlobalResult:
+class Raw:
+    """Intensities as the tracker asks for them."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self.frames = frames
+
+    def frame(self, t: int) -> np.ndarray:
+        return self.frames[t]
+
+
+def followed(
+    *sets: np.ndarray, fixed: list[tuple] | None = None, raw: np.ndarray | None = None, **changes: Any
+) -> GlobalResult:
     """Track label movies; `fixed` are pairs of (frame, label)."""
     tables = [measure(frame, voxel_size=VOXEL, frame=t) for t, frame in enumerate(sets[0])]
     objects = pd.concat(tables, ignore_index=True)
@@ -162,7 +175,8 @@ def followed(*sets: np.ndarray, fixed: list[tuple] | None = None, **changes: Any
         ids = objects.set_index(["frame", "label"])["id"]
         given = pd.DataFrame([(ids[a], ids[b]) for a, b in fixed], columns=["source", "target"])
     return link_global(
-        sets, objects, voxel_size=VOXEL, parameters=GlobalParameters(**changes), fixed=given, frame_interval=60.0
+        sets, objects, voxel_size=VOXEL, parameters=GlobalParameters(**changes), fixed=given, frame_interval=60.0,
+        intensity=None if raw is None else Raw(raw),
     )  # fmt: skip
 
 
@@ -207,6 +221,61 @@ def test_two_cells_that_are_one_for_a_frame_are_two() -> None:
     assert (found.tracks.n_tracks, len(found.tracks.divisions)) == (4, 0)
     assert len(np.unique(found.labels.frame(4))) == 5
     assert found.changed == 2
+
+
+def tissue(border: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return 3 × 4 cells that touch, in eight frames, and intensities: 100 inside, `border` where two cells meet, and noise."""
+    labels = np.zeros((8, *SHAPE), np.int32)
+    for k, (y, x) in enumerate(product(range(3), range(4))):
+        labels[:, 1:5, 3 + 11 * y : 14 + 11 * y, 3 + 13 * x : 16 + 13 * x] = k + 1
+    meets = np.zeros(labels.shape, bool)
+    for axis in (2, 3):
+        there = np.diff(labels, axis=axis) != 0
+        pad = [(0, 0)] * 4
+        pad[axis] = (1, 0)
+        meets |= np.pad(there, pad)
+        pad[axis] = (0, 1)
+        meets |= np.pad(there, pad)
+    noise = np.random.default_rng(seed).normal(0, 5, labels.shape)
+    return labels, np.where(meets & (labels > 0), border, 100.0) + noise
+
+
+@pytest.mark.parametrize("border", [180.0, 40.0])
+def test_the_image_tells_two_cells_that_are_one_in_every_frame_of_the_segmentation(border: float) -> None:
+    labels, raw = tissue(border)
+    merged = np.where(labels == 7, 6, labels)
+    assert followed(merged, labels).tracks.n_tracks == 11, "two against one cannot say it without the image"
+    found = followed(merged, labels, raw=raw)
+    assert found.tracks.n_tracks == 12
+    for t in (0, 4):
+        assert len(np.unique(found.labels.frame(t)[np.isin(labels[t], [6, 7])])) == 2
+
+
+def test_a_border_that_only_labels_have_divides_nothing() -> None:
+    labels, raw = tissue(180.0)
+    one = np.where(labels == 7, 6, labels)
+    raw[:, 1:5, 14:25, 27:31] = 100.0  # no membrane between 6 and 7
+    found = followed(one, labels, raw=raw)
+    assert found.tracks.n_tracks == 11
+    assert len(np.unique(found.labels.frame(3)[np.isin(labels[3], [6, 7])])) == 1
+
+
+def test_the_contrast_of_a_border_is_read_on_the_movies_own_scale() -> None:
+    for border in (180.0, 40.0):
+        labels, raw = tissue(border)
+        pairs, contrast = contrasts(labels[0], raw[0])
+        assert pairs.tolist() == sorted(pairs.tolist()) and (contrast > 0).all() == (border > 100)
+        halves, cuts = contrasts(cut_in_two(labels[0]), raw[0])
+        within = (halves[:, 0] % 2 == 1) & (np.diff(halves, axis=1)[:, 0] == 1)
+        assert within.sum() == 12, "every cell is cut once"
+        scale = BorderScale.of([cuts[within]] * 2, [contrast] * 2)
+        np.testing.assert_allclose(scale.place(np.array([scale.none, scale.usual])), [0, 1])
+        assert scale.tells and (scale.place(cuts[within]) < 0.1).all()
+    labels, raw = tissue(100.0)
+    parts = contrasts(cut_in_two(labels[0]), raw[0])[1], contrasts(labels[0], raw[0])[1]
+    same = BorderScale.of(*([part] * 3 for part in parts))
+    assert not same.tells and np.isnan(same.place(np.zeros(2))).all(), "an image without borders says nothing"
+    assert not BorderScale.of([], [np.full(50, 2.0)]).tells
 
 
 def test_cells_keep_their_size_growing_and_shrinking_alike() -> None:
@@ -298,7 +367,8 @@ def test_atoms_know_what_regions_share() -> None:
     assert found.volume.tolist() == [8, 8, 12, 4]
     np.testing.assert_array_equal(shared, [[8, 0, 8, 0], [0, 8, 4, 4], [8, 4, 12, 0], [0, 4, 0, 4]])
     assert sorted(found.conflicts().tolist()) == [[0, 2], [1, 2], [1, 3]]
-    joined = found.joined(np.array([[0, 1]]))
+    assert found.contacts.tolist() == [[0, 1]]
+    joined = found.joined(np.array([0]))
     assert joined.volume.tolist() == [8, 8, 12, 4, 16]
     np.testing.assert_array_equal(joined.paint(np.array([4]), np.array([7])) == 7, first > 0)
     np.testing.assert_allclose(joined.covered()[0], [1, 1, 1.5, 0.5, 2])

@@ -36,6 +36,7 @@ GlobalOption = Literal[
     "motion",
     "growth",
     "unlike",
+    "border",
     "competing_labels",
     "fixed_links",
 ]
@@ -68,7 +69,10 @@ class Track(OneMovie):
         None,
         description="Label movie, for the overlap tracker and the exports; empty takes that of notebook 06_segment",
     )
-    raw: OptionalPath = Field(None, description="The raw movie, shown under the tracks; may be empty")
+    raw: OptionalPath = Field(
+        None,
+        description="The raw movie, shown under the tracks; the global tracker looks in it for borders between cells; may be empty",
+    )
     voxel_size_um: VoxelSize = Field(
         None,
         description="Voxel size [z, y, x] in µm; empty reads it from the labels, or from the raw movie; a table alone needs none",

@@ -18,7 +18,9 @@ from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
 from helpers.errors import InputError
+from helpers.tracking.global_tracker.borders import BorderScale
 from helpers.tracking.global_tracker.costs import (
+    NEUTRAL,
     GlobalParameters,
     Usual,
     cell_costs,
@@ -41,6 +43,8 @@ from helpers.tracking.overlap import checked_frames
 _LEAST, _LEAST_OF_BOTH = 0.05, 0.25
 #: A region that overlaps none better than this may also have moved: the nearest ones are candidates.
 _MOVED, _NEAREST = 0.15, 3
+#: Within so many cells of the first frames the image is looked at, to know what no border looks like.
+_CUTS = 1000
 #: Of the logarithm of the size: cells that are all alike would make any other impossible.
 _LEAST_SPREAD = 0.25
 
@@ -75,6 +79,7 @@ def hypotheses_of(
     voxel_size: np.ndarray,
     parameters: GlobalParameters,
     fixed: np.ndarray,
+    raw: Any = None,
 ) -> Hypotheses:
     """Return the hypotheses of a movie.
 
@@ -90,15 +95,17 @@ def hypotheses_of(
         What things cost.
     fixed : (k, 4) int ndarray
         Links that are given: frame and label of the source, frame and label of the target.
+    raw : movie, optional
+        Anything with ``.frame(t)``: intensities, in which borders are looked for.
     """
-    frames = list(_read(sets, objects, voxel_size))
+    frames = list(_read(sets, objects, voxel_size, raw))
     frames = _with_unions(frames)
     start = np.concatenate([[0], np.cumsum([len(f) for f in frames])])
     common = [shared_between(a, b) for a, b in pairwise(frames)]
     return _assembled(frames, start, common, objects, voxel_size, parameters, fixed)
 
 
-def _read(sets: Sequence[Any], objects: pd.DataFrame, voxel_size: np.ndarray) -> Iterator[Regions]:
+def _read(sets: Sequence[Any], objects: pd.DataFrame, voxel_size: np.ndarray, raw: Any) -> Iterator[Regions]:
     labels = {t: np.sort(part.to_numpy(np.int64)) for t, part in objects.groupby("frame")["label"]}
     none = np.empty(0, np.int64)
     movies = [checked_frames(s) for s in sets]
@@ -106,17 +113,31 @@ def _read(sets: Sequence[Any], objects: pd.DataFrame, voxel_size: np.ndarray) ->
     sizes = (volumes.min(initial=np.inf) / 2, 4 * volumes.max(initial=1))
     before: list[np.ndarray] | None = None
     current: list[np.ndarray] | None = None
-    t = -1
+    t, n_cuts = -1, 0
     for t, following in enumerate(_with_end(_zipped(movies))):
         if current is not None:
             neighbours = [frame[0] for frame in (before, following) if frame is not None]
             wanted = labels.get(t - 1, none)
             kept = np.where(np.isin(current[0], wanted), current[0], 0)
-            divided = [divide(kept, other, voxel_size) for other in neighbours]
-            yield regions_of(current, divided, wanted, voxel_size, sizes)
+            image = None if raw is None else _image(raw.frame(t - 1), kept.shape, t - 1)
+            # What another set sees as two is worth a look where the image can tell.
+            others = neighbours + (current[1:] if image is not None else [])
+            divided = [divide(kept, other, voxel_size) for other in others]
+            found = regions_of(current, divided, wanted, voxel_size, sizes, image, n_cuts < _CUTS)
+            n_cuts += len(found.cuts)
+            yield found
         before, current = current, following
     if objects["frame"].max() >= t:
         raise InputError("frames", f"{t} frames", f"the objects reach frame {objects['frame'].max()}")
+
+
+def _image(frame: np.ndarray, shape: tuple[int, ...], t: int) -> np.ndarray:
+    """Return a frame of intensities as a stack, in spreads of its own: a movie that bleaches keeps its borders."""
+    image = np.asarray(frame, np.float32)
+    image = image if image.ndim == 3 else image[None]
+    if image.shape != shape:
+        raise InputError("raw", f"frame {t} of {image.shape} voxels", f"the shape of the labels, {shape}")
+    return image / max(float(image.std()), 1e-6)
 
 
 def _zipped(movies: Sequence[Iterator[np.ndarray]]) -> Iterator[list[np.ndarray]]:
@@ -143,16 +164,16 @@ def _with_unions(frames: list[Regions]) -> list[Regions]:
 
 
 def _cut_pairs(here: Regions, there: Regions) -> np.ndarray:
-    """Return (p, 2) touching pairs of the first set that lie in one region of another frame, and have no union yet."""
+    """Return the contacts of the first set whose two cells lie in one region of another frame."""
     common = shared_between(here, there).tocoo()
     i, j = common.coords
     lies = (common.data > INSIDE * here.volume[i]) & (here.label[i] > 0)
     inside = csr_array((np.ones(int(lies.sum())), (i[lies], j[lies])), shape=common.shape)
     pairs = here.contacts
     if len(pairs) == 0:
-        return pairs
+        return np.empty(0, np.int64)
     together = np.asarray((inside[pairs[:, 0]] * inside[pairs[:, 1]]).sum(axis=1)).ravel() > 0
-    return pairs[together]
+    return np.flatnonzero(together)
 
 
 def _assembled(
@@ -169,13 +190,15 @@ def _assembled(
     centroid = [f.centroid for f in frames]
     votes = [f.votes() for f in frames]
     usual = _usual(frames, common, votes)
+    scale = BorderScale.of([f.cuts for f in frames], [f.contact_contrast for f in frames])
     cost, appear, end, conflicts = [], [], [], []
     edits = []
     n_cliques = 0
     for t, f in enumerate(frames):
         worth, outside = f.covered()
         edits.append(np.minimum(worth + outside, 1) * (f.label == 0))
-        cost.append(cell_costs(p, usual, worth, outside, votes[t], f.label > 0))
+        border = np.nan_to_num(scale.place(f.contrast) - NEUTRAL) * f.divides
+        cost.append(cell_costs(p, usual, worth, outside, votes[t], f.label > 0, border))
         came = _at_border(f, common[t - 1].T, frames[t - 1], p) if t > 0 else 0.0
         went = _at_border(f, common[t], frames[t + 1], p) if t < n_frames - 1 else 0.0
         appear.append(p.appear * came + odd_sizes(p, usual, volume[t]))

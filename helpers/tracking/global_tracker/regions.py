@@ -19,6 +19,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import csr_array, vstack
 
+from helpers.tracking.global_tracker.borders import contrasts, cut_in_two
 from helpers.tracking.overlap import Frame, shared_voxels
 
 #: Two regions exclude each other from this share of the smaller one on; below it, borders merely differ.
@@ -53,6 +54,14 @@ class Regions:
         Which sets a region is from; none for those that were made by joining or dividing.
     contacts : (p, 2) int ndarray
         Pairs of regions of the first set that touch.
+    contact_contrast : (p,) float ndarray
+        What the image says of their border (`helpers.tracking.global_tracker.borders`); NaN where nothing.
+    contrast : (n,) float ndarray
+        Likewise of the border that a region divides a cell by, or leaves out; NaN for regions that do neither.
+    divides : (n,) int8 ndarray
+        1 for parts of a cell of the first set, −1 for the union of two of its cells, 0 for others.
+    cuts : float ndarray
+        Contrasts within cells of the first set.
     """
 
     packed: bytes
@@ -64,6 +73,10 @@ class Regions:
     label: np.ndarray
     of_set: np.ndarray
     contacts: np.ndarray
+    contact_contrast: np.ndarray
+    contrast: np.ndarray
+    divides: np.ndarray
+    cuts: np.ndarray
 
     def __len__(self) -> int:
         return len(self.label)
@@ -115,27 +128,45 @@ class Regions:
         keep = (i < j) & (common.data > _CONFLICT * np.minimum(self.volume[i], self.volume[j]))
         return np.column_stack([i[keep], j[keep]])
 
-    def joined(self, pairs: np.ndarray) -> Regions:
-        """Return these regions and, after them, the union of each pair (p, 2)."""
-        if len(pairs) == 0:
+    def joined(self, rows: np.ndarray) -> Regions:
+        """Return these regions and, after them, the union of the contacts `rows`."""
+        if len(rows) == 0:
             return self
+        pairs = self.contacts[rows]
         union = (self.members[pairs[:, 0]] + self.members[pairs[:, 1]]).minimum(1)
         more = replace(
             self,
             members=csr_array(vstack([self.members, union])),
             label=np.append(self.label, np.zeros(len(pairs), np.int64)),
             of_set=np.vstack([self.of_set, np.zeros((len(pairs), self.of_set.shape[1]), bool)]),
+            contrast=np.append(self.contrast, self.contact_contrast[rows]),
+            divides=np.append(self.divides, np.full(len(pairs), -1, np.int8)),
         )
         # Another set may have the whole cell: its region stays, the union is left out.
         iou = _iou(more.shared().tocoo(), more.volume)
-        twice = np.zeros(len(more), bool)
         i, j, same = iou
-        twice[j[(i < len(self)) & (j >= len(self)) & (same >= _SAME)]] = True
-        return more.take(~twice)
+        return more._without(i, j, (i < len(self)) & (j >= len(self)) & (same >= _SAME))
+
+    def _without(self, kept: np.ndarray, twice: np.ndarray, same: np.ndarray) -> Regions:
+        """Leave out regions that are the same as one kept, which inherits what the image says of them."""
+        kept, twice = kept[same], twice[same]
+        contrast, divides = self.contrast.copy(), self.divides.copy()
+        heir = self.label[kept] == 0
+        contrast[kept[heir]], divides[kept[heir]] = self.contrast[twice[heir]], self.divides[twice[heir]]
+        keep = np.ones(len(self), bool)
+        keep[twice] = False
+        return replace(self, contrast=contrast, divides=divides).take(keep)
 
     def take(self, keep: np.ndarray) -> Regions:
         """Return those regions where `keep` holds; the first set stays whole."""
-        return replace(self, members=self.members[keep], label=self.label[keep], of_set=self.of_set[keep])
+        return replace(
+            self,
+            members=self.members[keep],
+            label=self.label[keep],
+            of_set=self.of_set[keep],
+            contrast=self.contrast[keep],
+            divides=self.divides[keep],
+        )
 
     def paint(self, chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the frame with regions `chosen` drawn as `labels`; where two share voxels the smaller number wins."""
@@ -151,6 +182,8 @@ def regions_of(
     wanted: np.ndarray,
     voxel_size: np.ndarray,
     sizes: tuple[float, float],
+    image: np.ndarray | None = None,
+    with_cuts: bool = True,
 ) -> Regions:
     """Return the regions of one frame.
 
@@ -166,6 +199,10 @@ def regions_of(
         µm.
     sizes : tuple of float
         Fewest and most voxels of a region of another set.
+    image : (Z, Y, X) ndarray, optional
+        Intensities, in which borders are looked for.
+    with_cuts : bool
+        Look within the cells of the first set, too.
     """
     first = Frame.of(sets[0], wanted, np.arange(len(wanted))).numbers
     combined, parts = first.astype(np.int64), [first]
@@ -183,7 +220,8 @@ def regions_of(
         atoms = atoms + 1
     atoms = atoms.astype(np.int32)
     n = 0
-    rows, columns, origin = [], [], []
+    contacts, contact_contrast, cuts = _borders(first, image, with_cuts)
+    rows, columns, origin, contrast = [], [], [], []
     for k, numbers in enumerate(parts):
         of_atom = numbers.ravel()[at].astype(np.int64)
         inside = of_atom > 0
@@ -191,6 +229,8 @@ def regions_of(
         columns.append(np.flatnonzero(inside))
         origin.append(np.full(int(numbers.max(initial=0)) if k else len(wanted), k))
         n += len(origin[-1])
+        own = k < len(sets) or image is None
+        contrast.append(np.full(len(origin[-1]), np.nan) if own else _of_parts(numbers, first, image))
     entries = (np.concatenate(rows), np.concatenate(columns))
     members = csr_array((np.ones(len(entries[0]), np.int64), entries), shape=(n, len(at)))
     sizes_of, centres, border = _places(atoms, len(at), voxel_size)
@@ -204,7 +244,11 @@ def regions_of(
         border,
         np.where(source == 0, np.append(wanted, np.zeros(n - len(wanted), np.int64)), 0),
         source[:, None] == np.arange(len(sets)),
-        _touching(first),
+        contacts,
+        contact_contrast,
+        np.concatenate(contrast),
+        (source >= len(sets)).astype(np.int8),
+        cuts,
     )
     return _merged(found, source)
 
@@ -215,9 +259,7 @@ def _merged(found: Regions, source: np.ndarray) -> Regions:
     same = (source[i] < source[j]) & (iou >= _SAME)
     of_set = found.of_set.copy()
     np.logical_or.at(of_set, i[same], found.of_set[j[same]])
-    twice = np.zeros(len(found), bool)
-    twice[j[same]] = True
-    return replace(found, of_set=of_set).take(~twice)
+    return replace(found, of_set=of_set)._without(i, j, same)
 
 
 def divide(labels: np.ndarray, other: np.ndarray, voxel_size: np.ndarray) -> np.ndarray:
@@ -277,6 +319,37 @@ def _places(atoms: np.ndarray, n: int, voxel_size: np.ndarray) -> tuple[np.ndarr
         if length > 1:
             border[np.take(atoms, [0, length - 1], axis)] = True
     return sizes, centres, border[1:]
+
+
+def _borders(
+    first: np.ndarray, image: np.ndarray | None, with_cuts: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pairs of regions that touch, their contrast, and that of the regions cut in two."""
+    touching = _touching(first)
+    contrast = np.full(len(touching), np.nan)
+    if image is None:
+        return touching, contrast, np.empty(0)
+    pairs, found = contrasts(first, image)
+    n = int(first.max(initial=0)) + 1
+    rows = np.searchsorted((touching + 1) @ [n, 1], pairs @ [n, 1])
+    contrast[rows] = found
+    if not with_cuts:
+        return touching, contrast, np.empty(0)
+    halves, cuts = contrasts(cut_in_two(first), image)
+    return touching, contrast, cuts[(halves[:, 0] % 2 == 1) & (halves[:, 1] == halves[:, 0] + 1)]
+
+
+def _of_parts(parts: np.ndarray, first: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return for each part of a cell the least contrast to another part of the same cell."""
+    n = int(parts.max(initial=0))
+    cell = np.zeros(n + 1, np.int64)
+    cell[parts] = first
+    pairs, found = contrasts(parts, image)
+    same = cell[pairs[:, 0]] == cell[pairs[:, 1]]
+    least = np.full(n + 1, np.inf)
+    for side in (0, 1):
+        np.minimum.at(least, pairs[same, side], np.nan_to_num(found[same], nan=np.inf))
+    return np.where(np.isfinite(least), least, np.nan)[1:]
 
 
 def _touching(numbers: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ def link_global(
         ``source, target``: ids of objects whose link is given, such as those that a person confirmed; both are then cells.
         Two from one object are a division. Over a gap, and into three, they are kept beside the program.
     intensity : movie, optional
-        Anything with ``.frame(t)``, to measure the intensities of cells that the first set has not.
+        Anything with ``.frame(t)``: shows where borders are, and is measured in cells that the first set has not.
     frame_interval : float, optional
         Seconds, for the Tracks.
 
@@ -124,7 +124,7 @@ def link_global(
             "objects", list(table.columns), "add the column label, the value in the label frames"
         )
     size = np.array((1.0, *voxel_size)[-3:], float)
-    found = hypotheses_of(sets, table, size, p, _rows_of_fixed(table, fixed))
+    found = hypotheses_of(sets, table, size, p, _rows_of_fixed(table, fixed), intensity)
     solution = solve(found.problem, window=p.window, overlap=p.window_overlap, time_limit=p.time_limit)
     chosen, labels = _chosen_labels(found, solution)
     painted = ChosenLabels(found, chosen, labels)
