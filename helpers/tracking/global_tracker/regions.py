@@ -229,8 +229,10 @@ def regions_of(
         columns.append(np.flatnonzero(inside))
         origin.append(np.full(int(numbers.max(initial=0)) if k else len(wanted), k))
         n += len(origin[-1])
-        own = k < len(sets) or image is None
-        contrast.append(np.full(len(origin[-1]), np.nan) if own else _of_parts(numbers, first, image))
+        if k < len(sets) or image is None:
+            contrast.append(np.full(len(origin[-1]), np.nan))
+        else:
+            contrast.append(_of_parts(numbers, first, image))
     entries = (np.concatenate(rows), np.concatenate(columns))
     members = csr_array((np.ones(len(entries[0]), np.int64), entries), shape=(n, len(at)))
     sizes_of, centres, border = _places(atoms, len(at), voxel_size)
