@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
 import zipfile
+from collections.abc import Iterator
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +136,75 @@ def test_what_stardist_exported_is_opened(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another network's cannot be trained"):
         pretrained.open_package(tmp_path / "other.zip", tmp_path / "not_opened")
     assert not (tmp_path / "not_opened").exists()
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, HTTPServer]]:
+    """Return a folder that is served in place of StarDist's releases, empty so far, and its server; Keras's cache is empty."""
+    import keras
+    from csbdeep.models import pretrained as theirs
+    from stardist.models import StarDist2D
+
+    folder = tmp_path / "release"
+    folder.mkdir()
+    (tmp_path / ".keras").mkdir()  # or Keras keeps what it fetches in /tmp
+    monkeypatch.setattr(keras.src.backend.config, "_KERAS_DIR", str(tmp_path / ".keras"))
+    server = HTTPServer(("127.0.0.1", 0), functools.partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    address = f"http://127.0.0.1:{server.server_port}/python_2D_demo.zip"
+    monkeypatch.setitem(theirs._MODELS[StarDist2D]["2D_demo"], "url", address)
+    monkeypatch.setitem(theirs._MODELS[StarDist2D]["2D_demo"], "hash", None)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_of_stardist_is_fetched_by_name_once_and_trained_on(
+    models: Path,
+    make_set,
+    tmp_path: Path,
+    release: tuple[Path, HTTPServer],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, server = release
+    own = models / "stardist"
+    (tmp_path / "thresholds.json").write_text(json.dumps({"prob": 0.4, "nms": 0.3}))
+    with zipfile.ZipFile(
+        folder / "python_2D_demo.zip", "w"
+    ) as file:  # as StarDist packs them: nothing of ours
+        for path in (own / "config.json", own / "weights_best.h5", tmp_path / "thresholds.json"):
+            file.write(path, path.name)
+    p = TrainSegmentation.checked({"run_dir": tmp_path / "run", "start_from": "2D_demo"})
+    found = step.begin_with(p, "stardist", make_set(PATCH))
+    assert found is not None and found.is_relative_to(tmp_path / ".keras" / "models")
+    assert "its weights state no licence" in capsys.readouterr().out
+    server.shutdown()
+    server.server_close()
+    assert step.begin_with(p, "stardist", make_set(PATCH)) == found, "it is kept"
+    assert step.begin_with(p, "unet", make_set(PATCH)) is None
+    assert stardist.load(found).thresholds == (0.4, 0.3)
+    first = stardist.predict(stardist.load(found), image_of((48, 32)), floor=0.0).probability
+    np.testing.assert_array_equal(
+        first, stardist.predict(stardist.load(own), image_of((48, 32)), floor=0.0).probability
+    )
+    other = stardist.StarDistSettings(**{**COMMON, "depth": 2}, rays=32, n_filter_base=8)
+    model, _ = stardist.train(make_set(PATCH), tmp_path / "tuned", other, start=found)
+    assert (model.config.n_rays, model.config.unet_n_depth) == (8, 1), "the architecture is the model's"
+    assert not (found / "training.json").exists(), "what was fetched stays as it is"
+
+
+def test_without_a_network_a_model_by_name_is_one_clear_error(
+    tmp_path: Path, release: tuple[Path, HTTPServer]
+) -> None:
+    _, server = release
+    for state in ("nothing is there", "no network"):
+        with pytest.raises(
+            InputError, match=r"start_from = '2D_demo': a network to fetch it from .*from_pretrained"
+        ) as raised:
+            pretrained.find("2D_demo", "stardist", tmp_path)
+        assert raised.value.__cause__ is None and raised.value.__suppress_context__, state
+        server.shutdown()
+        server.server_close()
 
 
 def test_licences_and_voxels_are_told() -> None:
