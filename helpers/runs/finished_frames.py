@@ -26,6 +26,7 @@ from helpers.data.tables import as_csv
 from helpers.errors import InputError
 from helpers.runs.outputs import checksum
 from helpers.runs.run import write_json
+from helpers.tracking.objects import as_measured
 
 State = Literal["finished", "changed", "missing"]
 
@@ -106,7 +107,7 @@ def read_tables(frames: Path, n_frames: int) -> tuple[pd.DataFrame, pd.DataFrame
     filled = [table for table in tables if len(table)] or tables[:1]
     records = [_record(frames, t) or {} for t in range(n_frames)]
     seconds = [{k: v for k, v in one.items() if k not in ("labels", "table")} for one in records]
-    return pd.concat(filled, ignore_index=True), pd.DataFrame(seconds).fillna(0.0)
+    return as_measured(pd.concat(filled, ignore_index=True)), pd.DataFrame(seconds).fillna(0.0)
 
 
 def own_columns(frames: Path, t: int, measured: pd.DataFrame) -> pd.DataFrame:

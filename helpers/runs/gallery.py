@@ -115,7 +115,9 @@ def _copy(notebook: Any, done: dict[str, Any], step: str, width: int, colors: in
                 ],
             }
         cells.append(kept)
-    cells.insert(1, {"cell_type": "markdown", "id": "gallery", "metadata": {}, "source": _about(step, done)})
+    cells.insert(
+        1, {"cell_type": "markdown", "id": "gallery", "metadata": {}, "source": _about(step, done, notebook)}
+    )
     metadata = {
         key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata
     }
@@ -127,13 +129,16 @@ def _tags(cell: Any) -> dict[str, Any]:
     return {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
 
 
-def _about(step: str, done: dict[str, Any]) -> str:
-    if not done:
-        return f"*Executed; put here by `python -m helpers gallery`, without widgets. The notebook itself: [{step}](../notebooks/{step}.ipynb).*"
-    version = done.get("packages", {}).get("volltrack", "")
+def _about(step: str, done: dict[str, Any], notebook: Any) -> str:
+    """Return a line that says when and how the notebook was executed; without a ``done.json`` what papermill noted of it."""
+    noted = notebook.metadata.get("papermill", {})
+    when, took = done.get("started", noted.get("start_time")), done.get("duration_s", noted.get("duration"))
+    said = [f" on {when[:10]}"] if when else []
+    said += [f" with Volltrack {done.get('packages', {}).get('volltrack', '')}"] if done else []
+    said += [f", in {took:.0f} s"] if took is not None else []
+    said += [f" on {done.get('device', '')}"] if done else []
     return (
-        f"*Executed on {done.get('started', '')[:10]} with Volltrack {version}, in {done.get('duration_s', 0):.0f} s on "
-        f"{done.get('device', '')}; put here by `python -m helpers gallery`, with small pictures and without widgets. "
+        f"*Executed{''.join(said)}; put here by `python -m helpers gallery`, with small pictures and without widgets. "
         f"The notebook itself: [{step}](../notebooks/{step}.ipynb).*"
     )
 

@@ -66,14 +66,17 @@ def finish(experiment: Experiment) -> str:
 
 
 def gather_checks(jobs: list[Job]) -> list[tuple[str, Check]]:
-    """Return the checks of all steps with the name of the step and movie, the worst first."""
-    found = [
-        (job.name.replace("_", " "), check)
+    """Return the checks of all steps with the name of the step and movie, the worst first.
+
+    What two steps say alike of a movie stands there once, as the later one says it, which knows more of what to do.
+    """
+    found = {
+        (job.movie_id, check.level, check.said): (job.name.replace("_", " "), check)
         for job in jobs
         if (done := read_done(job.folder)) is not None
         for check in read_checks(done)
-    ]
-    return sorted(found, key=lambda one: LEVELS.index(one[1].level))
+    }
+    return sorted(found.values(), key=lambda one: LEVELS.index(one[1].level))
 
 
 def summarize(jobs: list[Job]) -> dict[str, Any]:

@@ -54,8 +54,6 @@ COLUMNS: dict[str, str] = {
     "axis_minor_um": "shortest axis of that ellipsoid or ellipse, µm",
 }
 _INTEGER = ("id", "frame", "label", "n_voxels")
-#: Those that are floats, also where a table read from a file holds whole ones only.
-MEASURES = tuple(name for name in COLUMNS if name not in _INTEGER)
 
 # What is collected of an object: both ends (inclusive) of its bounding box and its first voxel, …
 _Z0, _Z1, _Y0, _Y1, _X0, _X1, _FIRST_Z, _FIRST_Y, _FIRST_X = range(9)
@@ -154,6 +152,12 @@ def measure(
     return pd.DataFrame(
         {name: np.asarray(column, np.int64 if name in _INTEGER else float) for name, column in table.items()}
     )
+
+
+def as_measured(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table that was read from a file with the dtypes of `measure`: a file does not tell 34.0 from 34."""
+    measures = [name for name in table if name in COLUMNS and name not in _INTEGER]
+    return table.astype(dict.fromkeys(measures, float))
 
 
 def _axes(rows: np.ndarray, size: np.ndarray, is_2d: bool) -> np.ndarray:

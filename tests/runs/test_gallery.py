@@ -77,6 +77,17 @@ def test_a_copy_shows_what_came_out_and_nothing_of_this_machine(run: Path, tmp_p
     assert 200 <= picture.width <= 640 and picture.height == pytest.approx(picture.width / 2, abs=1)
 
 
+def test_notebook_00_which_leaves_nothing_else_is_dated_too(run: Path, tmp_path: Path) -> None:
+    path = (run / "steps" / "06_segment-movie").rename(run / "steps" / "00_start_here") / "notebook.ipynb"
+    path.with_name("done.json").unlink()
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["papermill"] = {"start_time": "2026-11-26T23:59:59.5+00:00", "duration": 8.6}
+    nbformat.write(notebook, path)
+    (copy,) = gallery([run], tmp_path / "gallery")
+    said = nbformat.read(copy, as_version=4).cells[1].source
+    assert said.startswith("*Executed on 2026-11-26, in 9 s; put here by"), said
+
+
 def test_the_colours_of_cells_survive_beside_many_greys() -> None:
     rng = np.random.default_rng(0)
     picture = np.repeat(rng.integers(0, 255, (300, 300, 1), dtype=np.uint8), 3, axis=2)

@@ -15,9 +15,10 @@ from nbformat import v4, write
 from helpers.__main__ import main
 from helpers.runs.parameters import AnalyzeMigration, Segment, Track
 from helpers.runs.plan import Job
+from helpers.runs.report import gather_checks
 from helpers.runs.report_methods import WORKS, methods
 from helpers.runs.report_overview import changed_parameters, findings, overview, tables
-from helpers.runs.run import write_json
+from helpers.runs.run import read_done, write_json
 
 
 def _done(job: Job, results: dict, **more) -> Job:
@@ -80,6 +81,19 @@ def test_what_was_set_stands_beside_its_default_without_paths(jobs: list[Job]) -
         ["06_segment", "min_size_um3", "20", "–", "a, b"],
         ["10_track", "max_distance_um", "7", "15", "a"],
     ]
+
+
+def test_what_two_steps_doubt_alike_of_a_movie_stands_once(jobs: list[Job]) -> None:
+    doubt = {"level": "look", "said": "3 of 7 divisions are implausible."}
+    for job in jobs:
+        checks = [{**doubt, "remedy": job.step}, {"level": "wrong", "said": f"{job.step} is wrong."}]
+        write_json(job.folder / "done.json", {**(read_done(job.folder) or {}), "checks": checks})
+    found = gather_checks(jobs)
+    assert [check.level for _, check in found] == ["wrong"] * 4 + ["look"] * 2
+    assert {(where, check.remedy) for where, check in found[4:]} == {
+        ("15 analyze migration [a]", "15_analyze_migration"),
+        ("06 segment [b]", "06_segment"),
+    }
 
 
 def test_tables_are_those_that_are_there(jobs: list[Job], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from helpers.tracking.global_tracker.costs import GlobalParameters
 from helpers.tracking.global_tracker.tracker import link_global
 from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters, link_kalman, link_nearest
 from helpers.tracking.linking import LapParameters, link
-from helpers.tracking.objects import MEASURES
+from helpers.tracking.objects import as_measured
 from helpers.tracking.overlap import OverlapParameters, link_overlap, overlap_table
 from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.segments import SegmentParameters
@@ -66,9 +66,7 @@ def open_cells(p: Track) -> Cells:
             str(path),
             "there is no such table; run notebook 06_segment or 07_segment_cellpose, or name your own",
         )
-    objects = check_objects(read_table(path, "objects"), "objects")
-    measures = objects.columns.intersection(list(MEASURES))
-    objects[measures] = objects[measures].astype(float)
+    objects = as_measured(check_objects(read_table(path, "objects"), "objects"))
     check_color(p, objects)
     labels = LabelMovie.open(p.labels_path()) if p.labels_path() else None  # type: ignore[arg-type]
     voxel_size = p.voxel_size_um or (labels.voxel_size if labels else None)
