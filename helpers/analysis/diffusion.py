@@ -96,7 +96,7 @@ def fit_msd(table: pd.DataFrame, dimension: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a group: ``group, n_lags, alpha, alpha_se`` (power law)``, diffusion_um2_per_min, persistence_min,
+        One row per group: ``group, n_lags, alpha, alpha_se`` (power law)``, diffusion_um2_per_min, persistence_min,
         speed_um_per_min`` (√(d D / P))``, position_error_um`` (0 where there are too few lags to tell)``, r2``.
         NaN where there are fewer than three lags or nothing moves; persistence and speed also where they are not resolved:
         where cells forget their direction within one interval, or go straight on for all the time (the curve of the fit

@@ -262,7 +262,7 @@ def summarize(table: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) ->
     Returns
     -------
     DataFrame
-        A row a group and metric: the groups, ``metric, n`` (without NaN)``, mean, sd, median, q25, q75``.
+        One row per group and metric: the groups, ``metric, n`` (without NaN)``, mean, sd, median, q25, q75``.
     """
     by = [name for name in by if name in table]
     metrics = [name for name in metrics if name in table]

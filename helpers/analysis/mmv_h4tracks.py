@@ -23,7 +23,7 @@ from helpers.tracking.tracks import Tracks
 
 @dataclass(frozen=True)
 class _Metric:
-    """Names of a metric: of its columns, a row a track; and in the first lines, as mmv_h4tracks spells them."""
+    """Names of a metric: of its columns, one row per track; and in the first lines, as mmv_h4tracks spells them."""
 
     columns: tuple[str, ...]
     summary: tuple[str, ...]

@@ -16,7 +16,7 @@ tenth was the limit; it keeps outlines on the nodes of a graph in memory, where 
 history ends with the program.
 
 Whoever reads a curated result (`helpers.curation.files.bring_up_to_date`) gets that of the whole log. `Curation`
-edits; `helpers.curation.operations` holds what can be done, an idea a file.
+edits; `helpers.curation.operations` holds what can be done, one idea per file.
 """
 
 from helpers.curation.cells import Cell, Stroke

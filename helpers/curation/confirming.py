@@ -1,4 +1,4 @@
-"""What `helpers.curation.operations.confirm` is told: the cells and links of a track, a division, a frame.
+"""What `helpers.curation.operations.confirm` is given: the cells and links of a track, a division, a frame.
 
 Each function returns the arguments of an edit: ``curation.do("confirm", **track(state, cell))``.
 """

@@ -60,7 +60,7 @@ def read_movies(
     try:
         columns, *rows = [(line, reader.line_num) for line in reader] or [([], 1)]
     except csv.Error as error:
-        expected = f"is no CSV here ({error}); look for a quote that does not close"
+        expected = f"is not valid CSV here ({error}); look for a quote that does not close"
         mistakes.add(f"{table.name}, line {_unclosed(text) or reader.line_num}", table.name, expected)
         return [], unread
     columns = tuple(column.strip() for column in columns[0])
@@ -90,7 +90,7 @@ def read_movies(
             mistakes.add(f"{where}, column movie_id", movie["movie_id"], expected)
         movies.append(movie)
         lines.append(line)
-    # Where no row could be read, that is told, and not that there is none.
+    # Where no row could be read, that is reported, and not that there is none.
     return movies, (table.name, columns, tuple(lines)) if movies or not rows else unread
 
 

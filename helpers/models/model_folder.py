@@ -51,7 +51,7 @@ _MAY_CHANGE = ("epochs", "max_minutes", "patience")
 
 @dataclass
 class TrainingState:
-    """Where a training stands; what `training.json` tells of it.
+    """Where a training stands; what `training.json` says of it.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class TrainingState:
     precision : str
         What the network computes in, such as ``"bfloat16"``; empty until it is built.
     history : list of dict
-        One row an epoch, as in `history.csv`.
+        One row per epoch, as in `history.csv`.
     """
 
     status: str = "running"

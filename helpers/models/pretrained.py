@@ -33,7 +33,7 @@ def licence(start: str) -> str:
 
 
 def find(start: str | Path, network: str, cache: Path) -> Path | None:
-    """Return the model folder of one network in what a training is told to begin with.
+    """Return the model folder of one network in what a training is to begin with.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def in_words(checks: list[Check]) -> str:
 
 
 def read_checks(done: Mapping[str, Any]) -> list[Check]:
-    """Return the checks that ``done.json`` keeps; what is no check is passed over."""
+    """Return the checks that ``done.json`` keeps; what is not a check is passed over."""
     kept = done.get("checks")
     found = kept if isinstance(kept, list) else []
     return [

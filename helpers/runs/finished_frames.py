@@ -102,7 +102,7 @@ def _state(frames: Path, t: int, movies: Mapping[str, LabelMovie]) -> State:
 
 
 def read_tables(frames: Path, n_frames: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the cells of all frames, and a row of seconds a frame."""
+    """Return the cells of all frames, and one row of seconds per frame."""
     tables = [pd.read_csv(table_path(frames, t)) for t in range(n_frames)]
     filled = [table for table in tables if len(table)] or tables[:1]
     records = [_record(frames, t) or {} for t in range(n_frames)]

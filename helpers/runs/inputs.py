@@ -1,4 +1,4 @@
-"""All files of an experiment, opened before anything runs: what is wrong is told at once, each with its place."""
+"""All files of an experiment, opened before anything runs: what is wrong is listed at once, each with its place."""
 
 from __future__ import annotations
 

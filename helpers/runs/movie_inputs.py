@@ -285,7 +285,7 @@ def _tracks(path: Path) -> None:
     elif path.suffix.lower() == ".csv":
         read_table(path, nrows=5)
     elif path.suffix.lower() == ".xml" and not re.search(rb"<TrackMate\b", path.open("rb").read(4096)):
-        raise InputError(str(path), str(path), "is no TrackMate file")
+        raise InputError(str(path), str(path), "is not a TrackMate file")
 
 
 def _reason(error: InputError, name: str, path: Path) -> str:

@@ -79,7 +79,7 @@ def new_experiment(folder: str | Path, *, into: str | Path = ".") -> str:
     opened = {path: Movie.open(path, missing_frames="empty") for path in movies}
     for path in movies:
         if not str(path).isprintable():
-            raise InputError("folder", str(path), "this name holds what is no text: rename it")
+            raise InputError("folder", str(path), "this name is not valid text: rename it")
     unknown = [path.name for path, movie in opened.items() if movie.voxel_size is None]
     untimed = [path.name for path, m in opened.items() if m.frame_interval is None and m.n_frames > 1]
     _write_table(table, data, movies, truths)

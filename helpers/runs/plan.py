@@ -83,7 +83,7 @@ class Job:
 
 
 def open_experiment(path: str | Path, *, run_dir: str | Path | None = None) -> tuple[Experiment, list[Job]]:
-    """Read an experiment and make its jobs, and tell all mistakes in its files at once.
+    """Read an experiment and make its jobs, and report all mistakes in its files at once.
 
     Raises
     ------

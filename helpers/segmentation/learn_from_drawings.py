@@ -10,7 +10,7 @@ in one frame beside it::
     annotations/where_to_draw.csv            the places to draw next in it
 
 A window that draws starts it as a process of its own: TensorFlow stays out of the window, a training can be ended at any moment,
-and ends by itself with the window. What happens is told in lines of JSON on the standard output.
+and ends by itself with the window. What happens is reported in lines of JSON on the standard output.
 """
 
 from __future__ import annotations

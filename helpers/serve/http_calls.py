@@ -94,7 +94,7 @@ def _add(app: FastAPI, desk: _Desk, network: Network) -> None:
     async def reset(body: Reset, request: Request) -> Any:
         return await desk.reset(network, body, request)
 
-    features_told: dict[int | str, dict[str, Any]] = {200: {"description": "GeoJSON features, one a cell"}}
+    features_told: dict[int | str, dict[str, Any]] = {200: {"description": "GeoJSON features, one per cell"}}
     summary = f"Train {network}, or segment with it, or both"
     app.add_api_route(f"/{network}/", call, methods=["POST"], responses=features_told | told, summary=summary)
     app.add_api_route(f"/{network}", call, methods=["POST"], include_in_schema=False)

@@ -1,7 +1,7 @@
 """A training in a process of its own, which gives all its memory back when it ends: ``python -m
 helpers.serve.training_process JOB``.
 
-``JOB`` is a folder with ``image.npy``, ``labels.npy`` and ``job.json``. What happens is told line by line, in JSON, on
+``JOB`` is a folder with ``image.npy``, ``labels.npy`` and ``job.json``. What happens is reported line by line, in JSON, on
 the standard output; the process ends by itself when the server that started it is gone.
 """
 

@@ -136,7 +136,7 @@ class Volumes:
             raise InputError("voxels", voxels, f"at most {self._limits.voxels} on this server: crop it")
         if movie.dtype.kind not in "uif":
             raise InputError("dtype", str(movie.dtype), "numbers")
-        movie.frame(0, c - 1)  # a damaged file is told now
+        movie.frame(0, c - 1)  # a damaged file is reported now
         return Volume(name, (c, z, y, x), movie.dtype.name, movie.voxel_size, path)
 
     def _unpack(self, content: bytes, path: Path) -> None:

@@ -53,7 +53,7 @@ def animate(
     rotation : float
         Degrees by which the tissue turns in all; 0 looks along z.
     n_pictures : int, optional
-        Pictures; one a frame if left out, at least 36 for a rotation.
+        Pictures; one per frame if left out, at least 36 for a rotation.
     tail : int
         Frames of the past that tracks show.
     fps : float

@@ -324,7 +324,7 @@ def shape_over_time(steps: pd.DataFrame) -> Figure:
 
 @styled
 def metric_scatter(tracklets: pd.DataFrame, x: str, y: str, *, selected: np.ndarray | None = None) -> Figure:
-    """Draw two measures against each other, a point a tracklet.
+    """Draw two measures against each other, one point per tracklet.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def patch_preview(
         instances = instances.reshape(instances.shape[-3:] if instances.ndim > 2 else instances.shape)
         raw = np.asarray(x[index]).reshape(instances.shape)
         shown = raw.max(axis=0) if projection == "max" and raw.ndim == 3 else plane(raw, None, "x")
-        cells = np.maximum(plane(instances, None, "labels"), 0)  # what is not annotated is no cell
+        cells = np.maximum(plane(instances, None, "labels"), 0)  # what is not annotated is not a cell
         draw_raw(axes[0, column], shown, voxel_size=voxel_size, title=f"patch {index}", bar=column == 0)
         draw_raw(axes[1, column], shown, voxel_size=voxel_size, bar=False)
         draw_labels(axes[1, column], cells, alpha=0.4)

@@ -161,7 +161,7 @@ def passed_before(work: Path) -> dict[str, float]:
 
 
 def table(versions: Sequence[str], steps: Sequence[str], passed: Mapping[str, float]) -> str:
-    """Return a row a notebook, with the minutes it took in each version of Python."""
+    """Return one row per notebook, with the minutes it took in each version of Python."""
     wide = max(map(len, steps))
     rows = [" " * wide + "".join(f"{version:>10}" for version in versions)]
     for step in steps:

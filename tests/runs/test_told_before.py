@@ -137,4 +137,4 @@ def test_a_name_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "m.tif").rename(raw(b"m\xff.tif").decode("utf-8", "surrogateescape"))
     monkeypatch.chdir(tmp_path.parent)
     assert main(["new", str(tmp_path)]) == 2
-    assert "is no text: rename it" in capsys.readouterr().err
+    assert "is not valid text: rename it" in capsys.readouterr().err

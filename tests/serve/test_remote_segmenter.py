@@ -190,7 +190,7 @@ ERRORS = {
     grpc.StatusCode.UNKNOWN: r"server = .*failed \(UNKNOWN: too dark\).*log",
     grpc.StatusCode.PERMISSION_DENIED: r"token_variable = 'VOLLTRACK_TOKEN'",
     grpc.StatusCode.UNAVAILABLE: r"server = .*does not answer",
-    grpc.StatusCode.UNIMPLEMENTED: r"server = .*no server of this kind",
+    grpc.StatusCode.UNIMPLEMENTED: r"server = .*not a server of this kind",
 }
 
 
@@ -291,7 +291,7 @@ def test_an_address_that_is_none(server) -> None:
 
 def test_a_certificate_that_is_none(tmp_path) -> None:
     (tmp_path / "not.pem").write_text("hello")
-    for path, why in ((tmp_path / "not.pem", "no certificate"), (tmp_path / "gone.pem", "cannot be read")):
+    for path, why in ((tmp_path / "not.pem", "not a certificate"), (tmp_path / "gone.pem", "cannot be read")):
         with pytest.raises(InputError, match=rf"certificate = .*{why}"):
             Connection(Address("localhost:1", certificate=path))
 

@@ -1,4 +1,4 @@
-"""What can be done to labels, tracks and divisions: an idea a file.
+"""What can be done to labels, tracks and divisions: one idea per file.
 
 An operation takes a draft (`helpers.curation.draft.Draft`) and its arguments, changes the draft, and knows nothing of logs
 and undo: what the draft holds at the end is the edit, and says by itself how it is undone. It refuses with an `InputError`

@@ -1,4 +1,4 @@
-"""Cells that are none, cells that are one, and pieces that are two."""
+"""Labels that are not cells, labels that are one cell, and cells that are two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Divisions that are none."""
+"""Divisions that are not real."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Motion:
         Root mean square displacement per frame in mean cell diameters that the cells strive for; their
         neighbours hold them back a little.
     irregularity : float
-        0: one point a cell; 1: two or three points well apart.
+        0: one point per cell; 1: two or three points well apart.
     is_2d : bool
         Everything stays in the plane z = 0.
     rng : numpy.random.Generator

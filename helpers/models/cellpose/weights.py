@@ -52,7 +52,7 @@ def check_name(name: str, version: tuple[int, ...]) -> None:
 
 
 def fetched(file: str, name: str) -> Path:
-    """Return one of Cellpose's own files, which Cellpose downloads if need be; `name` is the model to be told of."""
+    """Return one of Cellpose's own files, which Cellpose downloads if need be; `name` is the model that errors name."""
     from cellpose import models
 
     folder = Path(models.MODEL_DIR)

@@ -1,4 +1,4 @@
-"""One class of parameters a notebook.
+"""One class of parameters per notebook.
 
 The first cell of a notebook names the same variables with the same defaults; experiment files are validated by
 the same classes; a test holds cells and classes together.

@@ -77,7 +77,7 @@ TRACKING = ("traccuracy", "py-ctcmetrics", "geff")
 
 
 class Parameters(BaseModel):
-    """Base of the parameter classes: one class a notebook, one field a variable of its first cell."""
+    """Base of the parameter classes: one class per notebook, one field per variable of its first cell."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 

@@ -97,7 +97,7 @@ def first_models(run: Path) -> Path:
 
 
 def edits(run: Path) -> list[Path]:
-    """Return the logs of edits of a run's movies; the run itself where it has none, so that this is told."""
+    """Return the logs of edits of a run's movies; the run itself where it has none, so that this is reported."""
     return sorted(run.glob("movies/*/edits.jsonl")) or [run]
 
 

@@ -13,7 +13,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True, inline="always")
 def _takes_part(labels: Any, i: int, x: int, y: int, z: int, shape: Any) -> bool:
-    """Whether a voxel is to be flooded, or touches one that is: what lies deep in a marker is none of both."""
+    """Whether a voxel is to be flooded, or touches one that is: what lies deep in a marker is neither."""
     nz, ny, nx = shape
     if labels[i] <= 0:
         return labels[i] == 0

@@ -84,7 +84,9 @@ class Address:
         if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s:/]+)(:\d{1,5})?", self.server):
             raise InputError("server", self.server, "give host:port, such as 'gpu.mylab.org:50051'")
         if not (self.token.isascii() and (self.token.isprintable())):
-            raise InputError(*self.token_from, "what it holds is no token: copy the one the server printed")
+            raise InputError(
+                *self.token_from, "what it holds is not a token: copy the one the server printed"
+            )
 
     @property
     def target(self) -> str:
@@ -117,7 +119,7 @@ class Address:
                     "certificate", str(self.certificate), f"cannot be read: {error.strerror}"
                 ) from None
             if b"BEGIN CERTIFICATE" not in roots:
-                raise InputError("certificate", str(self.certificate), "is no certificate in PEM form")
+                raise InputError("certificate", str(self.certificate), "is not a certificate in PEM form")
         return grpc.secure_channel(self.target, grpc.ssl_channel_credentials(roots), _OPTIONS, compression)
 
 
@@ -309,7 +311,7 @@ class Connection:
             return InputError(
                 "server",
                 where.server,
-                f"answers, but is no server of this kind (biopb's ObjectDetection): {said}",
+                f"answers, but is not a server of this kind (biopb's ObjectDetection): {said}",
             )
         if code == StatusCode.INVALID_ARGUMENT:
             return InputError("server", where.server, f"refuses the frame or a parameter: {said}{kept}")

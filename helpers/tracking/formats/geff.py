@@ -173,7 +173,7 @@ def read(
             f"a GEFF with node ids of 63 bits at most; {memory['node_ids'].max()} is larger",
         )
     if not metadata.directed:
-        raise InputError("path", str(path), "a directed GEFF; edges without direction are no tracks")
+        raise InputError("path", str(path), "a directed GEFF; edges without direction are not tracks")
     about = metadata.extra.get(_EXTRA) or {}
     time, space = _axes(metadata.axes, path)
     columns = {name: _column(prop) for name, prop in memory["node_props"].items()}

@@ -121,7 +121,7 @@ def _edges(path: Path) -> pd.DataFrame:
 
 
 def _in_time(path: Path, table: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
-    """Join the spots of each track, one a frame, in the order of time."""
+    """Join the spots of each track, one per frame, in the order of time."""
     named = table["TRACK_ID"].str.fullmatch(r"\d+(\.0*)?")
     tracked = objects.assign(track=table["TRACK_ID"])[named].sort_values(["track", "frame"])
     twice = tracked[tracked.duplicated(["track", "frame"])]["track"].unique()

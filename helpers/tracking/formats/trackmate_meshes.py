@@ -45,7 +45,7 @@ def write_meshes(meshes: Mapping[int, Mesh], frames: Mapping[int, int], path: st
     """
     unknown = [spot for spot in meshes if spot not in frames]
     if unknown:
-        raise InputError("meshes", unknown[:5], "give meshes by object id; these ids are no objects")
+        raise InputError("meshes", unknown[:5], "give meshes by object id; no objects have these ids")
     with (
         atomic_path(mesh_path(path)) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as stored,
