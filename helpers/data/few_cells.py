@@ -40,7 +40,8 @@ def draw_few_cells(
     rim_um : float
         Width of the background that is drawn around the cells, as far as it is background.
     strokes : int
-        Dots of a round brush elsewhere in the background, each in one slice.
+        Dots of a round brush elsewhere in the background, each in one slice; every other one close to a cell, as the
+        notebook that they are drawn in asks for.
     max_share : float
         Choose other cells while more than this share of the voxels is annotated.
 
@@ -78,7 +79,12 @@ def _drawn(
     strokes: int,
 ) -> np.ndarray:
     near = ndimage.distance_transform_edt(~chosen, sampling=spacing) <= rim_um  # type: ignore[operator]
-    painted = near | _strokes(labels == 0, strokes, rng)
+    beside = ndimage.distance_transform_edt(labels == 0, sampling=spacing) <= 2 * _BRUSH * spacing[-1]  # type: ignore[operator]
+    dots = [
+        _strokes(place & (labels == 0), n, rng)
+        for place, n in ((beside, strokes // 2), (~beside, strokes - strokes // 2))
+    ]
+    painted = near | dots[0] | dots[1]
     drawn = np.full(labels.shape, UNANNOTATED, np.int32)
     drawn[painted & (labels == 0)] = 0
     drawn[chosen] = labels[chosen]

@@ -30,6 +30,10 @@ from helpers.models.settings import TrainingSettings
 from helpers.models.watch import Watch, nobody
 
 _LOSSES = ("bce_dice", "bce", "mse", "mae")
+#: What a mask says of background where it is weighted, apart from the borders between cells, which are 0 too.
+BACKGROUND = 2
+#: Drawn background may be so scarce that each of its voxels would outweigh a cell.
+_HEAVIEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,20 @@ def train(
     folder = Path(folder)
     n_dim = training.check_patches(patches)
     training.check_divisible("patch size", patches.patch_size, (2**settings.depth,) * n_dim)
+    weight = background_weight(patches)
+
+    def read(index: int) -> tuple[NDArray, NDArray]:
+        x, y = patches.read("X", index)[0], patches.read("Y", index)[0]
+        return x, y if weight == 1 else np.where(
+            patches.read("labels", index) == 0, y.dtype.type(BACKGROUND), y
+        )
 
     def build(state: TrainingState) -> tuple[Any, training.MakeBatch]:
-        model = _build(folder, settings if start is None else _like(settings, Path(start)), n_dim, state)
+        chosen = settings if start is None else _like(settings, Path(start))
+        model = _build(folder, chosen, n_dim, state, weight)
         if settings.loss in ("bce_dice", "bce"):
             _start_at(model, _foreground_share(patches))
-        return model, training.batches(
-            lambda i: (patches.read("X", i)[0], patches.read("Y", i)[0]), augmentation, patches.voxel_size
-        )
+        return model, training.batches(read, augmentation, patches.voxel_size)
 
     state = training.train_in(
         folder, "U-Net", settings, build, train=patches.train, validation=patches.validation,
@@ -135,7 +145,7 @@ def _like(settings: UNetSettings, start: Path) -> UNetSettings:
     return replace(settings, depth=int(depth), kernel=int(kernel), n_first=int(first))
 
 
-def _build(folder: Path, settings: UNetSettings, n_dim: int, state: TrainingState) -> Any:
+def _build(folder: Path, settings: UNetSettings, n_dim: int, state: TrainingState, weight: float) -> Any:
     import keras
     from csbdeep.models import CARE, Config
 
@@ -159,7 +169,7 @@ def _build(folder: Path, settings: UNetSettings, n_dim: int, state: TrainingStat
         config.train_steps_per_epoch = settings.steps_per_epoch
     model = training.build_in_folder(CARE, config, folder, settings.precision, state)
     model.keras_model.compile(
-        optimizer=keras.optimizers.Adam(settings.learning_rate), loss=mask_loss(settings.loss)
+        optimizer=keras.optimizers.Adam(settings.learning_rate), loss=mask_loss(settings.loss, weight)
     )
     return model
 
@@ -174,6 +184,25 @@ def _foreground_share(patches: TrainingSet, n_patches: int = 32) -> float:
     return sum(np.count_nonzero(mask > 0) for mask in masks) / max(known, 1)
 
 
+def background_weight(patches: TrainingSet, n_patches: int = 32) -> float:
+    """Return what a voxel of background weighs where labels are sparse: in all as much as the drawn cells, at most ten times.
+
+    Whole stacks hold more background than cells; what is drawn is mostly cells, with a few dots of background, and a network
+    that learns little from those finds cells in it.
+    """
+    if not patches.settings.get("sparse") or "labels" not in patches.members:
+        return 1.0
+    chosen = patches.train[
+        np.linspace(0, len(patches.train) - 1, min(n_patches, len(patches.train))).astype(int)
+    ]
+    drawn = [patches.read("labels", int(i)) for i in chosen]
+    cells, background = (
+        sum(np.count_nonzero(side) for side in sides)
+        for sides in ([d > 0 for d in drawn], [d == 0 for d in drawn])
+    )
+    return float(np.clip(cells / max(background, 1), 1.0, _HEAVIEST))
+
+
 def _start_at(model: Any, share: float) -> None:
     """Let the untrained network answer `share` everywhere (Lin et al., "Focal loss", 2017, section 4.1).
 
@@ -185,20 +214,23 @@ def _start_at(model: Any, share: float) -> None:
     bias.assign([np.log(share / (1 - share))])
 
 
-def mask_loss(kind: str) -> Any:
+def mask_loss(kind: str, weight: float = 1.0) -> Any:
     """Return a loss between masks and the network's output that leaves out voxels with a negative target.
 
     Parameters
     ----------
     kind : {"bce_dice", "bce", "mse", "mae"}
         The first two take logits, the others the output as it is.
+    weight : float
+        Of voxels whose target is `BACKGROUND`.
     """
     import tensorflow as tf
 
     def loss(y_true: Any, y_pred: Any) -> Any:
         y_true, y_pred = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
-        known = tf.cast(y_true >= 0, tf.float32)
-        y_true = tf.maximum(y_true, 0.0)
+        background = tf.cast(y_true == BACKGROUND, tf.float32)
+        known = tf.cast(y_true >= 0, tf.float32) + (weight - 1) * background
+        y_true = tf.maximum(y_true, 0.0) * (1 - background)
         n_known = tf.reduce_sum(known) + 1e-7
         if kind == "mae":
             return tf.reduce_sum(known * tf.abs(y_true - y_pred)) / n_known

@@ -20,7 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from helpers.data.movies import Movie
 from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.models.watch import Step, TrainingStopped
-from helpers.segmentation.where_to_draw import where_to_draw
+from helpers.segmentation.where_to_draw import over_flips, where_to_draw
 
 #: What learns from drawings, in this order: together they are VollSeg.
 NETWORKS = ("unet", "stardist")
@@ -132,9 +132,17 @@ def predict(models: Path, drawing: Drawing, *, frame: int, n_places: int = 20) -
         method: segmenter.labels_from_outputs(outputs, method=method).reshape(shape)
         for method in segmenter.methods
     }
+    alone = replace(segmenter, star_model=None, method="unet", compare=False)
+
+    def foreground(raw: NDArray) -> NDArray:
+        seen = alone.network_outputs(raw).foreground
+        assert seen is not None
+        return seen.reshape(shape)
+
     assert outputs.foreground is not None
+    unsure = over_flips(foreground, drawing.raw, outputs.foreground.reshape(shape))
     doubt, places = where_to_draw(
-        found["stardist"], found["unet"], outputs.foreground.reshape(shape), voxel_size=drawing.voxel_size,
+        found["stardist"], found["unet"], unsure, voxel_size=drawing.voxel_size,
         annotated=drawing.labels, frame=frame, n_places=n_places,
     )  # fmt: skip
     return Found(found["vollseg"], doubt, places)

@@ -1,16 +1,17 @@
 """Where the next drawn cell would teach most: where StarDist and the U-Net disagree, or are unsure.
 
 Two networks of different kinds that learned from the same few cells are right where they agree more often than where they do
-not (query by committee, Seung, Opper and Sompolinsky 1992)::
+not (query by committee, Seung, Opper and Sompolinsky 1992), and a network that finds something else in a mirrored frame is not
+sure either::
 
     doubt of a voxel = largest of   1 where one finds a cell and the other does not
-                                    4 f (1 - f), the U-Net's foreground f near a half
+                                    4 f (1 - f), f being the U-Net's foreground, mean over the frame and its mirror images
     places           = the highest peaks of the doubt, averaged over the size of a cell
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ def doubt(
     star_labels, unet_labels : (Z, Y, X) int ndarray
         What either network finds alone.
     foreground : (Z, Y, X) ndarray of float
-        The U-Net's probability.
+        The U-Net's probability, such as `over_flips` returns it.
     annotated : (Z, Y, X) int ndarray, optional
         Labels, -1 where nothing is annotated.
     """
@@ -50,6 +51,19 @@ def doubt(
             raise InputError("annotated", annotated.shape, f"the shape of the frame, {result.shape}")
         result[annotated >= 0] = 0
     return result
+
+
+def over_flips(predict: Callable[[NDArray], NDArray], frame: NDArray, found: NDArray) -> NDArray:
+    """Return the mean of a prediction over a frame, where it is `found` already, and the frame mirrored in y and in x.
+
+    Parameters
+    ----------
+    predict : callable
+        Frame → prediction of its shape.
+    frame, found : (Z, Y, X) ndarray
+    """
+    mirrored = [np.flip(predict(np.flip(frame, axis)), axis) for axis in (-2, -1)]
+    return np.mean([found, *mirrored], axis=0)
 
 
 def where_to_draw(

@@ -167,3 +167,13 @@ def test_few_cells_are_drawn_whole_within_the_share() -> None:
         assert (drawn == 0).any() and not full[drawn == 0].any()
     with pytest.raises(InputError, match="max_share"):
         draw_few_cells(full, 2, np.random.default_rng(0), max_share=0.001, **settings)
+
+
+def test_background_is_drawn_close_to_cells_and_far_from_them() -> None:
+    full = np.zeros((300, 300), np.int32)
+    full[145:155, 145:155] = 1
+    drawn = draw_few_cells(full, 1, np.random.default_rng(0), voxel_size=(1, 1), rim_um=0, strokes=6)
+    y, x = np.nonzero(drawn == 0)
+    away = np.hypot(y - 150, x - 150)
+    dot = 113  # pixels within 6 pixels of its centre
+    assert dot < (away < 27).sum() <= 3 * dot and dot < (away > 27).sum() <= 3 * dot

@@ -90,6 +90,38 @@ def test_unet(labels: np.ndarray, kind: str) -> None:
     check(unet.mask_loss(kind), mask, output_like(*mask.shape), mask[..., 0] < 0)
 
 
+@pytest.mark.parametrize("kind", ["bce_dice", "bce", "mse", "mae"])
+def test_drawn_background_weighs_as_much_as_drawn_cells(labels: np.ndarray, kind: str) -> None:
+    mask = foreground(labels, voxel_size=(2, 1, 1), boundary_width=1.0).astype(np.float32)[None, ..., None]
+    background = labels[None, ..., None] == 0
+    marked = np.where(background, np.float32(unet.BACKGROUND), mask)
+    output = output_like(*mask.shape)
+    check(unet.mask_loss(kind, 3.0), marked, output, mask[..., 0] < 0)
+    value, slope = value_and_gradient(unet.mask_loss(kind), mask, output)
+    same, same_slope = value_and_gradient(unet.mask_loss(kind, 1.0), marked, output)
+    assert same == pytest.approx(value) and np.allclose(same_slope, slope)
+    if kind != "bce_dice":  # a mean over voxels, of which those of the background count three times
+        times = np.where(background, 3.0, 1.0) * (mask >= 0)
+        heavy = value_and_gradient(unet.mask_loss(kind, 3.0), marked, output)[1]
+        assert np.allclose(heavy * times.sum(), slope * (mask >= 0).sum() * times, atol=1e-5)
+
+
+def test_only_sparse_sets_weigh_background(labels: np.ndarray) -> None:
+    def of(drawn: np.ndarray, sparse: bool) -> float:
+        given = {"labels": drawn, "Y": drawn}
+        patches = SimpleNamespace(
+            settings={"sparse": {}} if not sparse else {"sparse": {"cells": 3}}, members=given, train=np.arange(2),
+            read=lambda name, i: given[name],
+        )  # fmt: skip
+        return unet.background_weight(patches)  # type: ignore[arg-type]
+
+    few = np.where((labels == 0) & (np.arange(labels.shape[2]) > 3), -1, labels)
+    expected = (few > 0).sum() / (few == 0).sum()
+    assert of(few, True) == pytest.approx(expected) and 1 < expected < 10
+    assert of(few, False) == 1 and of(np.where(few > 0, 1, -1), True) == 10
+    assert of(np.where(few > 0, -1, 0), True) == 1
+
+
 def test_elephant(labels: np.ndarray) -> None:
     target = elephant_shapes.targets(labels)[None, ..., None]
     assert set(np.unique(target)) == {-1, 0, 1, 2}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.errors import InputError
-from helpers.segmentation.where_to_draw import COLUMNS, where_to_draw
+from helpers.segmentation.where_to_draw import COLUMNS, over_flips, where_to_draw
 
 VOXEL = (2.0, 0.5, 0.5)
 
@@ -50,3 +50,19 @@ def test_what_is_drawn_is_not_listed_again() -> None:
 def test_where_networks_agree_there_is_nothing_to_draw() -> None:
     stars, _, _ = frame()
     assert where_to_draw(stars, stars, np.where(stars > 0, 0.999, 0.001), voxel_size=VOXEL)[1].empty
+
+
+def test_what_a_mirrored_frame_says_otherwise_is_in_doubt() -> None:
+    stars = frame()[0]
+    sure = where_to_draw(stars, stars, np.where(stars > 0, 0.99, 0.01), voxel_size=VOXEL)[1]
+    assert not len(sure)
+
+    def left_half_only(raw: np.ndarray) -> np.ndarray:  # a network that sees cells in its left half alone
+        return np.where(np.arange(raw.shape[-1]) < raw.shape[-1] // 2, raw, 0.0)
+
+    raw = np.where(stars > 0, 0.99, 0.01)
+    mean = over_flips(left_half_only, raw, left_half_only(raw))
+    assert mean.shape == raw.shape and np.allclose(mean[..., :60], raw[..., :60] * 2 / 3)
+    assert np.allclose(over_flips(lambda one: one, raw, raw), raw)
+    places = where_to_draw(stars, stars, mean, voxel_size=VOXEL)[1]
+    assert len(places) == 2 and set(places["reason"]) == {"the U-Net is unsure"}
