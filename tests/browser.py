@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import time
 import urllib.request
@@ -16,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-PROGRAM = shutil.which("chromium") or shutil.which("google-chrome")
+from helpers.runs.report_pdf import installed_browser
+
+PROGRAM = installed_browser()
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--hide-scrollbars", "--force-prefers-reduced-motion", "--remote-debugging-port=0", "--remote-allow-origins=*",

@@ -29,6 +29,11 @@ _BROWSERS = (
 )
 
 
+def installed_browser() -> str | None:
+    """Return the path of an installed Chromium, Chrome or Edge."""
+    return next(filter(None, map(shutil.which, _BROWSERS)), None)
+
+
 def print_pdf(page: Path) -> Path:
     """Print a page beside itself.
 
@@ -47,7 +52,7 @@ def print_pdf(page: Path) -> Path:
     InputError
         If no Chromium, Chrome or Edge is found, or it cannot print.
     """
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    browser = installed_browser()
     by_hand = f"open {page} in any browser and print it into a file"
     if browser is None:
         raise InputError("--pdf", "no Chromium, Chrome or Edge is installed", by_hand)

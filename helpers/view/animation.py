@@ -134,7 +134,7 @@ def _pictures(
         if limits is None:
             limits = gray_limits(stack) if source is not labels else (0.0, 2.0)
         view = _View(shape, size, turn if rotation else None)
-        image = view.project(stack.astype(np.float32), order=1)
+        image = view.project(stack.astype(np.float32))
         front = view.front(tint) if tint is not None else None
         yield _draw(image, front, tracks, colors, bar, t, tail, view, limits, width)
 
@@ -171,9 +171,9 @@ class _View:
             cval=0,
         )
 
-    def project(self, stack: np.ndarray, order: int) -> np.ndarray:
+    def project(self, stack: np.ndarray) -> np.ndarray:
         """The brightest voxel along the line of sight, (Y, across)."""
-        return self._resampled(stack, order).max(axis=0)
+        return self._resampled(stack, 1).max(axis=0)
 
     def front(self, labels: np.ndarray) -> np.ndarray:
         """The first label along the line of sight, (Y, across)."""

@@ -76,14 +76,14 @@ class BackgroundImage:
         (height, width), (dy, dx), (y, x) = self.image.shape, self.size, self.origin
         return x - dx / 2, x + (width - 0.5) * dx, y + (height - 0.5) * dy, y - dy / 2
 
-    def draw(self, title: str = "") -> tuple[Figure, Axes]:
+    def draw(self) -> tuple[Figure, Axes]:
         """Return a figure with the image, dimmed so that lines stand out, and a scale bar."""
         height, width = self.image.shape
         ratio = height * self.size[0] / (width * self.size[1])
         shown = min(4.6, 5.6 / ratio)
         figure = new_figure(shown + 1.3, shown * ratio + 0.8)
         axes = figure.subplots()
-        draw_raw(axes, self.image, voxel_size=self.size, title=title, dim=1.6)
+        draw_raw(axes, self.image, voxel_size=self.size, dim=1.6)
         return figure, axes
 
     def frame(self, axes: Axes) -> None:

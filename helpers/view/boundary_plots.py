@@ -263,10 +263,9 @@ def _join_families(
             axes.plot(times[[last, own[0]]], depth[[last, own[0]]], ":", color="#555555", linewidth=0.9)
 
 
-def _role_legend(figure: Figure, roles: list[str], division: str = "") -> None:
+def _role_legend(figure: Figure, roles: list[str], division: str) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=ROLES[name][0], linewidth=2, label=name) for name in roles]
-    if division:
-        handles.append(Line2D([], [], color="#777777", linewidth=0.9, linestyle=":", label=division))
+    handles.append(Line2D([], [], color="#777777", linewidth=0.9, linestyle=":", label=division))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -6,7 +6,7 @@ Over 400 lines: a list of figures, each short.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -48,9 +48,8 @@ def patch_preview(
     n: int = 4,
     *,
     voxel_size: Sequence[float] | None = None,
-    projection: Literal["centre", "max"] = "centre",
 ) -> Figure:
-    """Show training patches: raw above, the same with its labels below.
+    """Show the central planes of training patches: raw above, the same with its labels below.
 
     Parameters
     ----------
@@ -62,8 +61,6 @@ def patch_preview(
         How many, spread evenly over the set.
     voxel_size : sequence of float, optional
         (z, y, x) or (y, x) in µm, for the scale bar.
-    projection : {"centre", "max"}
-        The central plane with its labels, or the brightest voxel along z with the labels of the central plane.
 
     Returns
     -------
@@ -74,8 +71,6 @@ def patch_preview(
     InputError
         If there are no patches, or raw and labels do not belong together.
     """
-    if projection not in ("centre", "max"):
-        raise InputError("projection", projection, '"centre" or "max"')
     if n < 1 or len(x) == 0:
         raise InputError("n", f"{n} of {len(x)} patches", "at least one patch to show")
     if len(x) != len(labels) or np.size(x[0]) != np.size(labels[0]):
@@ -87,7 +82,7 @@ def patch_preview(
         instances = np.asarray(labels[index])
         instances = instances.reshape(instances.shape[-3:] if instances.ndim > 2 else instances.shape)
         raw = np.asarray(x[index]).reshape(instances.shape)
-        shown = raw.max(axis=0) if projection == "max" and raw.ndim == 3 else plane(raw, None, "x")
+        shown = plane(raw, None, "x")
         cells = np.maximum(plane(instances, None, "labels"), 0)  # what is not annotated is not a cell
         draw_raw(axes[0, column], shown, voxel_size=voxel_size, title=f"patch {index}", bar=column == 0)
         draw_raw(axes[1, column], shown, voxel_size=voxel_size, bar=False)
@@ -105,7 +100,6 @@ def label_overlay(
     z: int | None = None,
     *,
     voxel_size: Sequence[float] | None = None,
-    style: Literal["fill", "outline"] = "fill",
     title: str = "labels",
 ) -> Figure:
     """Show a plane of a stack beside the same plane with its labels.
@@ -118,8 +112,6 @@ def label_overlay(
         Plane; None takes the central one.
     voxel_size : sequence of float, optional
         (z, y, x) or (y, x) in µm, for proportions and scale bar.
-    style : {"fill", "outline"}
-        Coloured areas with thin borders, or borders only. A label has the same colour in every frame.
     title : str
         Above the labels.
 
@@ -132,8 +124,6 @@ def label_overlay(
     InputError
         For different shapes or a plane that is not there.
     """
-    if style not in ("fill", "outline"):
-        raise InputError("style", style, '"fill" or "outline"')
     check_same_shape(raw=raw, labels=labels)
     image, cells = plane(raw, z, "raw"), plane(labels, z, "labels")
     figure = new_figure(*_panels_size(image.shape, 2, voxel_size))
@@ -141,19 +131,9 @@ def label_overlay(
     where = "" if np.ndim(raw) == 2 else f", z = {np.shape(raw)[0] // 2 if z is None else z}"
     draw_raw(left, image, voxel_size=voxel_size, title=f"raw{where}")
     n_cells = np.count_nonzero(np.unique(cells))
-    draw_raw(
-        right,
-        image,
-        voxel_size=voxel_size,
-        title=f"{title}: {n_cells} in this plane",
-        bar=False,
-        dim=1.0 if style == "fill" else 1.4,
-    )
-    if style == "fill":
-        draw_labels(right, cells, alpha=0.45, palette=contrasting(cells))
-        draw_outlines(right, cells, "white", 0.6)
-    else:
-        draw_outlines(right, cells, OKABE_ITO["yellow"], 1.0)
+    draw_raw(right, image, voxel_size=voxel_size, title=f"{title}: {n_cells} in this plane", bar=False)
+    draw_labels(right, cells, alpha=0.45, palette=contrasting(cells))
+    draw_outlines(right, cells, "white", 0.6)
     return figure
 
 

@@ -109,9 +109,7 @@ def lineage_tree(tracks: Tracks, *, max_tracks: int = 40, divided_only: bool = F
 
 
 @styled
-def tracks_over_projection(
-    image: np.ndarray | None, tracks: Tracks, *, color_by: str = "track", title: str = ""
-) -> Figure:
+def tracks_over_projection(image: np.ndarray | None, tracks: Tracks, *, color_by: str = "track") -> Figure:
     """Draw the paths of cells over a maximum projection of the image.
 
     Parameters
@@ -138,7 +136,7 @@ def tracks_over_projection(
     from matplotlib.colors import ListedColormap
 
     background = BackgroundImage.of(image, tracks.objects, tracks.voxel_size)
-    figure, axes = background.draw(title)
+    figure, axes = background.draw()
     position = background.pixels(tracks.objects)
     segments = position[tracks.link_rows][..., ::-1]
     paths = LineCollection(list(segments), linewidths=1.2, capstyle="round", gid="links")
