@@ -335,7 +335,7 @@ def _tracklet(
             "method", "fft", 'tracklets have gaps or uneven intervals: take "auto" or "lomb_scargle"'
         )
     use_fft = even and settings.method != "lomb_scargle"
-    transform = _Fourier(grid, n, interval, settings) if use_fft else _LombScargle(grid, t)
+    transform = _Fourier(grid, n, interval, settings) if use_fft else LombScargle(grid, t)
     power = transform.power(flat[None])[0]
     peak = int(power.argmax())
     amplitude = transform.amplitude(flat[None])[0]
@@ -398,7 +398,7 @@ class _Fourier:
         return np.fft.rfft(values * self.window, self.padded)[:, self.band]
 
 
-class _LombScargle:
+class LombScargle:
     """Spectrum of values at any times: least squares of a sinusoid at each frequency."""
 
     share = 1.0

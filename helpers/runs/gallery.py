@@ -153,11 +153,11 @@ def _output(output: Any, width: int, colors: int) -> dict[str, Any] | None:
         return None
     data = {kind: output.data[kind] for kind in _KEPT if kind in output.data}
     if "image/png" in data:
-        data = {"image/png": _picture(data["image/png"], width, colors)}
+        data = {"image/png": small_picture(data["image/png"], width, colors)}
     return {**output, "data": data, "metadata": {}}
 
 
-def _picture(text: str, width: int, colors: int) -> str:
+def small_picture(text: str, width: int, colors: int) -> str:
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(text))) as image:

@@ -133,13 +133,13 @@ def _pictures(
         tint = np.asarray(labels.frame(t)) if labels is not None else None
         if limits is None:
             limits = gray_limits(stack) if source is not labels else (0.0, 2.0)
-        view = _View(shape, size, turn if rotation else None)
+        view = View(shape, size, turn if rotation else None)
         image = view.project(stack.astype(np.float32))
         front = view.front(tint) if tint is not None else None
         yield _draw(image, front, tracks, colors, bar, t, tail, view, limits, width)
 
 
-class _View:
+class View:
     """How a stack is seen after a turn about the vertical axis: pixels of the size of x."""
 
     def __init__(self, shape: tuple[int, ...], size: np.ndarray, turn: float | None) -> None:
@@ -197,7 +197,7 @@ def _draw(
     bar: tuple[str, float, float] | None,
     t: int,
     tail: int,
-    view: _View,
+    view: View,
     limits: tuple[float, float],
     width: float,
 ) -> np.ndarray:

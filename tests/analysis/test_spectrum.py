@@ -142,12 +142,12 @@ def test_gaps_go_to_lomb_scargle_and_shuffles_use_the_same_spectrum() -> None:
 
 
 def test_many_series_at_once_have_scipys_spectrum() -> None:
-    from helpers.analysis.spectrum import _LombScargle
+    from helpers.analysis.spectrum import LombScargle
 
     rng = np.random.default_rng(0)
     t = np.sort(rng.uniform(0, 100, 17))
     values = rng.normal(size=(3, 17))
-    transform = _LombScargle(np.linspace(0.02, 0.4, 50), t)
+    transform = LombScargle(np.linspace(0.02, 0.4, 50), t)
     one_by_one = np.concatenate([transform.power(values[i : i + 1]) for i in range(3)])
     np.testing.assert_allclose(transform.power(values), one_by_one, rtol=1e-9)
 

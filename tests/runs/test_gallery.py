@@ -98,7 +98,7 @@ def test_the_colours_of_cells_survive_beside_many_greys() -> None:
         picture[40:60, 45 * k : 45 * k + 20] = color
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "png")
-    small = module._picture(base64.b64encode(buffer.getvalue()).decode(), 640, 32)
+    small = module.small_picture(base64.b64encode(buffer.getvalue()).decode(), 640, 32)
     shown = np.array(Image.open(io.BytesIO(base64.b64decode(small))).convert("RGB")).astype(int)
     for k, color in enumerate(cells):
         assert np.abs(shown[50, 45 * k + 10] - color).max() <= 24, k

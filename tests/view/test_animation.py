@@ -11,7 +11,7 @@ import pytest
 
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
-from helpers.view.animation import _View, animate
+from helpers.view.animation import View, animate
 
 VOXEL = (2.0, 1.0, 0.5)
 
@@ -69,11 +69,11 @@ def test_points_turn_with_the_voxels() -> None:
     stack[7, 2, 28] = 1.0
     at = np.array([[7 * 2.0, 2 * 1.0, 28 * 0.5]])
     for turn in (0.0, 0.4, 1.2, 2.5):
-        view = _View(stack.shape, np.array(VOXEL), turn)
+        view = View(stack.shape, np.array(VOXEL), turn)
         image = view.project(stack)
         y, x = np.unravel_index(image.argmax(), image.shape)
         np.testing.assert_allclose(view.place(at)[0], [x, y], atol=2.5)
-    assert _View(stack.shape, np.array(VOXEL), None).project(stack).shape == (5, 33)
+    assert View(stack.shape, np.array(VOXEL), None).project(stack).shape == (5, 33)
 
 
 def test_tracks_alone_and_without_times(tracks: Tracks, tmp_path: Path) -> None:
