@@ -6,7 +6,7 @@ With a rotation the tissue turns about its vertical axis while time goes on, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +93,32 @@ def animate(
 
 
 def _write(path: Path, kind: str, pictures: Iterator[np.ndarray], fps: float, n: int) -> None:
+    shown = progress(pictures, desc="Animation", unit="picture", total=n)
+    if kind == ".gif":
+        write_gif(path, shown, fps)
+        return
     import imageio.v2 as imageio
 
-    if kind == ".gif":
-        options: dict[str, Any] = {"format": "GIF", "duration": 1000 / fps, "loop": 0}
-    else:
-        try:
-            import imageio_ffmpeg  # noqa: F401
-        except ImportError:
-            raise InputError(
-                "path", kind, "mp4 needs the package imageio-ffmpeg; install it, or write a gif"
-            ) from None
-        options = {"format": "FFMPEG", "fps": fps, "codec": "libx264", "macro_block_size": 2, "quality": 8}
-    with imageio.get_writer(path, **options) as writer:
-        for picture in progress(pictures, desc="Animation", unit="picture", total=n):
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "path", kind, "mp4 needs the package imageio-ffmpeg; install it, or write a gif"
+        ) from None
+    options: dict[str, Any] = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "quality": 8}
+    with imageio.get_writer(path, format="FFMPEG", **options) as writer:  # type: ignore[arg-type]
+        for picture in shown:
             writer.append_data(picture)  # type: ignore[attr-defined]
+
+
+def write_gif(path: Path, pictures: Iterable[np.ndarray], fps: float) -> None:
+    """Write a GIF. Of 256 colours each picture has those that cover all: the most frequent ones are greys, and bars striped."""
+    from PIL import Image
+
+    few = (Image.fromarray(one).quantize(256, method=Image.Quantize.MAXCOVERAGE) for one in pictures)
+    next(few).save(
+        path, "GIF", save_all=True, append_images=few, duration=round(1000 / fps), loop=0, optimize=False
+    )
 
 
 def _pictures(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import imageio.v2 as imageio
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
-from helpers.view.animation import View, animate
+from helpers.view.animation import View, animate, write_gif
 
 VOXEL = (2.0, 1.0, 0.5)
 
@@ -62,6 +64,18 @@ def test_colours_by_a_column_and_a_turn(tracks: Tracks, tmp_path: Path) -> None:
     assert len(pictures) == 6
     assert len({picture.shape for picture in pictures}) == 1, "the picture keeps its size while it turns"
     assert not np.array_equal(pictures[0], pictures[3])
+
+
+def test_few_coloured_pixels_keep_their_colour_beside_many_greys(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = np.repeat(rng.integers(0, 255, (200, 300, 1), dtype=np.uint8), 3, axis=2)
+    bar = np.round(255 * matplotlib.colormaps["viridis"](np.linspace(0, 1, 200))[:, :3]).astype(np.uint8)
+    picture[180:184, 50:250] = bar
+    write_gif(tmp_path / "a.gif", iter([picture, picture[::-1]]), 8.0)
+    first, second = _pictures(tmp_path / "a.gif")
+    for shown in (first[181, 50:250], second[18, 50:250]):
+        assert np.abs(shown.astype(int) - bar).max() <= 24
+    assert Image.open(tmp_path / "a.gif").info["duration"] in (120, 125, 130)
 
 
 def test_points_turn_with_the_voxels() -> None:
