@@ -132,6 +132,7 @@ class TrackletSelector:
             self.selected,
             names=("not selected", "selected"),
         )
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
     @styled
     def _canvas(self) -> Any:

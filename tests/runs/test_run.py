@@ -45,6 +45,17 @@ def test_done_says_what_the_networks_computed_in(tmp_path: Path, monkeypatch: py
     assert Run(EvaluateSegmentation(run_dir=tmp_path), tmp_path).finish()["precision"] is None
 
 
+def test_figures_are_written_in_the_formats_that_the_run_names(parameters: CreateDataset) -> None:
+    from matplotlib.figure import Figure
+
+    for formats in (["png", "pdf"], ["svg"]):
+        step = Run.start(parameters.model_copy(update={"figure_formats": formats, "overwrite": True}))
+        written = step.save(Figure(), "empty")
+        assert [path.suffix[1:] for path in written] == formats
+        starts = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+        assert all(path.read_bytes().startswith(starts[path.suffix[1:]]) for path in written)
+
+
 def test_a_changed_parameter_runs_it_again(parameters: CreateDataset) -> None:
     Run.start(parameters).finish()
     changed = parameters.model_copy(update={"patches_per_image": 99})
