@@ -14,7 +14,7 @@ import nbformat
 
 from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
-from helpers.runs.gallery_missing import execute_missing
+from helpers.runs.gallery_missing import COPY, REMARKS, execute_missing
 from helpers.runs.parameters import NOTEBOOKS, StartHere
 from helpers.runs.run import read_done
 
@@ -49,7 +49,7 @@ def gallery(runs: Sequence[str | Path], into: str | Path, *, execute: bool = Fal
         If no notebook was executed, or one is too large even with the smallest pictures.
     """
     folders = [Path(run) for run in runs]
-    folders += [folders[0].parent / "gallery"] if execute else []
+    folders += [folders[0].parent / COPY] if execute else []
     found = {step: folder for step in NOTEBOOKS if (folder := _executed(step, folders)) is not None}
     if found and execute:
         for step in sorted(NOTEBOOKS.keys() - found.keys()):
@@ -90,8 +90,11 @@ def _ended(folder: Path) -> bool:
 def _small(step: str, folder: Path, limit: int) -> str:
     notebook = nbformat.read(folder / "notebook.ipynb", as_version=4)
     done: dict[str, Any] = read_done(folder) or {}
+    about = _about(step, done, notebook)
+    if folder.resolve().parents[1].name == COPY and (remark := REMARKS.get(NOTEBOOKS[step].name)):
+        about += f"\n\n*{remark}*"
     for width, colors in _SIZES:
-        text = json.dumps(_copy(notebook, done, step, width, colors), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(_copy(notebook, about, width, colors), indent=1, ensure_ascii=False) + "\n"
         text = _without_paths(
             text, Path(done.get("parameters", {}).get("run_dir") or folder.resolve().parents[1])
         )
@@ -100,7 +103,7 @@ def _small(step: str, folder: Path, limit: int) -> str:
     raise InputError(str(folder / "notebook.ipynb"), f"{len(text) // 1000} kB", f"at most {limit // 1000} kB")
 
 
-def _copy(notebook: Any, done: dict[str, Any], step: str, width: int, colors: int) -> dict[str, Any]:
+def _copy(notebook: Any, about: str, width: int, colors: int) -> dict[str, Any]:
     """Return the notebook with small pictures, without widgets, and with a line that says what it is."""
     cells = []
     for cell in notebook.cells:
@@ -115,9 +118,7 @@ def _copy(notebook: Any, done: dict[str, Any], step: str, width: int, colors: in
                 ],
             }
         cells.append(kept)
-    cells.insert(
-        1, {"cell_type": "markdown", "id": "gallery", "metadata": {}, "source": _about(step, done, notebook)}
-    )
+    cells.insert(1, {"cell_type": "markdown", "id": "gallery", "metadata": {}, "source": about})
     metadata = {
         key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata
     }

@@ -16,11 +16,18 @@ from helpers.runs.run import step_folder
 
 #: Frames that Cellpose segments, and how its network is trained: without a GPU, minutes in all.
 _FRAMES = 2
+#: Name of the copy, beside the run.
+COPY = "gallery"
+#: Name of a notebook → what a reader of its copy should know.
+REMARKS = {
+    "segment_cellpose": "The network was trained for this page in minutes and is none of Cellpose's: some cells have holes. "
+    "Do not judge Cellpose by it."
+}
 _TRAINING = {"n_epochs": 6, "steps_per_epoch": 40, "batch_size": 8, "cellpose": {"cell_pixels": 16.0}}
 
 
 def execute_missing(run: Path, step: str) -> Path:
-    """Execute a notebook on a copy of a run, ``gallery`` beside it, which stays: remove it to execute all of them again.
+    """Execute a notebook on a copy of a run, `COPY` beside it, which stays: remove it to execute all of them again.
 
     Parameters
     ----------
@@ -41,7 +48,7 @@ def execute_missing(run: Path, step: str) -> Path:
     NotebookError
         If the notebook stops with an error.
     """
-    copy = run.resolve().parent / "gallery"
+    copy = run.resolve().parent / COPY
     if not copy.is_dir():
         with atomic_path(copy) as part:
             shutil.copytree(run, part, ignore=shutil.ignore_patterns(".batch", "steps", "report.*"))

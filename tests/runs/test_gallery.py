@@ -162,6 +162,8 @@ def test_what_no_run_holds_is_executed_on_a_copy(
     assert Movie.open(given["07_segment_cellpose"].movie).n_frames == 2
     cohort = pd.read_csv(given["16_compare_conditions"].cohort)
     assert cohort["condition"].nunique() == 2
+    remarked = [path.stem for path in copies if "trained for this page" in path.read_text(encoding="utf-8")]
+    assert remarked == ["07_segment_cellpose"]
     given.clear()
     gallery([run], tmp_path / "gallery", execute=True)
     assert not given, "what was executed once is taken from the copy"
@@ -175,6 +177,7 @@ def test_the_gallery_of_the_repository_is_within_its_limits() -> None:
     assert max(sizes.values()) <= module.LIMIT and sum(sizes.values()) <= module.ALL
     for path in folder.glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
+        assert notebook.cells[1].source.startswith("*Executed on 20"), f"{path.name} is not dated"
         assert not [o for c in notebook.cells for o in c.get("outputs", []) if o["output_type"] == "error"], (
             path
         )
