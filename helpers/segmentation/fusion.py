@@ -22,6 +22,8 @@ What decides whether something is a cell, in this order, each rule with its numb
    their contact is a usual part of that in their middles; a contact above that, by this part of the way to no dip at
    all, is not a border: a new region is the star's that it touches so, and of two such stars the less probable is not a cell.
 
+Then the image has its word: two more rules (`helpers.segmentation.image_borders`).
+
 Whose word counts where the two networks differ, `divide` says, and notebook 05_optimize_thresholds chooses it on the validation stacks. "always":
 every star is a cell and keeps its shape (rule 5 is for new regions only). "borders": the probability decides; rule 5 is for
 stars too, and a star is only a seed: its `core`, in the component that it shares most with. "never": a component is one

@@ -35,6 +35,7 @@ from helpers.models import denoising, inference, model_folder, stardist, unet
 from helpers.models.stardist import StarPrediction
 from helpers.segmentation.certainty import certainty
 from helpers.segmentation.fusion import DIVIDE, Divide, Rules, close_gaps, fuse
+from helpers.segmentation.image_borders import follow_image
 from helpers.segmentation.kept_cells import kept_cells, renumbered, voxel_counts
 from helpers.segmentation.segmenter import Segmentation
 from helpers.segmentation.stitching import stitch_slices
@@ -60,12 +61,15 @@ class Outputs:
         Tissue.
     seconds : dict
         Time of each network and of what prepares it.
+    image : ndarray of float32, (Z, Y, X), or None
+        What the networks saw, in which VollSeg looks for borders.
     """
 
     stars: tuple[StarPrediction, ...]
     foreground: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
     seconds: dict[str, float] = field(default_factory=dict)
+    image: NDArray[np.float32] | None = None
     _instances: dict[tuple[float, float], list[NDArray[np.int32]]] = field(default_factory=dict, repr=False)
 
 
@@ -117,6 +121,8 @@ class VollSegSegmenter:
         least memory.
     rules : Rules
         The numbers of the fusion.
+    image_borders : bool
+        Let the image divide and join cells (`helpers.segmentation.image_borders`).
     scored : bool
         Give every cell of the chosen method its `score` (see there).
 
@@ -150,6 +156,7 @@ class VollSegSegmenter:
     tissue_thresh: float = 0.5
     candidate_floor: float | None = None
     rules: Rules = field(default_factory=Rules)
+    image_borders: bool = True
     scored: bool = False
 
     def __post_init__(self) -> None:
@@ -336,7 +343,8 @@ class VollSegSegmenter:
                     )
                     for p in planes
                 )
-        return Outputs(stars, foreground, tissue, seconds)
+        image = stack if self.image_borders and "vollseg" in self.methods else None
+        return Outputs(stars, foreground, tissue, seconds, image)
 
     @property
     def floor(self) -> float | None:
@@ -392,10 +400,11 @@ class VollSegSegmenter:
         else:
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
+                image = [None] * len(stars) if outputs.image is None else self._planes(outputs.image)
                 planes = [
-                    self._fused(star, labels, plane, cut, outline, divide or self.divide)
-                    for star, labels, plane in zip(
-                        outputs.stars, stars, self._planes(outputs.foreground), strict=True
+                    self._fused(star, labels, plane, seen, cut, outline, divide or self.divide)
+                    for star, labels, plane, seen in zip(
+                        outputs.stars, stars, self._planes(outputs.foreground), image, strict=True
                     )
                 ]
         with _timed(outputs.seconds, "filter"):
@@ -438,6 +447,7 @@ class VollSegSegmenter:
         star: StarPrediction,
         stars: NDArray[np.int32],
         foreground: NDArray[np.float32],
+        image: NDArray[np.float32] | None,
         cut: float,
         outline: float,
         divide: Divide,
@@ -450,7 +460,7 @@ class VollSegSegmenter:
         if stars.any():
             elevation = star.full_probability() if self.use_probability else star.full_distance()
             elevation = flooded(elevation, foreground)
-        return fuse(
+        labels = fuse(
             elevation,
             stars,
             foreground > cut,
@@ -459,6 +469,9 @@ class VollSegSegmenter:
             divide=divide,
             rules=self.rules,
         )
+        if image is not None:
+            follow_image(labels, stars, image, spacing_of(self.voxel_size, self.n_dim))
+        return labels
 
     def territory(self, foreground: NDArray[np.float32], outline: float) -> NDArray[np.bool_]:
         """Return where cells grow to: what lies above `outline`, and the gaps that erosion taught the U-Net to leave."""

@@ -120,8 +120,12 @@ def same_cells(a: np.ndarray, b: np.ndarray) -> bool:
 @pytest.mark.parametrize(("n_dim", "divide"), [(2, "always"), (3, "always"), (3, "borders"), (3, "never")])
 def test_the_cells_of_blocks_are_those_of_the_whole_frame(segmenters, tmp_path, monkeypatch, n_dim, divide):
     segmenter = replace(segmenters[n_dim], divide=divide)
-    frame = spots(SHAPES[n_dim], seed=n_dim)
+    # Where stars divide nothing, a frame that is large enough for the image to do so.
+    shape = (10, 150, 220) if divide == "never" else SHAPES[n_dim]
+    frame = spots(shape, seed=n_dim)
     whole = segmenter(frame).labels
+    if divide == "never":
+        assert whole["vollseg"].max() > replace(segmenter, image_borders=False)(frame).main.max()
     parts = in_blocks(segmenter, frame, tmp_path / "store", monkeypatch, mb=1.0 if n_dim == 3 else 0.6)
     store = Store(tmp_path / "store")
     assert len(store.tiles("fusion", list)) > 3 and len(store.tiles("foreground", list)) > 3
@@ -153,7 +157,7 @@ def test_a_component_longer_than_any_block_is_one_cell_where_stars_divide_nothin
 ):
     frame = spots(SHAPES[3], seed=6)
     frame[7, 40:43] = np.maximum(frame[7, 40:43], 30000)  # a bar across the frame, which only the U-Net sees
-    segmenter = replace(segmenters[3], divide="never", compare=False)
+    segmenter = replace(segmenters[3], divide="never", image_borders=False, compare=False)
     labels = in_blocks(segmenter, frame, tmp_path / "store", monkeypatch)["vollseg"]
     for found in (segmenter(frame).main, labels):
         numbers, counts = np.unique(found[7, 41], return_counts=True)

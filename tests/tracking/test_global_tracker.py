@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from helpers.errors import InputError
-from helpers.tracking.global_tracker.borders import BorderScale, contrasts, cut_in_two
+from helpers.segmentation.borders import BorderScale, contrasts, cut_contrasts
 from helpers.tracking.global_tracker.costs import GlobalParameters, Usual, link_costs
 from helpers.tracking.global_tracker.margins import margins
 from helpers.tracking.global_tracker.program import Problem, cost_of, solve
@@ -265,14 +265,13 @@ def test_the_contrast_of_a_border_is_read_on_the_movies_own_scale() -> None:
         labels, raw = tissue(border)
         pairs, contrast = contrasts(labels[0], raw[0])
         assert pairs.tolist() == sorted(pairs.tolist()) and (contrast > 0).all() == (border > 100)
-        halves, cuts = contrasts(cut_in_two(labels[0]), raw[0])
-        within = (halves[:, 0] % 2 == 1) & (np.diff(halves, axis=1)[:, 0] == 1)
-        assert within.sum() == 12, "every cell is cut once"
-        scale = BorderScale.of([cuts[within]] * 2, [contrast] * 2)
+        cells, cuts = cut_contrasts(labels[0], raw[0])
+        assert cells.tolist() == list(range(1, 13)), "every cell is cut once"
+        scale = BorderScale.of([cuts] * 2, [contrast] * 2)
         np.testing.assert_allclose(scale.place(np.array([scale.none, scale.usual])), [0, 1])
-        assert scale.tells and (scale.place(cuts[within]) < 0.1).all()
+        assert scale.tells and (scale.place(cuts) < 0.1).all()
     labels, raw = tissue(100.0)
-    parts = contrasts(cut_in_two(labels[0]), raw[0])[1], contrasts(labels[0], raw[0])[1]
+    parts = cut_contrasts(labels[0], raw[0])[1], contrasts(labels[0], raw[0])[1]
     same = BorderScale.of(*([part] * 3 for part in parts))
     assert not same.tells and np.isnan(same.place(np.zeros(2))).all(), "an image without borders says nothing"
     assert not BorderScale.of([], [np.full(50, 2.0)]).tells

@@ -25,12 +25,14 @@ from helpers.segmentation.blocks.networks import StoredOutputs, at_full_resoluti
 from helpers.segmentation.blocks.stars import Stars
 from helpers.segmentation.blocks.store import Store, chunks_of
 from helpers.segmentation.blocks.tiling import cut, within
+from helpers.segmentation.borders import BorderScale
 from helpers.segmentation.fusion import CellStatistics, Samples, fuse_part
+from helpers.segmentation.image_borders import follow_image, sample
 from helpers.segmentation.vollseg_segmenter import REACH, VollSegSegmenter, flooded
 from helpers.segmentation.watershed import watershed
 
 #: Bytes a voxel of a block takes: drawn or copied, and fused (estimates).
-_SIMPLE, _FUSED = 16, 64
+_SIMPLE, _FUSED = 16, 68
 #: Margin in widths of a star: a cell that a voxel belongs to, and the cell that this one is compared with.
 _MARGIN = 2
 #: Margin where there are no stars, in sides of the smallest voxel.
@@ -60,6 +62,14 @@ class BlockLabels:
     tiles: list[Tile]
     n_known: int
     components: int = 0
+
+
+@dataclass(frozen=True)
+class _WholeFrame:
+    """What stars and borders of the whole frame are like."""
+
+    stars: CellStatistics
+    borders: BorderScale
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,7 @@ class Maker:
 
         spoken = len(stars) > 0  # else StarDist has no word in what is flooded
 
-        def fuse(tile: Tile, statistics: CellStatistics | None) -> tuple[NDArray, NDArray, NDArray, Samples]:
+        def fuse(tile: Tile, whole: _WholeFrame | None) -> tuple[NDArray, NDArray, NDArray, Any]:
             drawn, names = stars.drawn(tile.read)
             known = components[tile.read]
             labels, samples = fuse_part(
@@ -121,24 +131,35 @@ class Maker:
                 divide=divide,
                 rules=self.segmenter.rules,
                 components=known,
-                statistics=statistics,
+                statistics=whole.stars if whole else None,
             )
+            image = self.outputs.image[tile.read]
+            spacing = spacing_of(self.segmenter.voxel_size, self._dims)
+            if whole is None:
+                flat = labels.ndim == 2
+                stack = (1,) * flat + labels.shape
+                own = (slice(0, 1),) * flat + tuple(within(tile.write, tile.read))
+                cuts, contacts = sample(labels.reshape(stack), image.reshape(stack), own)
+                return labels, names, known, (samples, {"cuts": cuts, "contacts": contacts})
+            ties = np.empty((0, 2), np.int64)
+            if self.segmenter.image_borders:
+                ties = follow_image(labels, drawn, image, spacing, scale=whole.borders)
+                ties = ties[np.isin(ties[:, 0], labels[within(tile.write, tile.read)])]
             last = int(drawn.max(initial=0))
-            np.subtract(last, labels, out=labels, where=labels > last)
-            return labels, names, known, samples
+            return _renamed(labels, names, last), _renamed(ties, names, last), known, samples
 
-        def sample(_: int, tile: Tile) -> dict[str, Any]:
-            found = fuse(tile, None)
-            return _own_samples(tile, found[3], stars.points[found[1][1:] - 1])
+        def look(_: int, tile: Tile) -> dict[str, Any]:
+            _, names, _, (samples, borders) = fuse(tile, None)
+            return _own_samples(tile, samples, stars.points[names[1:] - 1]) | borders
 
-        self.store.each("samples", tiles, sample)
-        statistics = self._statistics(len(tiles))
+        self.store.each("samples", tiles, look)
+        whole = self._whole_frame(len(tiles))
 
         def label(tile: Tile) -> tuple[NDArray, Mapping[str, Any]]:
-            labels, names, known, _ = fuse(tile, statistics)
-            whole = np.where(labels > 0, names[np.maximum(labels, 0)], labels)
-            linked = _components_of(whole, known) if divide == "never" else {}
-            return whole, {"new": -whole.min(initial=0), **_faces(whole, tile), **linked}
+            named, ties, known, _ = fuse(tile, whole)
+            linked = _components_of(named, known) if divide == "never" else {}
+            n_new = -int(min(named.min(initial=0), ties.min(initial=0)))
+            return named, {"new": n_new, "ties": ties.T, **_faces(named, tile), **linked}
 
         one_each = len(components) if divide == "never" else 0
         return self._blocks("labels_vollseg", tiles, label, len(stars), one_each)
@@ -175,12 +196,13 @@ class Maker:
         grid = candidates.grid if candidates else (1,) * self._dims
         return cut(self.outputs.shape, [int(m) for m in margin], grid, self.store.memory / bytes_per_voxel)
 
-    def _statistics(self, n: int) -> CellStatistics:
+    def _whole_frame(self, n: int) -> _WholeFrame:
         tables = [self.store.table("samples", k) for k in range(n)]
-        size, depth, middle, ratio = (
-            np.concatenate([table[key] for table in tables]) for key in ("size", "depth", "middle", "ratio")
+        size, depth, middle, ratio, cuts, contacts = (
+            np.concatenate([table[key] for table in tables])
+            for key in ("size", "depth", "middle", "ratio", "cuts", "contacts")
         )
-        return CellStatistics.of(size, depth, middle, ratio)
+        return _WholeFrame(CellStatistics.of(size, depth, middle, ratio), BorderScale.of([cuts], [contacts]))
 
     def _blocks(
         self, name: str, tiles: list[Tile], make: Any, n_known: int, components: int = 0
@@ -197,6 +219,11 @@ class Maker:
 
         self.store.each(name, tiles, work)
         return BlockLabels(array, name, tiles, n_known, components)
+
+
+def _renamed(labels: NDArray, names: NDArray, last: int) -> NDArray:
+    """Return the numbers of a block as those of the frame: the names of its stars, −k for its k-th new cell."""
+    return np.where(labels > last, last - labels, names[np.minimum(labels, last)]).astype(labels.dtype)
 
 
 def _counts(labels: NDArray[np.int32], tissue: NDArray[np.bool_] | None) -> dict[str, NDArray]:
@@ -234,7 +261,7 @@ def _faces(labels: NDArray[np.int32], tile: Tile) -> dict[str, NDArray]:
 
 
 def _components_of(labels: NDArray[np.int32], components: NDArray[np.int32]) -> dict[str, NDArray]:
-    """Return the component that each label shares most voxels with."""
+    """Return the component that each label shares most voxels with, but for components that the image has divided."""
     # Runs of equal pairs are counted, not voxels: there are ten times fewer.
     pairs = (labels.ravel().astype(np.int64) << 32) | components.ravel()
     ends = np.concatenate([np.flatnonzero(pairs[1:] != pairs[:-1]), [pairs.size - 1]])
@@ -244,4 +271,6 @@ def _components_of(labels: NDArray[np.int32], components: NDArray[np.int32]) -> 
     both = np.flatnonzero((label != 0) & (component > 0))
     order = both[np.lexsort((component[both], -counts[both], label[both]))]
     first = order[np.unique(label[order], return_index=True)[1]]
-    return {"linked": np.stack([label[first], component[first]])}
+    label, component = label[first], component[first]
+    _, of, times = np.unique(component, return_inverse=True, return_counts=True)
+    return {"linked": np.stack([label, component])[:, times[of] == 1]}

@@ -13,7 +13,7 @@ from helpers.segmentation.watershed import MAX_VOXELS
 
 #: Bytes that a voxel takes where a frame is segmented whole, networks aside (they are tiled anyway): an estimate, the sum of
 #: the arrays that the fusion holds at once.
-WHOLE_FRAME = 64
+WHOLE_FRAME = 68
 #: Part of the available memory that a whole frame may take.
 _SHARE = 0.75
 #: Bytes that blocks work in, however much there is: with Python, TensorFlow and the tables, that is meant to stay below 4 GB.

@@ -44,6 +44,8 @@ class StoredOutputs:
     candidates : Candidates or None
         StarDist's.
     tissue : LazyStack of bool or None
+    image : LazyStack of float32
+        What the networks saw.
     """
 
     shape: tuple[int, ...]
@@ -52,6 +54,7 @@ class StoredOutputs:
     probability: LazyStack | None
     candidates: Candidates | None
     tissue: LazyStack | None
+    image: LazyStack
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ def run_networks(segmenter: Any, frame: LazyStack, store: Store) -> StoredOutput
         probability,
         candidates,
         None if tissue is None else tissue.mapped(lambda x: x > cut_at, bool),
+        image,
     )
 
 

@@ -61,6 +61,8 @@ def number(
         same = _same_cells(tables[a].get(f"after{axis}"), tables[b].get(f"before{axis}"))
         pairs.append(np.stack([place(same[0], a), place(same[1], b)]))
     for k, table in enumerate(tables):
+        if "ties" in table:
+            pairs.append(np.stack([place(side, k) for side in table["ties"]]))
         if "linked" in table:
             label, component = table["linked"]
             pairs.append(np.stack([place(label, k), first[-1] + component - 1]))

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
 from helpers.errors import InputError
-from helpers.tracking.global_tracker.borders import BorderScale
+from helpers.segmentation.borders import BorderScale
 from helpers.tracking.global_tracker.costs import (
     NEUTRAL,
     GlobalParameters,

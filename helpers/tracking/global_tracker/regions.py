@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import csr_array, vstack
 
-from helpers.tracking.global_tracker.borders import contrasts, cut_in_two
+from helpers.segmentation.borders import contrasts, cut_contrasts, nearest
 from helpers.tracking.overlap import Frame, shared_voxels
 
 #: Two regions exclude each other from this share of the smaller one on; below it, borders merely differ.
@@ -55,7 +55,7 @@ class Regions:
     contacts : (p, 2) int ndarray
         Pairs of regions of the first set that touch.
     contact_contrast : (p,) float ndarray
-        What the image says of their border (`helpers.tracking.global_tracker.borders`); NaN where nothing.
+        What the image says of their border (`helpers.segmentation.borders`); NaN where nothing.
     contrast : (n,) float ndarray
         Likewise of the border that a region divides a cell by, or leaves out; NaN for regions that do neither.
     divides : (n,) int8 ndarray
@@ -293,12 +293,9 @@ def divide(labels: np.ndarray, other: np.ndarray, voxel_size: np.ndarray) -> np.
     for cell in np.flatnonzero(np.bincount(i, minlength=len(a)) > 1):
         box = boxes[cell]
         inside = here.numbers[box] == cell + 1
-        apart = [
-            np.asarray(ndimage.distance_transform_edt(there.numbers[box] != k + 1, sampling=voxel_size))
-            for k in j[i == cell]
-        ]
-        parts[box][inside] = n + 1 + np.argmin(apart, axis=0)[inside]
-        n += len(apart)
+        others = j[i == cell]
+        parts[box][inside] = n + 1 + nearest(there.numbers[box], others + 1, voxel_size)[inside]
+        n += len(others)
     return parts
 
 
@@ -337,8 +334,7 @@ def _borders(
     contrast[rows] = found
     if not with_cuts:
         return touching, contrast, np.empty(0)
-    halves, cuts = contrasts(cut_in_two(first), image)
-    return touching, contrast, cuts[(halves[:, 0] % 2 == 1) & (halves[:, 1] == halves[:, 0] + 1)]
+    return touching, contrast, cut_contrasts(first, image)[1]
 
 
 def _of_parts(parts: np.ndarray, first: np.ndarray, image: np.ndarray) -> np.ndarray:
