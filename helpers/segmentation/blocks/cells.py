@@ -149,7 +149,7 @@ class Maker:
             return _renamed(labels, names, last), _renamed(ties, names, last), known, samples
 
         def look(_: int, tile: Tile) -> dict[str, Any]:
-            _, names, _, (samples, borders) = fuse(tile, None)
+            names, (samples, borders) = fuse(tile, None)[1::2]
             return _own_samples(tile, samples, stars.points[names[1:] - 1]) | borders
 
         self.store.each("samples", tiles, look)
