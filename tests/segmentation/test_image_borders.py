@@ -47,9 +47,8 @@ def test_a_cell_with_two_stars_is_divided_where_the_image_shows_a_border(border:
     assert len(ties) == 0
 
 
-@pytest.mark.parametrize("border", [180.0, 40.0])
-def test_cells_are_joined_where_the_image_shows_no_border(border: float) -> None:
-    labels, image = tissue(border)
+def test_cells_are_joined_where_the_image_shows_no_membrane() -> None:
+    labels, image = tissue(180.0)
     expected = np.where(labels == 9, 8, labels)
     image = hidden(image, labels, 8, 9)
     found = labels.copy()
@@ -59,6 +58,13 @@ def test_cells_are_joined_where_the_image_shows_no_border(border: float) -> None
         "two stars divide nothing there"
     )
     np.testing.assert_array_equal(found, expected)
+
+
+def test_nuclei_that_touch_without_a_gap_stay_two() -> None:
+    labels, image = tissue(40.0)
+    found = labels.copy()
+    follow_image(found, labels, hidden(image, labels, 8, 9), (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(found, labels)
 
 
 def test_without_borders_in_the_image_the_networks_word_stands() -> None:
