@@ -230,7 +230,7 @@ def test_difficult_tracks_are_drawn(interval: float, unit: str, tmp_path) -> Non
     viewer = explore(tracks, panels=[column_panel(tracks, "intensity_mean"), spectrum_panel(spectra), distance_panel(distances)])  # fmt: skip
     for _, track in viewer.track.options:
         viewer.track.value = track
-        assert f"({unit})" in viewer.figure().subfigs[1].axes[0].get_xlabel()
+        assert f"({unit})" in viewer.figure().axes[1].get_xlabel()
 
 
 def test_units_are_written_as_people_write_them() -> None:
