@@ -81,6 +81,9 @@ class Rules:
         How far a contact may rise from a usual border (0) towards the probability in the cells' middles (1).
     core : float
         Where borders divide: part of a star's depth from which on a voxel is its seed.
+    divides, joins : float
+        Least contrast in the image, of a usual border, that divides a cell between two stars; and contrast below which two
+        cells are one (`helpers.segmentation.image_borders`).
     """
 
     seen: float = 0.3
@@ -89,6 +92,8 @@ class Rules:
     min_volume: float = 0.2
     max_contact: float = 1 / 3
     core: float = 0.5
+    divides: float = 0.3
+    joins: float = 0.1
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -2,11 +2,11 @@
 
 After the rules of `helpers.segmentation.fusion` have decided by what the networks say:
 
-6. **Divided by the image** (`DIVIDES`): a cell in which two stars lie is two if the image shows a border between them.
-7. **Joined by the image** (`JOINS`): two cells that touch are one if it shows none, in images whose borders are bright: there is a
+6. **Divided by the image** (`divides`): a cell in which two stars lie is two if the image shows a border between them.
+7. **Joined by the image** (`joins`): two cells that touch are one if it shows none, in images whose borders are bright: there is a
    membrane between any two cells, but not always a dark gap between two nuclei.
 
-Between the two numbers the fusion's word stands. They are on the scale of `helpers.segmentation.borders`, where 0 is the inside of
+Both are numbers of `helpers.segmentation.fusion.Rules`; between them the fusion's word stands. They are on the scale of `helpers.segmentation.borders`, where 0 is the inside of
 a cell and 1 a usual border of this image. On the demo's movies, on which they were not chosen, 95 % of cells cut in two lie below 0.12 to 0.26, and 95 %
 of true borders above 0.5; on real nuclei and membranes the image often cannot tell, and then nothing changes.
 """
@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from helpers.segmentation.borders import BorderScale, contrasts, cut_contrasts, nearest
+from helpers.segmentation.fusion import Rules
 
-#: See the head of the module.
-DIVIDES, JOINS = 0.3, 0.1
 #: A star lies in a cell with more than this share of its voxels.
 _INSIDE = 0.6
 
@@ -56,6 +55,7 @@ def follow_image(
     image: NDArray,
     spacing: tuple[float, ...],
     *,
+    rules: Rules | None = None,
     scale: BorderScale | None = None,
 ) -> NDArray[np.int64]:
     """Divide and join cells in place, where the image shows borders that the labels have not, or none where they have one.
@@ -71,6 +71,8 @@ def follow_image(
         Intensities.
     spacing : tuple of float
         Voxel size, one per axis.
+    rules : Rules, optional
+        Its `divides` and `joins`.
     scale : BorderScale, optional
         Of the whole frame, where this is a part of it; by default that of these labels.
 
@@ -85,14 +87,20 @@ def follow_image(
     if not scale.tells:
         return np.empty((0, 2), np.int64)
     spacing = (1.0,) * (3 - len(spacing)) + tuple(spacing)
-    ties = _divide(found, seen, image, spacing, scale)
+    rules = rules or Rules()
+    ties = _divide(found, seen, image, spacing, scale, rules.divides)
     if scale.usual > scale.none:
-        ties = np.concatenate([ties, _join(found, image, scale)])
+        ties = np.concatenate([ties, _join(found, image, scale, rules.joins)])
     return ties
 
 
 def _divide(
-    labels: NDArray[np.int32], stars: NDArray, image: NDArray, spacing: tuple[float, ...], scale: BorderScale
+    labels: NDArray[np.int32],
+    stars: NDArray,
+    image: NDArray,
+    spacing: tuple[float, ...],
+    scale: BorderScale,
+    above: float,
 ) -> NDArray[np.int64]:
     """Give the voxels of a cell to the stars in it, where the image shows a border between them (rule 6)."""
     ties = [np.empty((0, 2), np.int64)]
@@ -112,7 +120,11 @@ def _divide(
         inside = labels[box] == number
         parts = np.where(inside, 1 + nearest(stars[box], names, spacing), 0).astype(np.int32)
         pairs, contrast = contrasts(parts, image[box])
-        group = _groups(pairs[~(scale.place(contrast) > DIVIDES)], len(names) + 1)
+        strong = pairs[scale.place(contrast) > above]
+        group = _groups(_apart_from(strong, _touching(parts)), len(names) + 1)
+        # Where the image says nothing of a part, it belongs to the cell's first.
+        group[~np.isin(group, group[strong])] = 1
+        group[0] = 0
         if (group[1:] == 1).all():
             continue
         kept = np.concatenate([[0], names[group[1:] - 1]])
@@ -121,14 +133,30 @@ def _divide(
     return np.concatenate(ties)
 
 
-def _join(labels: NDArray[np.int32], image: NDArray, scale: BorderScale) -> NDArray[np.int64]:
+def _join(labels: NDArray[np.int32], image: NDArray, scale: BorderScale, below: float) -> NDArray[np.int64]:
     """Make cells one that touch without a border (rule 7)."""
     pairs, contrast = contrasts(labels, image)
-    group = _groups(pairs[scale.place(contrast) < JOINS], int(labels.max(initial=0)) + 1)
+    group = _groups(pairs[scale.place(contrast) < below], int(labels.max(initial=0)) + 1)
     joined = np.flatnonzero(group != np.arange(len(group)))
     if len(joined):
         labels[...] = group[labels]
     return np.column_stack([group[joined], joined]).astype(np.int64)
+
+
+def _touching(parts: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the pairs (p, 2) of parts that have a face in common."""
+    found = [np.empty((0, 2), np.int64)]
+    for axis in range(parts.ndim):
+        one, other = (np.delete(parts, end, axis).ravel() for end in (-1, 0))
+        meet = (one != other) & (one > 0) & (other > 0)
+        found.append(np.sort(np.column_stack([one[meet], other[meet]]), axis=1).astype(np.int64))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _apart_from(strong: NDArray, pairs: NDArray) -> NDArray:
+    """Return the pairs that are not among the strong ones."""
+    known = set(map(tuple, strong.tolist()))
+    return np.array([pair for pair in pairs.tolist() if tuple(pair) not in known], np.int64).reshape(-1, 2)
 
 
 def _groups(pairs: NDArray, n: int) -> NDArray[np.int32]:

@@ -121,8 +121,6 @@ class VollSegSegmenter:
         least memory.
     rules : Rules
         The numbers of the fusion.
-    image_borders : bool
-        Let the image divide and join cells (`helpers.segmentation.image_borders`).
     scored : bool
         Give every cell of the chosen method its `score` (see there).
 
@@ -156,7 +154,6 @@ class VollSegSegmenter:
     tissue_thresh: float = 0.5
     candidate_floor: float | None = None
     rules: Rules = field(default_factory=Rules)
-    image_borders: bool = True
     scored: bool = False
 
     def __post_init__(self) -> None:
@@ -343,8 +340,7 @@ class VollSegSegmenter:
                     )
                     for p in planes
                 )
-        image = stack if self.image_borders and "vollseg" in self.methods else None
-        return Outputs(stars, foreground, tissue, seconds, image)
+        return Outputs(stars, foreground, tissue, seconds, stack if "vollseg" in self.methods else None)
 
     @property
     def floor(self) -> float | None:
@@ -470,7 +466,7 @@ class VollSegSegmenter:
             rules=self.rules,
         )
         if image is not None:
-            follow_image(labels, stars, image, spacing_of(self.voxel_size, self.n_dim))
+            follow_image(labels, stars, image, spacing_of(self.voxel_size, self.n_dim), rules=self.rules)
         return labels
 
     def territory(self, foreground: NDArray[np.float32], outline: float) -> NDArray[np.bool_]:

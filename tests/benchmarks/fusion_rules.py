@@ -48,6 +48,12 @@ CHANGES: dict[str, Rules] = {
     "max_contact × 0.5": Rules(max_contact=1 / 6),
     "core off (0: whole stars)": Rules(core=0.0),
     "core 1 (the deepest voxels)": Rules(core=1.0),
+    "divides off (1)": Rules(divides=1.0),
+    "divides × 0.5": Rules(divides=0.15),
+    "divides × 1.5": Rules(divides=0.45),
+    "joins off (0)": Rules(joins=0.0),
+    "joins × 0.5": Rules(joins=0.05),
+    "joins × 1.5": Rules(joins=0.15),
 }
 
 

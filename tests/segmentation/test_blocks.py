@@ -27,6 +27,7 @@ from helpers.segmentation.blocks import fits_memory, segment_by_blocks
 from helpers.segmentation.blocks.networks import run_networks
 from helpers.segmentation.blocks.store import Store
 from helpers.segmentation.blocks.tiling import cut, size_of
+from helpers.segmentation.fusion import Rules
 from helpers.segmentation.vollseg_segmenter import METHODS, VollSegSegmenter
 
 pytestmark = pytest.mark.slow
@@ -96,6 +97,10 @@ def make_segmenter(n_dim: int) -> VollSegSegmenter:
     )  # fmt: skip
 
 
+#: The image neither divides nor joins cells.
+WITHOUT_IMAGE = Rules(divides=1.0, joins=0.0)
+
+
 def lazy(array: np.ndarray) -> LazyStack:
     return LazyStack(array.shape, array.dtype, lambda where: array[where])
 
@@ -125,7 +130,7 @@ def test_the_cells_of_blocks_are_those_of_the_whole_frame(segmenters, tmp_path, 
     frame = spots(shape, seed=n_dim)
     whole = segmenter(frame).labels
     if divide == "never":
-        assert whole["vollseg"].max() > replace(segmenter, image_borders=False)(frame).main.max()
+        assert whole["vollseg"].max() > replace(segmenter, rules=WITHOUT_IMAGE)(frame).main.max()
     parts = in_blocks(segmenter, frame, tmp_path / "store", monkeypatch, mb=1.0 if n_dim == 3 else 0.6)
     store = Store(tmp_path / "store")
     assert len(store.tiles("fusion", list)) > 3 and len(store.tiles("foreground", list)) > 3
@@ -157,7 +162,7 @@ def test_a_component_longer_than_any_block_is_one_cell_where_stars_divide_nothin
 ):
     frame = spots(SHAPES[3], seed=6)
     frame[7, 40:43] = np.maximum(frame[7, 40:43], 30000)  # a bar across the frame, which only the U-Net sees
-    segmenter = replace(segmenters[3], divide="never", image_borders=False, compare=False)
+    segmenter = replace(segmenters[3], divide="never", rules=WITHOUT_IMAGE, compare=False)
     labels = in_blocks(segmenter, frame, tmp_path / "store", monkeypatch)["vollseg"]
     for found in (segmenter(frame).main, labels):
         numbers, counts = np.unique(found[7, 41], return_counts=True)

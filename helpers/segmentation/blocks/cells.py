@@ -141,10 +141,10 @@ class Maker:
                 own = (slice(0, 1),) * flat + tuple(within(tile.write, tile.read))
                 cuts, contacts = sample(labels.reshape(stack), image.reshape(stack), own)
                 return labels, names, known, (samples, {"cuts": cuts, "contacts": contacts})
-            ties = np.empty((0, 2), np.int64)
-            if self.segmenter.image_borders:
-                ties = follow_image(labels, drawn, image, spacing, scale=whole.borders)
-                ties = ties[np.isin(ties[:, 0], labels[within(tile.write, tile.read)])]
+            ties = follow_image(
+                labels, drawn, image, spacing, rules=self.segmenter.rules, scale=whole.borders
+            )
+            ties = ties[np.isin(ties[:, 0], labels[within(tile.write, tile.read)])]
             last = int(drawn.max(initial=0))
             return _renamed(labels, names, last), _renamed(ties, names, last), known, samples
 
