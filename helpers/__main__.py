@@ -95,6 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="take the verdicts of a filled copy of audit.csv, instead of asking",
     )
+    fit = commands.add_parser(
+        "fit-tracker", help="learn the global tracker's costs from a movie that is curated or has a truth"
+    )
+    fit.add_argument("run_dir", metavar="RUN", help="the run folder, such as runs/demo")
+    fit.add_argument("--movie", metavar="ID", help="the movie, where the run has several")
     adopt = commands.add_parser(
         "adopt", help="take over the models of a run that learned from corrections, if they are better"
     )
@@ -273,6 +278,14 @@ def _audit(given: argparse.Namespace) -> int:
     return 0
 
 
+def _fit_tracker(given: argparse.Namespace) -> int:
+    from helpers.runs.fit_tracker import fit_tracker
+
+    for line in fit_tracker(given.run_dir, given.movie):
+        print(line, flush=True)
+    return 0
+
+
 def _check(_: argparse.Namespace) -> int:
     from helpers.runs.check import check
 
@@ -324,6 +337,7 @@ _COMMANDS = {
     "gallery": _gallery,
     "replay": _replay,
     "audit": _audit,
+    "fit-tracker": _fit_tracker,
     "adopt": _adopt,
     "export": _export,
     "serve": _serve,
