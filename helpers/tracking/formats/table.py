@@ -163,7 +163,7 @@ def _about(path: Path) -> dict[str, Any]:
     with reading(path, "JSON as written beside the table", remedy):
         for described in (about.get("file"), about.get("objects")):
             if described is not None:
-                dict(described["dtypes"]), dict(described["missing"]), list(described["arrays"])
+                _ = dict(described["dtypes"]), dict(described["missing"]), list(described["arrays"])
         if not isinstance(about.get("links", {}), dict):
             raise ValueError("links is not a mapping")
     return about
