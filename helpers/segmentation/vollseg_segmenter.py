@@ -9,7 +9,7 @@ The networks run once a frame; from their outputs follow the labels of all three
            network_outputs       │     labels_from_outputs
 
 `labels_from_outputs` makes the labels that are finally written, sizes and tissue mask included, so thresholds are
-sought on just those (`helpers.segmentation.thresholds`).
+sought on just those (`helpers.segmentation.thresholds`), but without the image's word on borders.
 
 Over 400 lines, for the parameters that a notebook passes on are described once, here.
 """

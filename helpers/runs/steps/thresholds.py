@@ -106,7 +106,8 @@ def search(
 ) -> dict[str, Thresholds]:
     """Find each method's thresholds: StarDist's and the U-Net's own first, then from there all together.
 
-    VollSeg's are sought for each way in which stars may divide the U-Net's components.
+    VollSeg's are sought for each way in which stars may divide the U-Net's components, and by what the networks say alone:
+    the image (`helpers.segmentation.image_borders`) would mend the mistakes of thresholds on these few stacks, and hide them.
 
     Returns
     -------
@@ -114,7 +115,7 @@ def search(
         Method → what was found, the chosen method first.
     """
     outputs = [
-        segmenter.network_outputs(stack.raw)
+        replace(segmenter.network_outputs(stack.raw), image=None)
         for stack in progress(stacks, desc="Networks", unit="stack", total=len(stacks))
     ]
     truths = [stack.truth for stack in stacks]
