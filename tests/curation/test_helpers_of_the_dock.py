@@ -32,7 +32,8 @@ def measured(state, i: int) -> np.ndarray:
 
 def check_positions(state, positions: Positions) -> None:
     ids = sorted(state.graph.cell_of)
-    np.testing.assert_allclose(positions.of(ids), [measured(state, i) for i in ids], atol=1e-9)
+    # Of cells that no edit touched they are the table's, which has six significant digits.
+    np.testing.assert_allclose(positions.of(ids), [measured(state, i) for i in ids], rtol=5e-6, atol=1e-9)
 
 
 def test_positions_follow_every_kind_of_edit(curation: Curation) -> None:

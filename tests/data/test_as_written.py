@@ -111,7 +111,7 @@ def test_numbers_of_the_table(tmp_path: Path, cell: str, value: object) -> None:
     ("table", "words"),
     [
         ('movie_id,movie,note\na,a.tif,"lost\nb,b.tif,fine\n', ["movies.csv, line 2", "quote"]),
-        ('movie_id,movie,note\na,a.tif,fine\nb,b.tif,"x" y\n', ["movies.csv, line 3", "no CSV"]),
+        ('movie_id,movie,note\na,a.tif,fine\nb,b.tif,"x" y\n', ["movies.csv, line 3", "not valid CSV"]),
         ("movie_id,movie,note,note\na,a.tif,x,y\n", ["line 1, column note", "stands twice"]),
         ("movie_id,movie,channel\na,a.tif,1.5\n", ["line 2, column channel", "1.5"]),
         ("movie_id,movie,channel\na,a.tif,yes\n", ["line 2, column channel", "'yes'"]),
