@@ -5,7 +5,8 @@ the k-th new cell of its block; `helpers.segmentation.blocks.numbering` says whi
 
 What may differ from the whole frame: cells wider than the margin; labels that flood farther than it, where the U-Net is cut
 so high that its own cells begin to be missed; chains of suppression longer than theirs (`helpers.segmentation.blocks.stars`);
-and a new cell in a component whose only star lies beyond the margin.
+a new cell in a component whose only star lies beyond the margin; and cells wider than that which the image divides or joins. On
+a mirrored frame of 32 × 512 × 512 voxels, in blocks of half a gigabyte, these were 8 of 713 cells.
 """
 
 from __future__ import annotations
