@@ -57,6 +57,7 @@ def follow_image(
     *,
     rules: Rules | None = None,
     scale: BorderScale | None = None,
+    cut_off: NDArray | None = None,
 ) -> NDArray[np.int64]:
     """Divide and join cells in place, where the image shows borders that the labels have not, or none where they have one.
 
@@ -75,6 +76,8 @@ def follow_image(
         Its `divides` and `joins`.
     scale : BorderScale, optional
         Of the whole frame, where this is a part of it; by default that of these labels.
+    cut_off : ndarray of int, optional
+        Labels that go on beyond this part of the frame: nothing is joined to them, for their borders are not all seen.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def follow_image(
     rules = rules or Rules()
     ties = _divide(found, seen, image, spacing, scale, rules.divides)
     if scale.usual > scale.none:
-        ties = np.concatenate([ties, _join(found, image, scale, rules.joins)])
+        ties = np.concatenate([ties, _join(found, image, scale, rules.joins, cut_off)])
     return ties
 
 
@@ -133,10 +136,15 @@ def _divide(
     return np.concatenate(ties)
 
 
-def _join(labels: NDArray[np.int32], image: NDArray, scale: BorderScale, below: float) -> NDArray[np.int64]:
+def _join(
+    labels: NDArray[np.int32], image: NDArray, scale: BorderScale, below: float, cut_off: NDArray | None
+) -> NDArray[np.int64]:
     """Make cells one that touch without a border (rule 7)."""
     pairs, contrast = contrasts(labels, image)
-    group = _groups(pairs[scale.place(contrast) < below], int(labels.max(initial=0)) + 1)
+    none = scale.place(contrast) < below
+    if cut_off is not None:
+        none &= ~np.isin(pairs, cut_off).any(axis=1)
+    group = _groups(pairs[none], int(labels.max(initial=0)) + 1)
     joined = np.flatnonzero(group != np.arange(len(group)))
     if len(joined):
         labels[...] = group[labels]

@@ -6,7 +6,7 @@ the k-th new cell of its block; `helpers.segmentation.blocks.numbering` says whi
 What may differ from the whole frame: cells wider than the margin; labels that flood farther than it, where the U-Net is cut
 so high that its own cells begin to be missed; chains of suppression longer than theirs (`helpers.segmentation.blocks.stars`);
 a new cell in a component whose only star lies beyond the margin; and cells wider than that which the image divides or joins. On
-a mirrored frame of 32 × 512 × 512 voxels, in blocks of half a gigabyte, these were 8 of 713 cells.
+a mirrored frame of 32 × 512 × 512 voxels, in blocks of half a gigabyte, two of 713 cells were others (F1 0.997).
 """
 
 from __future__ import annotations
@@ -143,7 +143,13 @@ class Maker:
                 cuts, contacts = sample(labels.reshape(stack), image.reshape(stack), own)
                 return labels, names, known, (samples, {"cuts": cuts, "contacts": contacts})
             ties = follow_image(
-                labels, drawn, image, spacing, rules=self.segmenter.rules, scale=whole.borders
+                labels,
+                drawn,
+                image,
+                spacing,
+                rules=self.segmenter.rules,
+                scale=whole.borders,
+                cut_off=_cut_off(labels, tile, self.outputs.shape),
             )
             ties = ties[np.isin(ties[:, 0], labels[within(tile.write, tile.read)])]
             last = int(drawn.max(initial=0))
@@ -220,6 +226,17 @@ class Maker:
 
         self.store.each(name, tiles, work)
         return BlockLabels(array, name, tiles, n_known, components)
+
+
+def _cut_off(labels: NDArray[np.int32], tile: Tile, shape: tuple[int, ...]) -> NDArray:
+    """Return the labels that a face of what is read cuts, where the frame goes on beyond it."""
+    faces = [np.empty(0, labels.dtype)]
+    for axis, (where, length) in enumerate(zip(tile.read, shape, strict=True)):
+        if where.start > 0:
+            faces.append(np.take(labels, 0, axis).ravel())
+        if where.stop < length:
+            faces.append(np.take(labels, -1, axis).ravel())
+    return np.unique(np.concatenate(faces))
 
 
 def _renamed(labels: NDArray, names: NDArray, last: int) -> NDArray:
