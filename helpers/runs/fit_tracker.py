@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from helpers.curation.files import is_curated
 from helpers.data.label_movies import LabelMovie
-from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs.curation import curated
 from helpers.runs.parameters import EvaluateTracking, Track
-from helpers.runs.run import read_done
+from helpers.runs.run import read_done, step_folder
 from helpers.runs.steps import tracking as step
+from helpers.runs.steps.tracking_scores import open_truth
 from helpers.tracking import scores
-from helpers.tracking.formats import any_format
 from helpers.tracking.global_tracker.costs import GlobalParameters
 from helpers.tracking.global_tracker.fit import fit_costs
-from helpers.tracking.global_tracker.tracker import link_global
 from helpers.tracking.tracks import Tracks
 
 
@@ -44,15 +41,10 @@ def fit_tracker(run_dir: str | Path, movie: str | None = None) -> Iterator[str]:
     cells, _ = step.keep_cells(step.open_cells(p), p)
     if cells.labels is None or cells.voxel_size is None:
         raise InputError("labels", None, "a movie that was tracked with its labels and voxel size")
-    sets = [cells.labels, *(LabelMovie.open(other) for other in p.competing_paths())]
-    raw = Movie.open(p.raw, voxel_size=cells.voxel_size, missing_frames="empty") if p.raw else None
     yield f"{p.movie_path().name}: fitted to {said}: {len(truth.objects)} cells, {len(truth.divisions)} divisions"
 
     def scored(parameters: GlobalParameters) -> dict[str, float]:
-        found = link_global(
-            sets, cells.objects, voxel_size=cells.voxel_size, parameters=parameters,  # type: ignore[arg-type]
-            intensity=raw, frame_interval=cells.frame_interval,
-        )  # fmt: skip
+        found = step.choose(cells, p, parameters)
         return scores.score(found.tracks, truth, found.labels, labels)
 
     start = (
@@ -94,23 +86,18 @@ def _tracked(run: Path, movie: str | None) -> Track:
 def _truth(p: Track) -> tuple[LabelMovie, Tracks, str]:
     """Return true labels and tracks, and what they are."""
     folder = p.movie_path()
+    given = {"run_dir": p.run_dir, "movie_id": folder.name}
     if is_curated(folder):
         found = curated(folder)
-        places: tuple[Any, Any] = (found.labels, found.tracks)
+        given |= {"truth": found.labels, "truth_tracks": found.tracks}
         said = f"the curated movie ({found.edits} edits)"
     else:
-        done = read_done(p.path("steps", f"{EvaluateTracking.step}-{folder.name}"))
-        given = (done or {}).get("parameters", {})
-        places, said = (
-            (given.get("truth"), given.get("truth_tracks")),
-            "the truth of notebook 11_evaluate_tracking",
-        )
-    if not all(places):
-        raise InputError(
-            "truth",
-            None,
-            "curate the movie in notebook 12_curate, or name truth and truth_tracks in notebook 11_evaluate_tracking",
-        )
-    labels = LabelMovie.open(places[0])
-    tracks = any_format.read(places[1], voxel_size=labels.voxel_size, frame_interval=labels.frame_interval)
-    return labels, tracks, said
+        done = read_done(step_folder(EvaluateTracking.checked(given)))
+        if done is None:
+            raise InputError(
+                "truth",
+                None,
+                "curate the movie in notebook 12_curate, or name truth and truth_tracks in notebook 11_evaluate_tracking",
+            )
+        given, said = done["parameters"], "the truth of notebook 11_evaluate_tracking"
+    return *open_truth(EvaluateTracking.checked({**given, "run_dir": p.run_dir})), said

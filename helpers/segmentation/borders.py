@@ -98,6 +98,17 @@ def cut_contrasts(labels: NDArray, image: NDArray) -> tuple[NDArray[np.int64], N
     return halves[own, 1] // 2, found[own]
 
 
+def touching(labels: NDArray) -> NDArray[np.int64]:
+    """Return the pairs i < j of labels, (p, 2) and ascending, that have a face in common; 0 is background."""
+    pairs = [np.empty((0, 2), np.int64)]
+    for axis in range(labels.ndim):
+        a = np.moveaxis(labels, axis, 0)[:-1]
+        b = np.moveaxis(labels, axis, 0)[1:]
+        meet = (a != b) & (a > 0) & (b > 0)
+        pairs.append(np.sort(np.column_stack([a[meet], b[meet]]), axis=1))
+    return np.unique(np.concatenate(pairs), axis=0).astype(np.int64)
+
+
 def nearest(labels: NDArray, names: NDArray, spacing: Sequence[float] | NDArray) -> NDArray[np.int64]:
     """Return for each voxel which of the regions `names` of the labels is nearest, by its place in `names`."""
     away = [edt.edt((labels != name).view(np.uint8), anisotropy=tuple(spacing), parallel=1) for name in names]

@@ -17,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from helpers.segmentation.borders import BorderScale, contrasts, cut_contrasts, nearest
+from helpers.segmentation.borders import BorderScale, contrasts, cut_contrasts, nearest, touching
 from helpers.segmentation.fusion import Rules
+from helpers.segmentation.groups import joined
 
 #: A star lies in a cell with more than this share of its voxels.
 _INSIDE = 0.6
 
-Samples = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-
-def sample(labels: NDArray[np.int32], image: NDArray, within: tuple[slice, ...] | None = None) -> Samples:
+def sample(
+    labels: NDArray[np.int32], image: NDArray, within: tuple[slice, ...] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what a scale is made of: the contrasts of cells cut in two, and of cells that touch.
 
     Parameters
@@ -124,7 +125,9 @@ def _divide(
         parts = np.where(inside, 1 + nearest(stars[box], names, spacing), 0).astype(np.int32)
         pairs, contrast = contrasts(parts, image[box])
         strong = pairs[scale.place(contrast) > above]
-        group = _groups(_apart_from(strong, _touching(parts)), len(names) + 1)
+        faces = touching(parts)
+        n = len(names) + 1
+        group = _least(faces[~np.isin(faces @ [n, 1], strong @ [n, 1])], n)
         # Where the image says nothing of a part, it belongs to the cell's first.
         group[~np.isin(group, group[strong])] = 1
         group[0] = 0
@@ -144,39 +147,17 @@ def _join(
     none = scale.place(contrast) < below
     if cut_off is not None:
         none &= ~np.isin(pairs, cut_off).any(axis=1)
-    group = _groups(pairs[none], int(labels.max(initial=0)) + 1)
-    joined = np.flatnonzero(group != np.arange(len(group)))
-    if len(joined):
+    group = _least(pairs[none], int(labels.max(initial=0)) + 1)
+    others = np.flatnonzero(group != np.arange(len(group)))
+    if len(others):
         labels[...] = group[labels]
-    return np.column_stack([group[joined], joined]).astype(np.int64)
+    return np.column_stack([group[others], others])
 
 
-def _touching(parts: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the pairs (p, 2) of parts that have a face in common."""
-    found = [np.empty((0, 2), np.int64)]
-    for axis in range(parts.ndim):
-        one, other = (np.delete(parts, end, axis).ravel() for end in (-1, 0))
-        meet = (one != other) & (one > 0) & (other > 0)
-        found.append(np.sort(np.column_stack([one[meet], other[meet]]), axis=1).astype(np.int64))
-    return np.unique(np.concatenate(found), axis=0)
-
-
-def _apart_from(strong: NDArray, pairs: NDArray) -> NDArray:
-    """Return the pairs that are not among the strong ones."""
-    known = set(map(tuple, strong.tolist()))
-    return np.array([pair for pair in pairs.tolist() if tuple(pair) not in known], np.int64).reshape(-1, 2)
-
-
-def _groups(pairs: NDArray, n: int) -> NDArray[np.int32]:
-    """Return for each of n numbers the smallest that it hangs together with."""
-    least = np.arange(n, dtype=np.int32)
-    while True:
-        before = least.copy()
-        np.minimum.at(least, pairs[:, 0], before[pairs[:, 1]])
-        np.minimum.at(least, pairs[:, 1], before[pairs[:, 0]])
-        least = least[least]
-        if (least == before).all():
-            return least
+def _least(pairs: NDArray, n: int) -> NDArray[np.int64]:
+    """Return for each of n numbers the smallest that it hangs together with by the pairs (m, 2)."""
+    _, first, group = np.unique(joined(pairs.T, n), return_index=True, return_inverse=True)
+    return first[group]
 
 
 def _overlaps(labels: NDArray, stars: NDArray) -> tuple[NDArray, NDArray, NDArray]:

@@ -17,6 +17,7 @@ from helpers.tracking.global_tracker.program import Problem, cost_of, solve
 from helpers.tracking.global_tracker.regions import divide, regions_of
 from helpers.tracking.global_tracker.tracker import GlobalResult, link_global
 from helpers.tracking.objects import measure
+from tests.touching_cells import tissue
 
 VOXEL = (1.0, 1.0, 1.0)
 SHAPE = (6, 40, 60)
@@ -223,26 +224,16 @@ def test_two_cells_that_are_one_for_a_frame_are_two() -> None:
     assert found.changed == 2
 
 
-def tissue(border: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return 3 × 4 cells that touch, in eight frames, and intensities: 100 inside, `border` where two cells meet, and noise."""
-    labels = np.zeros((8, *SHAPE), np.int32)
-    for k, (y, x) in enumerate(product(range(3), range(4))):
-        labels[:, 1:5, 3 + 11 * y : 14 + 11 * y, 3 + 13 * x : 16 + 13 * x] = k + 1
-    meets = np.zeros(labels.shape, bool)
-    for axis in (2, 3):
-        there = np.diff(labels, axis=axis) != 0
-        pad = [(0, 0)] * 4
-        pad[axis] = (1, 0)
-        meets |= np.pad(there, pad)
-        pad[axis] = (0, 1)
-        meets |= np.pad(there, pad)
-    noise = np.random.default_rng(seed).normal(0, 5, labels.shape)
-    return labels, np.where(meets & (labels > 0), border, 100.0) + noise
+def tissue_movie(border: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return twelve cells that touch, in eight frames, and their intensities, with noise of each frame's own."""
+    frames = [tissue(border, rows=3, columns=4, seed=t) for t in range(8)]
+    labels, images = (np.stack(side) for side in zip(*frames, strict=True))
+    return labels, images
 
 
 @pytest.mark.parametrize("border", [180.0, 40.0])
 def test_the_image_tells_two_cells_that_are_one_in_every_frame_of_the_segmentation(border: float) -> None:
-    labels, raw = tissue(border)
+    labels, raw = tissue_movie(border)
     merged = np.where(labels == 7, 6, labels)
     assert followed(merged, labels).tracks.n_tracks == 11, "two against one cannot say it without the image"
     found = followed(merged, labels, raw=raw)
@@ -252,7 +243,7 @@ def test_the_image_tells_two_cells_that_are_one_in_every_frame_of_the_segmentati
 
 
 def test_a_border_that_only_labels_have_divides_nothing() -> None:
-    labels, raw = tissue(180.0)
+    labels, raw = tissue_movie(180.0)
     one = np.where(labels == 7, 6, labels)
     raw[:, 1:5, 14:25, 27:31] = 100.0  # no membrane between 6 and 7
     found = followed(one, labels, raw=raw)
@@ -262,7 +253,7 @@ def test_a_border_that_only_labels_have_divides_nothing() -> None:
 
 def test_the_contrast_of_a_border_is_read_on_the_movies_own_scale() -> None:
     for border in (180.0, 40.0):
-        labels, raw = tissue(border)
+        labels, raw = tissue_movie(border)
         pairs, contrast = contrasts(labels[0], raw[0])
         assert pairs.tolist() == sorted(pairs.tolist()) and (contrast > 0).all() == (border > 100)
         cells, cuts = cut_contrasts(labels[0], raw[0])
@@ -270,7 +261,7 @@ def test_the_contrast_of_a_border_is_read_on_the_movies_own_scale() -> None:
         scale = BorderScale.of([cuts] * 2, [contrast] * 2)
         np.testing.assert_allclose(scale.place(np.array([scale.none, scale.usual])), [0, 1])
         assert scale.tells and (scale.place(cuts) < 0.1).all()
-    labels, raw = tissue(100.0)
+    labels, raw = tissue_movie(100.0)
     parts = cut_contrasts(labels[0], raw[0])[1], contrasts(labels[0], raw[0])[1]
     same = BorderScale.of(*([part] * 3 for part in parts))
     assert not same.tells and np.isnan(same.place(np.zeros(2))).all(), "an image without borders says nothing"

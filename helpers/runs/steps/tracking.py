@@ -19,7 +19,7 @@ from helpers.runs.steps.trackmate_settings import settings_of
 from helpers.tracking import filters
 from helpers.tracking.formats import btrackmate, ctc, geff, table, trackmate
 from helpers.tracking.global_tracker.costs import GlobalParameters
-from helpers.tracking.global_tracker.tracker import link_global
+from helpers.tracking.global_tracker.tracker import GlobalResult, link_global
 from helpers.tracking.kalman import AdvancedKalmanParameters, KalmanParameters, link_kalman, link_nearest
 from helpers.tracking.linking import LapParameters, link
 from helpers.tracking.objects import as_measured
@@ -241,16 +241,7 @@ def track_movie(cells: Cells, p: Track) -> tuple[Cells, Tracks, dict[str, Any]]:
     shutil.rmtree(path, ignore_errors=True)  # of tracks that are made anew
     if p.tracker != "global" or cells.labels is None:
         return cells, track(cells, p, fixed_links(p)), {}
-    raw = Movie.open(p.raw, voxel_size=cells.voxel_size, missing_frames="empty") if p.raw else None  # type: ignore[arg-type]
-    found = link_global(
-        [cells.labels, *(LabelMovie.open(other) for other in p.competing_paths())],
-        cells.objects,
-        voxel_size=cells.voxel_size,  # type: ignore[arg-type]
-        parameters=tracker_parameters(p),
-        fixed=fixed_links(p),
-        intensity=raw,
-        frame_interval=cells.frame_interval,
-    )
+    found = choose(cells, p, tracker_parameters(p))
     part = path.with_name(f"{path.name}.part")  # one name, so that what a killed run left is removed
     shutil.rmtree(part, ignore_errors=True)
     chosen = LabelMovie.create(
@@ -271,6 +262,20 @@ def track_movie(cells: Cells, p: Track) -> tuple[Cells, Tracks, dict[str, Any]]:
     }
     labels = LabelMovie.open(path)
     return Cells(cells.objects, labels, cells.voxel_size, cells.frame_interval), found.tracks, about
+
+
+def choose(cells: Cells, p: Track, parameters: GlobalParameters) -> GlobalResult:
+    """Choose cells and links with the global tracker, among all label movies, in view of the raw one."""
+    raw = Movie.open(p.raw, voxel_size=cells.voxel_size, missing_frames="empty") if p.raw else None  # type: ignore[arg-type]
+    return link_global(
+        [cells.labels, *(LabelMovie.open(other) for other in p.competing_paths())],
+        cells.objects,
+        voxel_size=cells.voxel_size,  # type: ignore[arg-type]
+        parameters=parameters,
+        fixed=fixed_links(p),
+        intensity=raw,
+        frame_interval=cells.frame_interval,
+    )
 
 
 def keep_tracks(tracks: Tracks, cells: Cells, p: Track) -> tuple[Tracks, pd.DataFrame]:

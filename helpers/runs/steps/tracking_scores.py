@@ -36,18 +36,7 @@ def evaluate(p: EvaluateTracking) -> list[Scored]:
     InputError
         If the truth is missing, or does not fit the movie.
     """
-    for name in ("truth", "truth_tracks"):
-        if getattr(p, name) is None:
-            raise InputError(name, None, "name the true labels and the true tracks of this movie")
-    assert p.truth is not None and p.truth_tracks is not None
-    true_labels = LabelMovie.open(
-        p.truth,
-        voxel_size=p.voxel_size_um,  # type: ignore[arg-type]
-        frame_interval=p.frame_interval_s,
-    )
-    truth = any_format.read(
-        p.truth_tracks, voxel_size=true_labels.voxel_size, frame_interval=true_labels.frame_interval
-    )
+    true_labels, truth = open_truth(p)
     settings = tracked_with(p)
     labels_path = settings.labels_path()
     if settings.tracker == "global":
@@ -74,6 +63,29 @@ def evaluate(p: EvaluateTracking) -> list[Scored]:
             )
         )
     return found
+
+
+def open_truth(p: EvaluateTracking) -> tuple[LabelMovie, Tracks]:
+    """Open the true labels and the true tracks.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or cannot be read.
+    """
+    for name in ("truth", "truth_tracks"):
+        if getattr(p, name) is None:
+            raise InputError(name, None, "name the true labels and the true tracks of this movie")
+    assert p.truth is not None and p.truth_tracks is not None
+    labels = LabelMovie.open(
+        p.truth,
+        voxel_size=p.voxel_size_um,  # type: ignore[arg-type]
+        frame_interval=p.frame_interval_s,
+    )
+    tracks = any_format.read(
+        p.truth_tracks, voxel_size=labels.voxel_size, frame_interval=labels.frame_interval
+    )
+    return labels, tracks
 
 
 def under_errors(p: EvaluateTracking, result: Scored) -> dict[str, Any]:

@@ -66,14 +66,6 @@ class BlockLabels:
 
 
 @dataclass(frozen=True)
-class _WholeFrame:
-    """What stars and borders of the whole frame are like."""
-
-    stars: CellStatistics
-    borders: BorderScale
-
-
-@dataclass(frozen=True)
 class Maker:
     """Makes the labels of a method out of what the networks said.
 
@@ -122,7 +114,9 @@ class Maker:
 
         spoken = len(stars) > 0  # else StarDist has no word in what is flooded
 
-        def fuse(tile: Tile, whole: _WholeFrame | None) -> tuple[NDArray, NDArray, NDArray, Any]:
+        def fuse(
+            tile: Tile, statistics: CellStatistics | None = None
+        ) -> tuple[NDArray, NDArray, NDArray, NDArray, Samples]:
             drawn, names = stars.drawn(tile.read)
             known = components[tile.read]
             labels, samples = fuse_part(
@@ -132,38 +126,32 @@ class Maker:
                 divide=divide,
                 rules=self.segmenter.rules,
                 components=known,
-                statistics=whole.stars if whole else None,
+                statistics=statistics,
             )
-            image = self.outputs.image[tile.read]
-            spacing = spacing_of(self.segmenter.voxel_size, self._dims)
-            if whole is None:
-                flat = labels.ndim == 2
-                stack = (1,) * flat + labels.shape
-                own = (slice(0, 1),) * flat + tuple(within(tile.write, tile.read))
-                cuts, contacts = sample(labels.reshape(stack), image.reshape(stack), own)
-                return labels, names, known, (samples, {"cuts": cuts, "contacts": contacts})
+            return labels, drawn, names, known, samples
+
+        def look(k: int, tile: Tile) -> dict[str, Any]:
+            labels, _, names, _, samples = fuse(tile)
+            borders = self._own_borders(labels, tile)
+            return _own_samples(tile, samples, stars.points[names[1:] - 1]) | borders
+
+        self.store.each("samples", tiles, look)
+        statistics, scale = self._whole_frame(len(tiles))
+
+        def label(tile: Tile) -> tuple[NDArray, Mapping[str, Any]]:
+            labels, drawn, names, known, _ = fuse(tile, statistics)
             ties = follow_image(
                 labels,
                 drawn,
-                image,
-                spacing,
+                self.outputs.image[tile.read],
+                spacing_of(self.segmenter.voxel_size, self._dims),
                 rules=self.segmenter.rules,
-                scale=whole.borders,
+                scale=scale,
                 cut_off=_cut_off(labels, tile, self.outputs.shape),
             )
             ties = ties[np.isin(ties[:, 0], labels[within(tile.write, tile.read)])]
             last = int(drawn.max(initial=0))
-            return _renamed(labels, names, last), _renamed(ties, names, last), known, samples
-
-        def look(_: int, tile: Tile) -> dict[str, Any]:
-            names, (samples, borders) = fuse(tile, None)[1::2]
-            return _own_samples(tile, samples, stars.points[names[1:] - 1]) | borders
-
-        self.store.each("samples", tiles, look)
-        whole = self._whole_frame(len(tiles))
-
-        def label(tile: Tile) -> tuple[NDArray, Mapping[str, Any]]:
-            named, ties, known, _ = fuse(tile, whole)
+            named, ties = _renamed(labels, names, last), _renamed(ties, names, last)
             linked = _components_of(named, known) if divide == "never" else {}
             n_new = -int(min(named.min(initial=0), ties.min(initial=0)))
             return named, {"new": n_new, "ties": ties.T, **_faces(named, tile), **linked}
@@ -203,13 +191,22 @@ class Maker:
         grid = candidates.grid if candidates else (1,) * self._dims
         return cut(self.outputs.shape, [int(m) for m in margin], grid, self.store.memory / bytes_per_voxel)
 
-    def _whole_frame(self, n: int) -> _WholeFrame:
+    def _own_borders(self, labels: NDArray[np.int32], tile: Tile) -> dict[str, NDArray]:
+        """Return what the image says within the block's own cells, and between them."""
+        flat = labels.ndim == 2
+        stack = (1,) * flat + labels.shape
+        own = (slice(0, 1),) * flat + tuple(within(tile.write, tile.read))
+        cuts, contacts = sample(labels.reshape(stack), self.outputs.image[tile.read].reshape(stack), own)
+        return {"cuts": cuts, "contacts": contacts}
+
+    def _whole_frame(self, n: int) -> tuple[CellStatistics, BorderScale]:
+        """Return what stars and borders of the whole frame are like, from the samples of n blocks."""
         tables = [self.store.table("samples", k) for k in range(n)]
         size, depth, middle, ratio, cuts, contacts = (
             np.concatenate([table[key] for table in tables])
             for key in ("size", "depth", "middle", "ratio", "cuts", "contacts")
         )
-        return _WholeFrame(CellStatistics.of(size, depth, middle, ratio), BorderScale.of([cuts], [contacts]))
+        return CellStatistics.of(size, depth, middle, ratio), BorderScale.of([cuts], [contacts])
 
     def _blocks(
         self, name: str, tiles: list[Tile], make: Any, n_known: int, components: int = 0

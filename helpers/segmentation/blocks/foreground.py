@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from helpers.data.lazy import LazyStack, Region
 from helpers.data.masks import instances_from_binary
 from helpers.models.inference import Tile
 from helpers.segmentation.blocks.store import Store, chunks_of
 from helpers.segmentation.blocks.tiling import common, cut, neighbours, within
+from helpers.segmentation.groups import joined
 
 #: Bytes a voxel of a block takes.
 _BYTES = 16
@@ -76,13 +75,3 @@ def find_components(foreground: LazyStack, threshold: float, store: Store) -> Co
     group = joined(np.concatenate(pairs, axis=1), int(first[-1])) + 1
     names = [np.concatenate([[0], group[a:b]]).astype(np.int32) for a, b in itertools.pairwise(first)]
     return Components(array, tiles, names)
-
-
-def joined(pairs: NDArray, n: int) -> NDArray[np.int64]:
-    """Return the group of each of `n` things of which pairs, (2, m), belong together; groups count in their order."""
-    links = coo_matrix((np.ones(pairs.shape[1], bool), (pairs[0], pairs[1])), (n, n))
-    group = connected_components(links, directed=False)[1]
-    _, first, group = np.unique(group, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[group]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from helpers.data.lazy import LazyStack, Region
 from helpers.segmentation.blocks.cells import BlockLabels
-from helpers.segmentation.blocks.foreground import joined
 from helpers.segmentation.blocks.store import Store
 from helpers.segmentation.blocks.tiling import common, neighbours, size_of, within
+from helpers.segmentation.groups import joined
 
 #: Two new cells are one where, in the layers that both blocks see, they share more than this of what they cover (IoU).
 _SAME = 0.5

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 
 import pandas as pd
 
@@ -54,15 +55,16 @@ def fit_costs(
     start : GlobalParameters, optional
         What to begin with; the defaults if left out.
     """
-    best, highest, divisions = start or GlobalParameters(), -1.0, float("nan")
-    tried = [(best, "", float("nan"))] + [(None, name, factor) for name in FITTED for factor in _FACTORS]
-    rows = []
-    for given, name, factor in progress(tried, desc="Fit", unit="tracking"):
-        candidate = given or replace(best, **{name: getattr(best, name) * factor})
+    best = start = start or GlobalParameters()
+    first = scored(best)
+    highest, divisions = first["tra"], first["division_f1"]
+    rows = [("", float("nan"), highest, divisions, True)]
+    for name, factor in progress(list(product(FITTED, _FACTORS)), desc="Fit", unit="tracking"):
+        value = getattr(start, name) * factor
+        candidate = replace(best, **{name: value})
         found = scored(candidate)
         kept = found["tra"] > highest and not found["division_f1"] < divisions
         if kept:
             best, highest, divisions = candidate, found["tra"], found["division_f1"]
-        value = getattr(candidate, name) if name else factor
         rows.append((name, value, found["tra"], found["division_f1"], kept))
     return Fit(best, pd.DataFrame(rows, columns=["cost", "value", "tra", "division_f1", "kept"]))

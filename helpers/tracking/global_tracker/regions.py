@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import csr_array, vstack
 
-from helpers.segmentation.borders import contrasts, cut_contrasts, nearest
+from helpers.segmentation.borders import contrasts, cut_contrasts, nearest, touching
 from helpers.tracking.overlap import Frame, shared_voxels
 
 #: Two regions exclude each other from this share of the smaller one on; below it, borders merely differ.
@@ -324,17 +324,17 @@ def _borders(
     first: np.ndarray, image: np.ndarray | None, with_cuts: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the pairs of regions that touch, their contrast, and that of the regions cut in two."""
-    touching = _touching(first)
-    contrast = np.full(len(touching), np.nan)
+    contacts = touching(first) - 1
+    contrast = np.full(len(contacts), np.nan)
     if image is None:
-        return touching, contrast, np.empty(0)
+        return contacts, contrast, np.empty(0)
     pairs, found = contrasts(first, image)
     n = int(first.max(initial=0)) + 1
-    rows = np.searchsorted((touching + 1) @ [n, 1], pairs @ [n, 1])
+    rows = np.searchsorted((contacts + 1) @ [n, 1], pairs @ [n, 1])
     contrast[rows] = found
     if not with_cuts:
-        return touching, contrast, np.empty(0)
-    return touching, contrast, cut_contrasts(first, image)[1]
+        return contacts, contrast, np.empty(0)
+    return contacts, contrast, cut_contrasts(first, image)[1]
 
 
 def _of_parts(parts: np.ndarray, first: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -348,17 +348,6 @@ def _of_parts(parts: np.ndarray, first: np.ndarray, image: np.ndarray) -> np.nda
     for side in (0, 1):
         np.minimum.at(least, pairs[same, side], np.nan_to_num(found[same], nan=np.inf))
     return np.where(np.isfinite(least), least, np.nan)[1:]
-
-
-def _touching(numbers: np.ndarray) -> np.ndarray:
-    """Return (p, 2) pairs i < j of regions (from 0) with a common face."""
-    pairs = [np.empty((0, 2), np.int64)]
-    for axis in range(3):
-        a = np.moveaxis(numbers, axis, 0)[:-1]
-        b = np.moveaxis(numbers, axis, 0)[1:]
-        meet = (a != b) & (a > 0) & (b > 0)
-        pairs.append(np.sort(np.column_stack([a[meet], b[meet]]), axis=1))
-    return np.unique(np.concatenate(pairs), axis=0) - 1
 
 
 def shared_between(before: Regions, now: Regions) -> csr_array:
