@@ -33,12 +33,12 @@ from helpers.data.normalization import normalize, percentile_range
 from helpers.errors import InputError
 from helpers.models import denoising, inference, model_folder, stardist, unet
 from helpers.models.stardist import StarPrediction
+from helpers.models.stitching import stitch_slices
 from helpers.segmentation.certainty import certainty
 from helpers.segmentation.fusion import DIVIDE, Divide, Rules, close_gaps, fuse
 from helpers.segmentation.image_borders import follow_image
 from helpers.segmentation.kept_cells import kept_cells, renumbered, voxel_counts
 from helpers.segmentation.segmenter import Segmentation
-from helpers.segmentation.stitching import stitch_slices
 from helpers.segmentation.watershed import watershed
 
 METHODS = ("vollseg", "stardist", "unet")

@@ -21,6 +21,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from helpers import heap
+
 _FREE = -1
 _ALONE = -2
 
@@ -129,39 +131,15 @@ def _solve(starts, columns, costs, n_columns):  # pragma: no cover - compiled
                 if n_heap == len(heap_key):
                     heap_key = np.append(heap_key, np.empty(n_heap))
                     heap_column = np.append(heap_column, np.empty(n_heap, np.int64))
-                child = n_heap
+                heap.push(heap_key, heap_column, n_heap, length, column)
                 n_heap += 1
-                while child > 0:
-                    parent = (child - 1) >> 1
-                    if heap_key[parent] <= length:
-                        break
-                    heap_key[child] = heap_key[parent]
-                    heap_column[child] = heap_column[parent]
-                    child = parent
-                heap_key[child] = length
-                heap_column[child] = column
             # The nearest column not yet scanned; entries that were improved since are stale.
             column = -1
             while n_heap > 0 and column < 0:
                 if not scanned[heap_column[0]] and heap_key[0] == distance[heap_column[0]]:
                     column = heap_column[0]
+                heap.pop(heap_key, heap_column, n_heap)
                 n_heap -= 1
-                key = heap_key[n_heap]
-                moved = heap_column[n_heap]
-                parent = 0
-                while True:
-                    child = 2 * parent + 1
-                    if child >= n_heap:
-                        break
-                    if child + 1 < n_heap and heap_key[child + 1] < heap_key[child]:
-                        child += 1
-                    if heap_key[child] >= key:
-                        break
-                    heap_key[parent] = heap_key[child]
-                    heap_column[parent] = heap_column[child]
-                    parent = child
-                heap_key[parent] = key
-                heap_column[parent] = moved
             if column < 0 or distance[column] >= shortest:
                 break
             scanned[column] = True

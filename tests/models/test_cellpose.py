@@ -17,7 +17,7 @@ from stardist.matching import matching
 from helpers.data.movies import Movie, write_movie
 from helpers.errors import InputError
 from helpers.models import cellpose as cp
-from helpers.models.cellpose import CellposeNetwork, CellposeSettings, prediction
+from helpers.models.cellpose import CellposeNetwork, CellposeSettings
 from helpers.models.cellpose import network as networks
 from helpers.models.cellpose import tiles as cellpose_tiles
 from helpers.models.cellpose import training as cellpose_training
@@ -130,24 +130,6 @@ def test_arguments_are_those_of_the_table() -> None:
         "diameter": None, "cellprob_threshold": 0.0, "resample": True, "do_3D": True, "anisotropy": 4.0,
         "min_size": 15, "flow3D_smooth": 2.0,
     }  # fmt: skip
-
-
-def test_planes_are_joined_by_the_rule_of_cellpose() -> None:
-    from cellpose import utils
-    from scipy import ndimage
-
-    rng = np.random.default_rng(3)
-    noise = ndimage.gaussian_filter(rng.normal(size=(6, 60, 60)), (0.8, 3, 3))
-    planes = np.stack([ndimage.label(plane > 0.02)[0] for plane in noise]).astype(np.int32)  # type: ignore[index]
-    expected = utils.stitch3D(planes.copy(), stitch_threshold=0.2)
-    prediction.stitch(planes, 0.2)
-    assert expected.max() > 20
-    assert np.array_equal(planes, expected)
-    # An empty plane parts cells for good.
-    parted = np.zeros((3, 4, 4), np.int32)
-    parted[0, :2], parted[2, 2:] = 1, 1
-    prediction.stitch(parted, 0.2)
-    assert parted[0].max() == 1 and parted[2].max() == 2
 
 
 def test_cellpose_keeps_its_own_defaults(network: CellposeNetwork, stack: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from helpers.errors import InputError
 from helpers.models.cellpose.network import CellposeNetwork, CellposeSettings, eval_arguments
+from helpers.models.stitching import stitch_slices
 
 #: Tiles of a plane that the network sees at once.
 _BATCH = 8
@@ -159,34 +159,8 @@ def _stitched(
     for z in progress(range(stack.shape[1]), desc="Cellpose XY", unit="plane", leave=False):
         masks[z], plane = _evaluate(network, stack[:, z : z + 1], plain, normalize=False)
         cellprob.append(plane)
-    stitch(masks, threshold)
+    masks = stitch_slices(masks, threshold)
     return utils.fill_holes_and_remove_small_masks(masks, min_size=min_size), np.stack(cellprob)
-
-
-def stitch(masks: NDArray[np.int32], threshold: float) -> None:
-    """Number the cells of planes through, in place, by the rule of `cellpose.utils.stitch3D`.
-
-    A cell of a plane goes on with the cell before it of the highest IoU, among those whose best follower it is.
-    Cellpose fills a matrix of all cells so far for every plane, and begins to count anew after an early empty plane,
-    which makes one cell of two; neither is done here.
-    """
-    count = int(masks[0].max(initial=0))
-    for before, here in itertools.pairwise(masks):
-        both = (before > 0) & (here > 0)
-        pairs, shared = np.unique(np.stack([before[both], here[both]]), axis=1, return_counts=True)
-        sizes, own = np.bincount(before.ravel()), np.bincount(here.ravel())
-        iou = shared / (sizes[pairs[0]] + own[pairs[1]] - shared)
-        best = np.zeros(len(sizes))
-        np.maximum.at(best, pairs[0], iou)
-        ids = np.zeros(len(own), np.int32)
-        kept = np.flatnonzero((iou >= threshold) & (iou == best[pairs[0]]))
-        # Of several cells before it the one with the highest IoU comes last, and so stays; of equals the first.
-        kept = kept[np.lexsort((-pairs[0][kept], iou[kept]))]
-        ids[pairs[1][kept]] = pairs[0][kept]
-        new = np.flatnonzero((ids == 0) & (own > 0))[1 if own[0] else 0 :]
-        ids[new] = np.arange(count + 1, count + 1 + len(new))
-        count += len(new)
-        here[:] = ids[here]
 
 
 def _estimate(network: CellposeNetwork, stack: NDArray, normalize: bool) -> float | None:

@@ -29,8 +29,8 @@ from llvmlite import ir
 from numba import get_num_threads, njit, types
 from numba.extending import intrinsic
 
+from helpers import heap
 from helpers.errors import InputError
-from helpers.segmentation.watershed import heap
 from helpers.segmentation.watershed.components import components, count_runs
 from helpers.segmentation.watershed.neighbourhood import longer, neighbours_of
 from helpers.segmentation.watershed.steepest_descent import height_of, label_by_descent
@@ -398,7 +398,7 @@ def _advance(
             level = np.iinfo(np.int64).min
         elif heap_size > 0 and (not fifo or read == tail[current]):
             level = heap_key[0]
-            i = heap_entry[0] & MAX_VOXELS
+            i = heap_entry[0] & MAX_VOXELS  # an entry is (age << 31) | voxel: equal heights leave by age
             heap.pop(heap_key, heap_entry, heap_size)
             heap_size -= 1
         elif fifo and read != tail[current]:

@@ -1,4 +1,4 @@
-"""A binary heap in two arrays: the keys, and the entries that break ties."""
+"""A binary heap in two arrays, keys and entries, for compiled code: of equal keys the smaller entry comes first."""
 
 # Compiled by numba, whose functions and integers are not those that a type checker sees.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAssignmentType=false
@@ -13,7 +13,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def push(heap_key: Any, heap_entry: Any, n: int, key: int, entry: int) -> None:
-    """Add to `n` entries. An entry is (age << 31) | voxel, so that equal keys are ordered by age."""
+    """Add to a heap of `n` entries; the arrays have room for one more."""
     i = n
     while i > 0:
         parent = (i - 1) >> 1
@@ -28,7 +28,7 @@ def push(heap_key: Any, heap_entry: Any, n: int, key: int, entry: int) -> None:
 
 @njit(cache=True, nogil=True)
 def pop(heap_key: Any, heap_entry: Any, n: int) -> None:
-    """Remove the first of `n` entries."""
+    """Remove the first of a heap's `n` entries, which is ``heap_key[0], heap_entry[0]``."""
     # Sink the hole to the bottom, then lift the last entry into place: half the comparisons.
     last = n - 1
     i = 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.errors import InputError
-from helpers.segmentation.stitching import stitch_slices
+from helpers.models.stitching import stitch_slices
 
 
 def test_columns_of_cells_keep_their_label_and_new_ones_begin():
@@ -32,3 +32,15 @@ def test_the_best_overlap_wins_and_the_threshold_counts():
     assert stitch_slices([below, above], 0.9)[1, 0, 0] != stack[0, 0, 0]
     with pytest.raises(InputError, match="stitch_threshold"):
         stitch_slices([below], 0)
+
+
+def test_planes_are_joined_by_the_rule_of_cellpose():
+    from cellpose import utils
+    from scipy import ndimage
+
+    rng = np.random.default_rng(3)
+    noise = ndimage.gaussian_filter(rng.normal(size=(6, 60, 60)), (0.8, 3, 3))
+    planes = np.stack([ndimage.label(plane > 0.02)[0] for plane in noise]).astype(np.int32)  # type: ignore[index]
+    expected = utils.stitch3D(planes.copy(), stitch_threshold=0.2)
+    assert expected.max() > 20
+    np.testing.assert_array_equal(stitch_slices(planes, 0.2), expected)
