@@ -3,8 +3,10 @@
 For each version of Python a base environment holds only what Colab preloads of our dependencies. Each notebook gets a fresh
 environment upon it, a folder with nothing in it but the ``.ipynb`` and what the notebooks before it left, a stand-in for
 ``google.colab``, and runs from top to bottom with nothing edited: its setup cell installs the rest from this checkout, and it
-works on the sample data. What passed is kept in ``passed.json``: the same command goes on after an interruption or a failure, until the
-source changes, and then begins anew. Notebooks that are named run in any case.
+works on the sample data. Installing takes longer than most notebooks: one whose setup cell asks for the same extras as an earlier
+one's gets the environment that the earlier one's cell filled, as in a second notebook of the same session. What passed is kept in
+``passed.json``: the same command goes on after an interruption or a failure, until the source changes, and then begins anew.
+Notebooks that are named run in any case, in a fresh environment of their own.
 
 Cellpose 4 cannot be trained from scratch and its weights are a download: where there is no Cellpose 3, notebook 07_segment_cellpose finds a
 network of the real build with random weights in their place.
@@ -115,10 +117,18 @@ def cellpose_4(work: Path, version: str, base: Path) -> Path:
     return weights
 
 
-def run_notebook(step: str, version: str, base: Path, content: Path, settings: dict[str, str]) -> str:
-    """Run one notebook as on Colab; return what went wrong, or nothing."""
+def run_notebook(
+    step: str, version: str, base: Path, content: Path, settings: dict[str, str], kept: Path | None = None
+) -> str:
+    """Run one notebook as on Colab, in an environment that is kept if it passes; return what went wrong, or nothing."""
     with tempfile.TemporaryDirectory(prefix="colab-") as made:
-        python = fresh_environment(version, base, Path(made))
+        folder = kept or Path(made)
+        filled = folder / "filled"
+        if filled.exists():
+            python = folder / "bin" / "python"
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            python = fresh_environment(version, base, folder)
         shutil.copy(ROOT / "notebooks" / f"{step}.ipynb", content)
         done = run(
             *(python, "-c", EXECUTE, f"{step}.ipynb"),
@@ -134,8 +144,11 @@ def run_notebook(step: str, version: str, base: Path, content: Path, settings: d
         )
     if done.returncode:
         return done.stderr[-1500:]
-    made_there = step == "00_start_here" or any((content / RUN / "steps").glob(f"{step}*/done.json"))
-    return "" if made_there else "no done.json"
+    if step != "00_start_here" and not any((content / RUN / "steps").glob(f"{step}*/done.json")):
+        return "no done.json"
+    if kept:
+        filled.touch()
+    return ""
 
 
 def source() -> str:
@@ -155,7 +168,7 @@ def passed_before(work: Path) -> dict[str, float]:
         kept = {}
     if kept.get("source") == source():
         return kept["minutes"]
-    for folder in work.glob("content-*"):
+    for folder in (*work.glob("content-*"), *work.glob("filled-*")):
         shutil.rmtree(folder)
     return {}
 
@@ -198,7 +211,9 @@ def main() -> int:
             if step.startswith("07") and version >= CELLPOSE_4:
                 settings = {"CELLPOSE_LOCAL_MODELS_PATH": str(cellpose_4(given.work, version, base).parent)}
             started = time.monotonic()
-            error = run_notebook(step, version, base, content, settings)
+            extras = NOTEBOOKS[step].extra.replace(",", "-")
+            kept = None if given.steps else given.work / f"filled-{version}-{extras}"
+            error = run_notebook(step, version, base, content, settings, kept)
             minutes = (time.monotonic() - started) / 60
             said = f"FAILED: {error}" if error else f"runs alone, {minutes:.1f} minutes with what it installs"
             print(f"Python {version}  {step}: {said}", flush=True)

@@ -30,13 +30,16 @@ def test_the_matrix_goes_on_where_it_ended_until_the_source_changes(
     assert "Python 3.12  06_segment: FAILED: ValueError: no" in said
     row = next(line for line in said.splitlines() if line.startswith("06_segment "))
     assert row.split() == ["06_segment", "0.0", "min", "–", "0.0", "min"]
-    (tmp_path / "content-3.11" / "left.txt").touch()
+    left = [tmp_path / folder / "left.txt" for folder in ("content-3.11", "filled-3.11-tracking")]
+    left[1].parent.mkdir()
+    for file in left:
+        file.touch()
     ran.clear()
     broken.clear()
     assert colab_matrix.main() == 0 and ran == ["3.12 06_segment"]
-    assert (tmp_path / "content-3.11" / "left.txt").exists()
+    assert all(file.exists() for file in left)
     ran.clear()
     assert colab_matrix.main() == 0 and not ran
     monkeypatch.setattr(colab_matrix, "source", lambda: "b")
     assert colab_matrix.main() == 0 and len(ran) == 3 * len(NOTEBOOKS)
-    assert not (tmp_path / "content-3.11" / "left.txt").exists()
+    assert not any(file.exists() for file in left)
