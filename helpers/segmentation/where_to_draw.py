@@ -102,7 +102,9 @@ def where_to_draw(
     spacing = np.array(spacing_of(voxel_size, 3))
     of_voxels = doubt(star_labels, unet_labels, foreground, annotated)
     size = cell_um or _diameter((star_labels, unet_labels), spacing)
-    smooth = np.asarray(ndimage.gaussian_filter(of_voxels, size / 4 / spacing, mode="constant"), np.float32)
+    # A plane has no neighbours that its doubt could be averaged with.
+    sigma = np.where(np.array(of_voxels.shape) > 1, size / 4 / spacing, 0)
+    smooth = np.asarray(ndimage.gaussian_filter(of_voxels, sigma, mode="constant"), np.float32)
     reach = np.maximum(1, np.ceil(size / spacing / 2)).astype(int)
     peaks = (smooth == ndimage.maximum_filter(smooth, size=2 * reach + 1)) & (smooth > 0.05)
     if annotated is not None:
@@ -138,7 +140,9 @@ def _reason(point: NDArray, reach: NDArray, star_labels: NDArray, unet_labels: N
 
 
 def _diameter(labels: Sequence[NDArray], spacing: NDArray) -> float:
-    """Return the diameter (µm) of the sphere with the median volume of the cells."""
+    """Return the diameter (µm) of the sphere, in a plane the disc, with the median size of the cells."""
     sizes = np.concatenate([np.bincount(own.ravel())[1:] for own in labels])
-    volume = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else labels[0].size / 100
-    return 2 * (3 * volume * float(np.prod(spacing)) / (4 * np.pi)) ** (1 / 3)
+    n_voxels = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else labels[0].size / 100
+    if len(labels[0]) == 1:
+        return 2 * (n_voxels * float(np.prod(spacing[1:])) / np.pi) ** (1 / 2)
+    return 2 * (3 * n_voxels * float(np.prod(spacing)) / (4 * np.pi)) ** (1 / 3)

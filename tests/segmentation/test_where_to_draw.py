@@ -66,3 +66,14 @@ def test_what_a_mirrored_frame_says_otherwise_is_in_doubt() -> None:
     assert np.allclose(over_flips(lambda one: one, raw, raw), raw)
     places = where_to_draw(stars, stars, mean, voxel_size=VOXEL)[1]
     assert len(places) == 2 and set(places["reason"]) == {"the U-Net is unsure"}
+
+
+def test_in_a_plane_cells_are_discs_and_doubt_is_not_averaged_with_what_is_above() -> None:
+    stars, seen = np.zeros((2, 1, 60, 120), np.int32)
+    for number, x in enumerate((20, 60, 100), start=1):
+        stars[0, 20:40, x - 10 : x + 10] = number
+    seen[stars == 1] = 1
+    foreground = np.where(seen > 0, 0.999, 0.001)
+    for z in (0.1, 10.0):  # a plane's thickness changes nothing
+        doubts, places = where_to_draw(stars, seen, foreground, voxel_size=(z, 0.5, 0.5))
+        assert len(places) == 2 and set(places["x"] // 10) <= {5, 6, 9, 10} and doubts.max() > 0.7
