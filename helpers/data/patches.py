@@ -90,7 +90,9 @@ def create_training_set(
     voxel_size : (z, y, x) in µm, optional
         In place of what the files say.
     pmin, pmax : float
-        Percentiles of the raw stack that become 0 and 1.
+        Percentiles of the raw stack that become 0 and 1: of the whole stack, where labels are sparse, too. A network must be
+        shown intensities on the scale on which it will see a movie's frames, where nothing is drawn; drawn cells alone are
+        brighter (nuclei) or darker (membranes) than the stack, by as much as a person happened to draw of either.
     foreground_probability, min_foreground : float
         See `PatchSampling`.
     boundary_width : float
