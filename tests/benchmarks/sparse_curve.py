@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from helpers.data.experiment import Experiment, read_experiment
 from helpers.data.few_cells import draw_few_cells
@@ -115,7 +116,7 @@ def score(
     frames: int | None,
 ) -> dict[str, float]:
     """Return F1@0.5 of each method, counts pooled over the frames of all movies, and the time that thresholds took."""
-    totals = {method: np.zeros(3) for method in METHODS}
+    pairs_of: dict[str, list[tuple]] = {method: [] for method in METHODS}
     p, path = movies[0]
     segmenter = VollSegSegmenter(
         stardist.load(folder / "stardist"), unet.load(folder / "unet"), compare=True,
@@ -128,10 +129,16 @@ def score(
         for t in range(min(raw.n_frames, frames or raw.n_frames)):
             found = segmenter(raw.frame(t))
             for method in METHODS:
-                row = match_counts(truth.frame(t), found.labels[method], iou_thresholds=(0.5,)).iloc[0]
-                totals[method] += [row["tp"], row["fp"], row["fn"]]
-    found = {m: round(float(2 * tp / max(2 * tp + fp + fn, 1)), 4) for m, (tp, fp, fn) in totals.items()}
-    return found | {"thresholds_processor_s": seconds}
+                pairs_of[method].append((truth.frame(t), found.labels[method]))
+    scores = {method: f1(own) for method, own in pairs_of.items()}
+    return scores | {"thresholds_processor_s": seconds}
+
+
+def f1(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return the F1 at an IoU of 0.5 of labels against truth, counts pooled over (truth, labels)."""
+    rows = pd.concat([match_counts(*pair, iou_thresholds=(0.5,)) for pair in pairs])
+    tp, fp, fn = rows[["tp", "fp", "fn"]].sum()
+    return round(float(2 * tp / max(2 * tp + fp + fn, 1)), 4)
 
 
 def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -166,6 +173,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def add(path: Path, row: dict[str, Any]) -> None:
+    """Add a result to those that are there, and print it."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(row, flush=True)
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -181,9 +195,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for row in rows(args):
-        with args.out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row)
+        add(args.out, row)
 
 
 if __name__ == "__main__":

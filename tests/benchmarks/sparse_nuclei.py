@@ -19,49 +19,48 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from sparse_curve import add, f1, read
 
 from helpers.data.few_cells import draw_few_cells
 from helpers.models.from_annotations import Network, default_settings, train_from_annotations
-from helpers.segmentation.matching import match_counts
 from helpers.serve.trained_models import segmenter_of
 
 #: Of pixels: the image says no other size.
 SIZE = (1.0, 1.0)
 
 
-def f1(truth: np.ndarray, found: np.ndarray) -> float:
-    """Return the F1 at an IoU of 0.5."""
-    row = match_counts(truth, found, iou_thresholds=(0.5,)).iloc[0]
-    return round(float(2 * row["tp"] / max(2 * row["tp"] + row["fp"] + row["fn"], 1)), 4)
+def halves() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Return (image, truth) of the left and the right half of the nuclei."""
+    from stardist.data import test_image_nuclei_2d
+
+    image, truth = test_image_nuclei_2d(return_mask=True)
+    middle = image.shape[1] // 2
+    left, right = ((image[:, side], truth[:, side].astype(np.int32)) for side in np.s_[:middle, middle:])
+    return left, right
 
 
 def measure(network: Network, seed: int, n_cells: int, changes: dict[str, Any]) -> dict[str, Any]:
     """Train one network on nuclei drawn by one seed, and return its scores."""
-    from stardist.data import test_image_nuclei_2d
-
-    image, truth = test_image_nuclei_2d(return_mask=True)
-    truth = truth.astype(np.int32)
-    middle = image.shape[1] // 2
-    left, right = truth[:, :middle], truth[:, middle:]
+    (image, left), (other, right) = halves()
     drawn = draw_few_cells(left, n_cells, np.random.default_rng(seed), voxel_size=SIZE, rim_um=3.0)
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model")
         settings = default_settings(network, **changes)
         train_from_annotations(
-            network, [image[:, :middle]], [drawn], model, voxel_size=SIZE, settings=settings, seed=seed
+            network, [image], [drawn], model, voxel_size=SIZE, settings=settings, seed=seed
         )
         seconds = time.process_time() - started
         segmenter = segmenter_of(network, model)
-        found = [segmenter(half).main for half in (image[:, :middle], image[:, middle:])]
+        found = [segmenter(half).main for half in (image, other)]
     ours = np.isin(left, np.unique(drawn[drawn > 0]))
     overlaps = np.bincount(found[0][ours], minlength=found[0].max() + 1) * 2 > np.bincount(found[0].ravel())
     overlaps[0] = False
     return {
         "drawn": n_cells,
         "annotated_share": round(float((drawn >= 0).mean()), 4),
-        "f1": f1(right, found[1]),
-        "f1_not_drawn": f1(np.where(ours, 0, left), np.where(overlaps[found[0]], 0, found[0])),
+        "f1": f1([(right, found[1])]),
+        "f1_not_drawn": f1([(np.where(ours, 0, left), np.where(overlaps[found[0]], 0, found[0]))]),
         "train_processor_s": round(seconds, 1),
     }
 
@@ -80,7 +79,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/sparse_nuclei.jsonl"))
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    rows = read(args.out)
     for network in args.networks:
         for seed in args.seeds:
             key = {"network": network, "seed": seed, "drawn": args.cells, "settings": args.settings}
@@ -88,9 +87,7 @@ def main() -> None:
                 continue
             row = key | measure(network, seed, args.cells, args.settings)
             rows.append(row)
-            with args.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(row, flush=True)
+            add(args.out, row)
         wanted = {"network": network, "drawn": args.cells, "settings": args.settings}
         scores = [
             row["f1"]
