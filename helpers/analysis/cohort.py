@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from helpers.data.units import with_unit
 from helpers.errors import InputError
 from helpers.tracking.tracks import numeric_columns
 
@@ -284,7 +285,7 @@ def _words(
         + f"{row['n_cells']} tracklets"
         for row in groups.to_dict("records")
     )
-    said = [f"{metric} ({counted})."]
+    said = [f"{with_unit(metric)} ({counted})."]
     if len(samples) < 2:
         return " ".join([*said, "There is one condition only: nothing to compare."])
     whole = _all_at_once(samples, parametric) if len(samples) > 2 else ""
@@ -299,8 +300,8 @@ def _words(
         corrected = f" (Holm: {_p(row['p_holm'])})" if len(pairs) > 1 else ""
         said.append(
             f"{pair}: {name}, two-sided, on {'tracklets' if unit == 'cell' else f'{unit} means'}, {_p(row['p_value'])}"
-            f"{corrected}; difference of means {row['difference']:.3g} (95 % interval {row['low']:.3g} to {row['high']:.3g}), "
-            f"Hedges' g = {row['hedges_g']:.2f}, Cliff's delta = {row['cliffs_delta']:.2f}."
+            f"{corrected}; difference of means {_signed(row['difference'])} (95 % interval {_signed(row['low'])} to {_signed(row['high'])}), "
+            f"Hedges' g = {_signed(row['hedges_g'])}, Cliff's delta = {_signed(row['cliffs_delta'])}."
         )
     if unit == "cell":
         needed = "animals" if "n_animals" in groups else "movies"
@@ -325,6 +326,10 @@ def _all_at_once(samples: dict[str, np.ndarray], parametric: bool) -> str:
         return ""
     result = f_oneway(*values, equal_var=False) if parametric else kruskal(*values)
     return f"All conditions: {'Welch ANOVA' if parametric else 'Kruskal-Wallis test'}, {_p(float(result.pvalue))}."
+
+
+def _signed(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−", 1) if value < 0 else f"{value:.3g}"
 
 
 def _p(value: float) -> str:

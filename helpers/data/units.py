@@ -1,4 +1,4 @@
-"""Lengths and times as files spell them, in micrometres and seconds.
+"""Lengths and times as files spell them, in micrometres and seconds; and units as the names of columns spell them.
 
 Spellings come from ImageJ (``micron``, ``\\u00B5m``, ``sec``), OME (``µm``, ``Å``, ``min``), OME-Zarr
 (``micrometer``, ``second``, the UDUNITS-2 names) and TIFF's resolution unit (inch, centimetre).
@@ -27,6 +27,20 @@ _SECONDS: dict[float, tuple[str, ...]] = {
     3600.0: ("h", "hr", "hrs", "hour", "hours"),
     86400.0: ("d", "day", "days"),
 }
+#: Endings of columns' names, and their units.
+_UNITS = (
+    ("_um2_per_min", "µm²/min"),
+    ("_um_per_min", "µm/min"),
+    ("_um_per_h", "µm/h"),
+    ("_per_h", "1/h"),
+    ("_um3", "µm³"),
+    ("_um2", "µm²"),
+    ("_um", "µm"),
+    ("_deg", "°"),
+    ("_hz", "Hz"),
+    ("_min", "min"),
+    ("_s", "s"),
+)
 #: Micrometres and seconds in one unit, by the unit's spelling in lower case.
 LENGTHS = {name: factor for factor, names in _MICROMETRES.items() for name in names}
 TIMES = {name: factor for factor, names in _SECONDS.items() for name in names}
@@ -75,3 +89,15 @@ def _convert(value: object, unit: object, factors: dict[str, float]) -> float | 
         return number
     # 254 nm is 0.254, not 0.25400000000000006: rounding to 12 digits undoes the product's last bit.
     return float(f"{number * factor:.12g}")
+
+
+def with_unit(column: str) -> str:
+    """Return a column's name in words: ``mean_speed_um_per_min`` → ``mean speed (µm/min)``."""
+    if column in ("size", "mean_size", "sd_size"):
+        return f"{column.replace('_', ' ')} (µm³; 2D µm²)"
+    if column in ("z", "y", "x"):
+        return f"{column} (µm)"
+    for ending, unit in _UNITS:
+        if column.endswith(ending):
+            return f"{column[: -len(ending)].replace('_', ' ')} ({unit})"
+    return column.replace("_", " ")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Level = Literal["ok", "look", "wrong"]
 LEVELS: tuple[Level, ...] = ("wrong", "look", "ok")
+_METHODS = {"vollseg": "VollSeg", "stardist": "StarDist", "unet": "U-Net"}
 
 #: A last fifth of the epochs that lowers the loss by more is not the end of learning (trainings that had ended: 4 % at most).
 _STILL_FALLING = 0.05
@@ -157,7 +158,6 @@ def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Ch
     from helpers.segmentation.threshold_remarks import FEW_CELLS  # every step imports this file
     from helpers.segmentation.thresholds import LIMITS
 
-    names = {"vollseg": "VollSeg", "stardist": "StarDist", "unet": "U-Net"}
     cells = results.get("validation_cells")
     if cells is not None and cells <= FEW_CELLS:
         yield Check(
@@ -170,7 +170,7 @@ def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Ch
             str(said),
             "Hold back cells or stacks in notebook 03_create_dataset (validation_fraction).",
         )
-    for method, name in names.items():
+    for method, name in _METHODS.items():
         found = results.get(method)
         if not isinstance(found, Mapping) or "highest" not in found:
             continue
@@ -202,7 +202,7 @@ def _segmented(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Che
             "Look at the channel, the scale (voxel_size_um) and the thresholds.",
         )
     else:
-        yield Check("ok", f"{results['cells_per_frame']:.0f} cells a frame.")
+        yield Check("ok", f"{results['cells_per_frame']:.0f} cells per frame.")
     for text in results.get("warnings") or []:
         if results.get("cells") or "no cell" not in text:
             yield Check("look", f"{text[:1].upper()}{text[1:]}")
@@ -218,15 +218,16 @@ def _labels_scored(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator
         return
     first = next(iter(scores))
     best = max(scores, key=lambda name: scores[name])
+    named = {name: _METHODS.get(name, name) for name in scores}
     if scores[best] > scores[first] + 0.01:
         yield Check(
-            "look", f"Against the truth {best} finds more cells (F1 {scores[best]:.2f}) than {first} ({scores[first]:.2f}).",
+            "look", f"Against the truth {named[best]} finds more cells (F1 {scores[best]:.2f}) than {named[first]} ({scores[first]:.2f}).",
             f"Set method to '{best}' in notebook 06_segment, or choose the thresholds again with more validation stacks.",
         )  # fmt: skip
     else:
         yield _judged(
             scores[first] < _POOR_F1,
-            f"Against the truth, F1 of {first} is {scores[first]:.2f} (IoU 0.5).",
+            f"Against the truth, F1 of {named[first]} is {scores[first]:.2f} (IoU 0.5).",
             "Most cells are wrong: look at the worst cells above before anything is measured.",
             "wrong",
         )

@@ -102,8 +102,8 @@ def _plateau(best: Thresholds) -> list[str]:
     if cost < SAME:
         return []
     return [
-        f"the thresholds chosen reach {best.score:.3f}, the best that was tried {best.highest:.3f}. Scores less than one "
-        f"cell apart count as equal, and of those the middle is taken, which holds best on other movies; here that "
+        f"the thresholds chosen reach {best.score:.3f}, the best that was tried {best.highest:.3f}. Scores that differ by "
+        f"less than one cell count as equal, and of those the middle is taken, which holds best on other movies; here that "
         f"costs {cost:.3f}."
     ]
 

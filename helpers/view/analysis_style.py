@@ -34,32 +34,6 @@ GENERATION_COLORS: tuple[str, ...] = tuple(
 #: Of other groups: the regions' own colours last, for both stand in one figure.
 _REST = [OKABE_ITO[name] for name in ("vermillion", "green", "purple", "sky", "blue", "orange", "black")]
 
-_UNITS = (
-    ("_um2_per_min", "µm²/min"),
-    ("_um_per_min", "µm/min"),
-    ("_um_per_h", "µm/h"),
-    ("_per_h", "1/h"),
-    ("_um3", "µm³"),
-    ("_um2", "µm²"),
-    ("_um", "µm"),
-    ("_deg", "°"),
-    ("_hz", "Hz"),
-    ("_min", "min"),
-    ("_s", "s"),
-)
-
-
-def with_unit(column: str) -> str:
-    """``mean_speed_um_per_min`` → ``mean speed (µm/min)``."""
-    if column in ("size", "mean_size", "sd_size"):
-        return f"{column.replace('_', ' ')} (µm³; 2D µm²)"
-    if column in ("z", "y", "x"):
-        return f"{column} (µm)"
-    for ending, unit in _UNITS:
-        if column.endswith(ending):
-            return f"{column[: -len(ending)].replace('_', ' ')} ({unit})"
-    return column.replace("_", " ")
-
 
 def time_axis(seconds: np.ndarray) -> tuple[float, str]:
     """Return (seconds per unit, unit) in which the longest time is a number of one to three digits."""

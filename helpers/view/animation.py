@@ -14,10 +14,10 @@ import numpy as np
 from scipy.ndimage import affine_transform
 
 from helpers.data.atomic import atomic_path
+from helpers.data.units import with_unit
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.tracks import Tracks, numeric_columns
-from helpers.view.analysis_style import with_unit
 from helpers.view.panels import clock
 from helpers.view.style import gray_limits, label_colors, new_figure, scale_bar, styled
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from helpers.analysis.cohort import Comparison
 from helpers.analysis.diffusion import persistent_walk
-from helpers.view.analysis_style import group_colors, strips, time_axis, times_of, with_unit
+from helpers.data.units import with_unit
+from helpers.view.analysis_style import group_colors, strips, time_axis, times_of
 from helpers.view.style import OKABE_ITO, new_figure, styled
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from helpers.data.units import with_unit
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks, numeric_columns
-from helpers.view.analysis_style import ROLES, time_axis, with_unit
+from helpers.view.analysis_style import ROLES, time_axis
 from helpers.view.style import OKABE_ITO
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
+from helpers.data.units import with_unit
 from helpers.tracking.tracks import Tracks, numeric_columns
-from helpers.view.analysis_style import GENERATION_COLORS, with_unit
+from helpers.view.analysis_style import GENERATION_COLORS
 from helpers.view.panels import clock, track_names
 from helpers.view.style import label_colors
 

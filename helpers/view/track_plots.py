@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from helpers.data.units import with_unit
 from helpers.errors import InputError
 from helpers.tracking.plausibility import judge_divisions
 from helpers.tracking.tracks import Tracks, numeric_columns
-from helpers.view.analysis_style import GENERATION_COLORS, time_axis, with_unit
+from helpers.view.analysis_style import GENERATION_COLORS, time_axis
 from helpers.view.background_image import BackgroundImage
 from helpers.view.panels import clock
 from helpers.view.style import OKABE_ITO, label_colors, new_figure, styled

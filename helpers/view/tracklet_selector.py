@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from helpers.data.units import with_unit
 from helpers.errors import InputError
 from helpers.tracking.tracks import numeric_columns
-from helpers.view.analysis_style import with_unit
 from helpers.view.style import new_figure, styled
 
 if TYPE_CHECKING:

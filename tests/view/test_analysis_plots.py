@@ -13,16 +13,10 @@ from helpers.analysis.diffusion import fit_msd, mean_squared_displacement, veloc
 from helpers.analysis.divisions import division_rates, measure_divisions
 from helpers.analysis.migration import TRACKLET_METRICS, measure_steps, measure_tracklets
 from helpers.analysis.spectrum import Spectra, SpectrumSettings, compare_with_truth, measure_spectra
+from helpers.data.units import with_unit
 from helpers.tracking.tracks import Tracks
 from helpers.view import boundary_plots, migration_plots, spectrum_plots
-from helpers.view.analysis_style import (
-    GENERATION_COLORS,
-    ROLES,
-    frame_title,
-    group_colors,
-    time_axis,
-    with_unit,
-)
+from helpers.view.analysis_style import GENERATION_COLORS, ROLES, frame_title, group_colors, time_axis
 from helpers.view.style import save_figure
 from helpers.view.widgets import column_panel, distance_panel, explore, spectrum_panel
 

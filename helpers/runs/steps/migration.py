@@ -17,6 +17,28 @@ from helpers.runs.parameters import AnalyzeMigration
 from helpers.tracking.tracks import Tracks, numeric_columns
 
 
+def side_by_side(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the summary of `helpers.analysis.migration.summarize` with a row per measure and a column per group.
+
+    Returns
+    -------
+    DataFrame of str
+        Median, quartiles and number of tracklets.
+    """
+    by = list(summary.columns[: list(summary.columns).index("metric")])
+    texts = [
+        f"{row.median:.3g} ({row.q25:.3g} to {row.q75:.3g}; n = {row.n})" if row.n else "–"
+        for row in summary.itertuples()
+    ]
+    groups = [
+        ", ".join(f"{name} {value}" for name, value in zip(by, values, strict=True)) or "all"
+        for values in summary[by].itertuples(index=False)
+    ]
+    long = pd.DataFrame({"metric": summary["metric"], "group": groups, "said": texts})
+    found = long.pivot(index="metric", columns="group", values="said")
+    return found[list(dict.fromkeys(groups))].fillna("–")
+
+
 def with_regions(p: AnalyzeMigration, tracks: Tracks) -> tuple[pd.DataFrame | None, str]:
     """Return the region of each object (with the distances of notebook 13_analyze_boundary_distance, where it ran), and where it is from.
 

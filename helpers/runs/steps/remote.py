@@ -17,7 +17,7 @@ from helpers.runs.steps.segmentation import open_movie
 from helpers.serve.client.connection import Address, Connection
 from helpers.serve.client.messages import DetectionParameters
 from helpers.serve.client.remote_segmenter import RemoteSegmenter
-from helpers.view.result_table import in_words
+from helpers.view.result_table import result_table
 
 __all__ = ["address", "describe", "open_movie", "open_segmenter", "summary"]
 
@@ -67,7 +67,7 @@ def open_segmenter(p: SegmentRemote, voxel_size: tuple[float, ...]) -> RemoteSeg
     except InputError:
         connection.close()
         raise
-    print("answered:", in_words(answer))
+    print("Answered:", result_table(answer), sep="\n")
     settings = DetectionParameters(**{n: getattr(p, n) for n in DetectionParameters.__dataclass_fields__})
     return RemoteSegmenter(connection, settings, voxel_size, p.frames_in_flight)
 

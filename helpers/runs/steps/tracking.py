@@ -329,7 +329,7 @@ def by_division(tracks: Tracks) -> tuple[Tracks, Tracks, pd.DataFrame]:
             "median_frames": np.median(summary["last"] - summary["first"] + 1) if len(summary) else np.nan,
             "median_displacement_um": np.median(summary["displacement"]) if len(summary) else np.nan,
         }
-    return parts["with divisions"], parts["without"], pd.DataFrame(rows).T
+    return parts["with divisions"], parts["without"], pd.DataFrame.from_dict(rows, orient="index")
 
 
 def first_feature(tracks: Tracks, p: Track) -> str:
