@@ -8,8 +8,10 @@ Over 400 lines: one widget.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ from helpers.view.tracklet_selector import TrackletSelector, select_tracklets
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
+    from matplotlib.transforms import Bbox, BboxBase, Transform
 
 __all__ = [
     "MovieViewer",
@@ -44,6 +46,8 @@ __all__ = [
 _TAIL = 10
 #: Of the picture.
 _DPI = 100
+#: Colours of the tails. In steps of the golden ratio numbers 144 apart have the same hue within a degree, and the same lightness.
+_TAIL_COLORS = 144
 #: Tracks that the list shows at once; *find* narrows it.
 _LISTED = 200
 #: A turn of the wheel, and how near to a cell's centre a click must be where there are no labels, as a share of the view.
@@ -131,6 +135,7 @@ class MovieViewer:
         self._links, self._arrivals = tracks.link_rows[order], arrivals[order]
         self._view: tuple[float, float, float, float] | None = None
         self._layout: tuple[int | None, list[Bbox]] | None = None
+        self._placement: tuple[Transform, BboxBase, float] | None = None
         wide = ipywidgets.Layout(width="22rem")
         self.frame = ipywidgets.IntSlider(
             0, 0, n_frames - 1, description="frame", layout=wide, continuous_update=False
@@ -187,7 +192,6 @@ class MovieViewer:
         axes = figure.add_subplot(grid[0])
         plots = [figure.add_subplot(place) for place in grid[1].subgridspec(n, 1)] if n else []
         self._draw_picture(axes)
-        self._axes = axes
         if self.track.value is not None:
             for panel, plot in zip(self.panels, plots, strict=True):
                 panel.draw(plot, self.tracks, self.track.value, self.frame.value)
@@ -253,11 +257,14 @@ class MovieViewer:
             and self._follow()
         ):
             return  # the plane has changed, and with it the picture
-        buffer = io.BytesIO()
-        figure = self.figure()
-        figure.savefig(buffer, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
-        self._layout = self.track.value, [axes.get_position(original=True) for axes in figure.axes]
-        self.image.value = buffer.getvalue()
+        with _no_collection():
+            figure = self.figure()
+            self.image.value = _as_png(figure)
+            self._layout = self.track.value, [axes.get_position(original=True) for axes in figure.axes]
+            # Of the figure nothing is kept: it would outlive the collections that cost nothing.
+            picture = figure.axes[0]
+            self._placement = picture.transData.frozen(), picture.bbox.frozen(), figure.bbox.height
+            del figure, picture
 
     def choose(self, x: float, y: float) -> None:
         """Choose the track of the cell at a place, in pixels of the movie; say so where there is none."""
@@ -301,12 +308,12 @@ class MovieViewer:
 
     def _moused(self, event: dict[str, Any]) -> None:
         """Do what a click or a turn of the wheel on the picture asks for; positions are pixels of the PNG from its top left."""
-        figure: Any = self._axes.get_figure(root=True)
-        scale, height = figure.dpi / _DPI, figure.bbox.height
-        place = (event["dataX"] * scale, height - event["dataY"] * scale)
-        if not self._axes.bbox.contains(*place):
+        assert self._placement is not None  # it is drawn when it is made
+        to_pixels, within, height = self._placement
+        place = (event["dataX"], height - event["dataY"])
+        if not within.contains(*place):
             return
-        x, y = self._axes.transData.inverted().transform(place)
+        x, y = to_pixels.inverted().transform(place)
         if event["type"] == "wheel":
             self.zoom(x, y, _ZOOM if event["deltaY"] < 0 else 1 / _ZOOM)
         else:
@@ -378,9 +385,9 @@ class MovieViewer:
         t, points, links = self.frame.value, self._points, self.tracks.link_rows
         frames = self.tracks.objects["frame"].to_numpy()
         recent = self._links[slice(*np.searchsorted(self._arrivals, (t - _TAIL, t), side="right"))]
-        owners = self.tracks.track_ids[recent[:, 1]]
-        recent = recent[np.argsort(owners, kind="stable")]
-        shown, counts = np.unique(owners, return_counts=True)
+        colors = self.tracks.track_ids[recent[:, 1]] % _TAIL_COLORS
+        recent = recent[np.argsort(colors, kind="stable")]
+        shown, counts = np.unique(colors, return_counts=True)
         tails = (
             [as_path(points[own]) for own in np.split(recent, np.cumsum(counts)[:-1])] if len(shown) else []
         )
@@ -398,6 +405,37 @@ class MovieViewer:
         )
         now = chosen & (frames == t)
         axes.plot(*points[now].T, "o", markerfacecolor="none", markeredgecolor=OKABE_ITO["yellow"], markersize=11, markeredgewidth=1.8)  # fmt: skip
+
+
+def _as_png(figure: Figure) -> bytes:
+    """Return a figure as PNG; drawn once, where `Figure.savefig` draws twice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.set_dpi(_DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    buffer = io.BytesIO()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Put off the collection of garbage until the picture is seen.
+
+    A figure is thousands of objects that refer to each other. While one is drawn, they would be passed on to the oldest
+    generation, and every few pictures everything that the kernel holds would be looked through, in a fifth of a second.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+            gc.collect(0)
 
 
 def _placed(tracks: Tracks, source: Any) -> Tracks:
