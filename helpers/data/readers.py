@@ -16,6 +16,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from helpers.data import cellpose_gui
 from helpers.data.calibration import check_voxel_size
 from helpers.data.numbering import frame_files
 from helpers.data.ome_zarr import open_ome_zarr
@@ -97,6 +98,9 @@ def _open(
         return open_hdf5(here, dataset=dataset, axes=axes)
     if suffix == ".png":
         return _open_png(here, axes)
+    if here.name.endswith(cellpose_gui.ENDING):
+        masks = cellpose_gui.read_masks(here)
+        return Source(masks, resolve_axes("ZYX"[-masks.ndim :], masks.shape, axes, here))
     return open_bioio(here, dataset=dataset, axes=axes)
 
 
@@ -172,7 +176,9 @@ def _open_stacks(
 ) -> Source:
     """Open a folder or glob of stacks, each one frame, in natural order of their names."""
     found = sorted(files, key=natural_key)
-    files = [file for file in found if is_image(file)] or [f for f in found if f.suffix.lower() == ".png"]
+    files = [file for file in found if is_image(file)]
+    files = files or [file for file in found if file.suffix.lower() == ".png"]
+    files = files or [file for file in found if file.name.endswith(cellpose_gui.ENDING)]
     if not files:
         raise InputError("path", where, "holds no images; a folder of stacks has one file for each frame")
     frames = frame_files(files, where, fill=missing == "empty")
@@ -259,7 +265,7 @@ def open_bioio(path: Path, *, dataset: str | int | None = None, axes: str | None
         raise InputError(
             str(path),
             path.suffix,
-            "is not read; save it as TIFF (in Cellpose's GUI: File, save masks as PNG/tif)",
+            "is not read; save it as TIFF (of Cellpose's GUI, _seg.npy is read, and masks as PNG or TIFF)",
         )
     plugin = _PLUGINS.get(path.suffix.lower(), "bioio-bioformats (needs Java)")
     try:

@@ -143,6 +143,40 @@ def test_masks_of_cellposes_gui(tmp_path: Path) -> None:
     labels = LabelMovie.open(folder)
     assert labels.shape == (2, 1, 30, 31)
     np.testing.assert_array_equal(labels.frame(1)[0], masks[1])
-    np.save(tmp_path / "frame0_seg.npy", {"masks": masks}, allow_pickle=True)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"frame0_seg\.npy.*save masks as PNG/tif"):
-        LabelMovie.open(tmp_path / "frame0_seg.npy")
+    where = tmp_path / "segs"
+    where.mkdir()
+    for t in range(2):
+        about = {"filename": "frame.tif", "masks": masks[t], "est_diam": np.float64(30), "flows": [masks[t] / 2.0, None]}
+        np.save(where / f"frame{t}_seg.npy", about, allow_pickle=True)  # type: ignore[arg-type]
+    for given in (where, where / "*_seg.npy"):
+        np.testing.assert_array_equal(LabelMovie.open(given).frame(1)[0], masks[1])
+    np.save(tmp_path / "stack_seg.npy", {"masks": masks}, allow_pickle=True)  # type: ignore[arg-type]
+    assert LabelMovie.open(tmp_path / "stack_seg.npy").shape == (1, 2, 30, 31)
+
+
+class _Trap:
+    """What runs when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_file_of_cellposes_gui_runs_nothing_and_is_named_when_it_holds_no_masks(tmp_path: Path) -> None:
+    sprung, file = tmp_path / "sprung", tmp_path / "a_seg.npy"
+    masks = np.ones((4, 5), np.int32)
+    np.save(file, {"masks": masks, "more": _Trap(sprung), "file": tmp_path}, allow_pickle=True)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(LabelMovie.open(file).frame(0)[0], masks)
+    assert not sprung.exists()
+    for content in ({"outlines": masks}, {"masks": masks / 2}, [masks]):
+        np.save(file, content, allow_pickle=True)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"a_seg\.npy.*masks as PNG or TIFF"):
+            LabelMovie.open(file)
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(InputError, match=r"a_seg\.npy.*truncated"):
+        LabelMovie.open(file)
+    np.save(tmp_path / "a.npy", masks)
+    with pytest.raises(InputError, match=r"a\.npy.*_seg\.npy is read"):
+        LabelMovie.open(tmp_path / "a.npy")
