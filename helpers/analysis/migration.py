@@ -25,7 +25,7 @@ from helpers.tracking.tracks import Tracks
 _BENT, _GROWING = 3, 5
 
 #: What `shapes` measures of a cell, of which tracklets have mean and standard deviation.
-_SHAPES = ("size", "sphericity", "elongation", "perimeter_um", "eccentricity")
+_SHAPES = ("volume_um3", "area_um2", "sphericity", "elongation", "perimeter_um", "eccentricity")
 
 #: Measures of tracklets that are worth comparing, with what they say.
 TRACKLET_METRICS: dict[str, str] = {
@@ -36,7 +36,8 @@ TRACKLET_METRICS: dict[str, str] = {
     "mean_turning_angle_deg": "between steps that follow each other: 0 is straight on, 90 is random in 3D",
     "duration_s": "from the first point to the last",
     "mean_nearest_neighbour_um": "distance to the nearest other cell",
-    "mean_size": "volume (µm³), in 2D area (µm²)",
+    "mean_volume_um3": "mean volume",
+    "mean_area_um2": "mean area, in 2D",
     "growth_per_h": "slope of the logarithm of the size, of 5 points or more: 0.69 doubles in an hour",
     "mean_sphericity": "1 is a ball (2D: a disc), less is flat, long or bent",
     "mean_elongation": "longest axis divided by shortest",
@@ -161,10 +162,10 @@ def measure_tracklets(tracks: Tracks, steps: pd.DataFrame) -> pd.DataFrame:
     for name in _SHAPES:
         if name in steps:
             table[f"mean_{name}"], table[f"sd_{name}"] = by[name].mean(), by[name].std(ddof=0)
-    if "size" in steps:
-        growth = _slopes(ordered["time_s"] / 3600, ordered["size"].transform(np.log), ordered["tracklet_id"])
+    if size := next((name for name in ("volume_um3", "area_um2") if name in steps), None):
+        growth = _slopes(ordered["time_s"] / 3600, ordered[size].transform(np.log), ordered["tracklet_id"])
         for name, values in growth.items():
-            table[f"growth{name}_per_h"] = values.where(by["size"].count() >= _GROWING)
+            table[f"growth{name}_per_h"] = values.where(by[size].count() >= _GROWING)
     if "region" in steps:
         counts = ordered.groupby(["tracklet_id", "region"]).size()
         table["region"] = counts.groupby(level=0).idxmax().map(itemgetter(1))
@@ -219,7 +220,7 @@ def neighbours(tracks: Tracks, radius: float | None = None) -> tuple[np.ndarray,
 
 
 def shapes(objects: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return ``size`` (µm³, in 2D µm²), ``sphericity`` and ``elongation``, as far as the table has what they need.
+    """Return ``volume_um3`` (in 2D ``area_um2``), ``sphericity`` and ``elongation``, as far as the table has what they need.
 
     Sphericity is the surface of a ball of the same volume divided by the cell's (Wadell 1935); in 2D the
     perimeter of a disc divided by the cell's. In 2D there are ``perimeter_um`` and ``eccentricity`` too, that of the ellipse
@@ -228,12 +229,12 @@ def shapes(objects: pd.DataFrame) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     with np.errstate(invalid="ignore", divide="ignore"):
         if "volume_um3" in objects:
-            volume = found["size"] = objects["volume_um3"].to_numpy(float)
+            volume = found["volume_um3"] = objects["volume_um3"].to_numpy(float)
             if "surface_um2" in objects:
                 ball = np.pi ** (1 / 3) * (6 * volume) ** (2 / 3)
                 found["sphericity"] = ball / objects["surface_um2"].to_numpy(float)
         elif "area_um2" in objects:
-            area = found["size"] = objects["area_um2"].to_numpy(float)
+            area = found["area_um2"] = objects["area_um2"].to_numpy(float)
             if "perimeter_um" in objects:
                 found["perimeter_um"] = objects["perimeter_um"].to_numpy(float)
                 found["sphericity"] = 2 * np.sqrt(np.pi * area) / found["perimeter_um"]

@@ -93,8 +93,6 @@ def _convert(value: object, unit: object, factors: dict[str, float]) -> float | 
 
 def with_unit(column: str) -> str:
     """Return a column's name in words: ``mean_speed_um_per_min`` → ``mean speed (µm/min)``."""
-    if column in ("size", "mean_size", "sd_size"):
-        return f"{column.replace('_', ' ')} (µm³; 2D µm²)"
     if column in ("z", "y", "x"):
         return f"{column} (µm)"
     for ending, unit in _UNITS:

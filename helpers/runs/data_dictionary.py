@@ -50,11 +50,37 @@ _TRACKLET = _words(
     "direction_z direction_y direction_x azimuth_deg elevation_deg mean_turning_angle_deg mean_nearest_neighbour_um"
 )
 _SHAPES = _words(
-    "mean_size sd_size mean_sphericity sd_sphericity mean_elongation sd_elongation mean_perimeter_um sd_perimeter_um mean_eccentricity sd_eccentricity growth_per_h growth_low_per_h growth_high_per_h mean_neighbours region"
+    "mean_volume_um3 sd_volume_um3 mean_area_um2 sd_area_um2 mean_sphericity sd_sphericity mean_elongation sd_elongation mean_perimeter_um sd_perimeter_um mean_eccentricity sd_eccentricity growth_per_h growth_low_per_h growth_high_per_h mean_neighbours region"
 )
 
 #: All tables, in the order of work.
 TABLES = (
+    Table(
+        "data/*/cells.csv",
+        "a cell of a synthetic movie: its truth",
+        _words(
+            "id parent generation first_frame last_frame divides rhythmic frequency_hz phase_rad amplitude membrane_brightness "
+            "cytoplasm_brightness"
+        ),
+        own=(
+            ("id", "number of the cell, its label in every frame"),
+            ("divides", "whether it divides in the end"),
+            ("rhythmic", "whether its brightness has a rhythm"),
+            ("amplitude", "of the rhythm, by the mean brightness"),
+        ),
+    ),
+    Table(
+        "data/*/objects.csv",
+        "a cell of a synthetic movie in a frame: its truth",
+        _words("id frame label z y x volume_um3 distance_um intensity_sum intensity_mean modulation"),
+    ),
+    Table("data/*/links.csv", "a link of a synthetic movie's truth", _words("source target cost")),
+    Table(
+        "annotations/where_to_draw.csv",
+        "a place where a drawn cell would teach most",
+        _words("rank frame z y x doubt reason"),
+        own=(*((axis, "place, voxels") for axis in "zyx"), ("reason", "why, in words")),
+    ),
     Table(
         "models/*/history.csv",
         "an epoch of a training",
@@ -79,6 +105,32 @@ TABLES = (
         (*_OBJECTS, *_words("quality division_plausibility link_cost link_iou link_margin")),
     ),
     Table("movies/*/btrackmate.csv", "a cell in a frame, as BTrackMate reads it", _BTRACKMATE),
+    Table(
+        "movies/*/curated/tracks.csv",
+        "a cell in a frame, after correction: the columns are those of movies/*/tracks.csv",
+        _words("id frame z y x track_id tracklet_id generation lineage divides sources"),
+        (*_OBJECTS, *_words("quality division_plausibility link_cost link_iou link_margin")),
+    ),
+    Table("movies/*/curated/confirmed_links.csv", "a link that was confirmed", _words("source target")),
+    Table(
+        "movies/*/edits_not_replayed.csv",
+        "an edit that could not be repeated after a step was run again",
+        _words("edit operation author time why"),
+    ),
+    Table(
+        "movies/*/curation_scores.csv",
+        "a result scored against curated frames",
+        _words("time edits result frames n_frames n_true n_found iou dice ap50 f1_50"),
+        _words(
+            "false_positives false_negatives split_cells deleted_edges added_edges fault_value tra division_f1"
+        ),
+    ),
+    Table(
+        "movies/*/audit.csv",
+        "a cell or link of the random sample that is judged by eye",
+        _words("number kind frame label source_frame source_label z y x verdict"),
+        own=(("kind", "cell or link"),),
+    ),
     Table(
         "movies/*/suspects.csv",
         "a place that is likely wrong",
@@ -142,7 +194,7 @@ TABLES = (
             "id frame time_s track_id tracklet_id generation z y x step_um step_s speed_um_per_min velocity_z_um_per_min "
             "velocity_y_um_per_min velocity_x_um_per_min azimuth_deg elevation_deg turning_angle_deg nearest_neighbour_um"
         ),
-        _words("neighbours size sphericity elongation perimeter_um eccentricity region"),
+        _words("neighbours volume_um3 area_um2 sphericity elongation perimeter_um eccentricity region"),
     ),
     Table("movies/*/analysis/migration_tracklets.csv", "a tracklet", _TRACKLET, _SHAPES),
     Table(
@@ -252,6 +304,44 @@ MEANING: dict[str, str] = {
     "link_cost": "cost of the link to each source; in the tracker's own unit",
     "link_iou": "overlap (IoU) with each source, 0 to 1",
     "link_margin": "by how much the chosen links are better than those without this one; in the tracker's own unit",
+    "source": "id of the cell in the earlier frame",
+    "target": "id of the cell in the later frame",
+    "cost": "cost of the link; in the tracker's own unit",
+    "parent": "number of the mother; −1: none",
+    "first_frame": "its first frame",
+    "last_frame": "its last frame",
+    "phase_rad": "phase of the rhythm in frame 0, rad",
+    "membrane_brightness": "factor on the brightness of its membrane",
+    "cytoplasm_brightness": "brightness of its inside, by that of a membrane",
+    "modulation": "factor of the rhythm on the brightness in this frame",
+    "rank": "1 is the most doubtful",
+    "doubt": "how far the networks are from agreeing there, 0 to 1",
+    "edit": "number of the edit in the log",
+    "operation": "what it did",
+    "author": "who did it",
+    "time": "when, UTC",
+    "why": "why it could not be repeated",
+    "edits": "edits in force then",
+    "result": "whose labels and tracks",
+    "frames": "which frames",
+    "n_frames": "number of frames",
+    "n_found": "found cells",
+    "iou": "overlap of the foreground by what either covers, 0 to 1",
+    "dice": "twice the overlap of the foreground by the sum of both, 0 to 1",
+    "ap50": "TP / (TP + FP + FN) of the cells at an IoU of 0.5, 0 to 1",
+    "f1_50": "F1 of the cells at an IoU of 0.5, 0 to 1",
+    "false_positives": "cells to be removed",
+    "false_negatives": "cells to be drawn",
+    "split_cells": "cells to be split",
+    "deleted_edges": "links to be cut",
+    "added_edges": "links to be added",
+    "fault_value": "FP + 10 FN + 5 SC + DE + 1.5 AE, as in mmv_h4tracks",
+    "tra": "TRA of the Cell Tracking Challenge, 0 to 1",
+    "division_f1": "F1 of the divisions, 0 to 1",
+    "number": "number in the sample",
+    "source_frame": "of a link: frame of the earlier cell",
+    "source_label": "of a link: label of the earlier cell",
+    "verdict": "y: correct, n: wrong, ?: cannot be told; empty: not judged yet",
     "T": "frame",
     "X": "centroid, voxels",
     "Y": "centroid, voxels",
@@ -323,7 +413,6 @@ MEANING: dict[str, str] = {
     "turning_angle_deg": "angle to the step before, degrees",
     "nearest_neighbour_um": "distance to the nearest other cell, µm",
     "neighbours": "cells within neighbour_radius_um",
-    "size": "volume, µm³; in 2D area, µm²",
     "sphericity": "surface of a ball of that volume by the cell's surface (2D: circularity), 0 to 1",
     "elongation": "longest by shortest axis, 1 or more",
     "eccentricity": "of the ellipse with the cell's second moments (2D), 0 a disc, near 1 a line",
@@ -340,8 +429,10 @@ MEANING: dict[str, str] = {
     "mean_turning_angle_deg": "mean angle between steps, degrees",
     "mean_nearest_neighbour_um": "mean distance to the nearest other cell, µm",
     "sd_speed_um_per_min": "standard deviation of the speed of its steps, µm/min",
-    "mean_size": "mean volume, µm³; in 2D area, µm²",
-    "sd_size": "standard deviation of its volume, µm³; in 2D area, µm²",
+    "mean_volume_um3": "mean volume, µm³ (3D)",
+    "sd_volume_um3": "standard deviation of its volume, µm³ (3D)",
+    "mean_area_um2": "mean area, µm² (2D)",
+    "sd_area_um2": "standard deviation of its area, µm² (2D)",
     "sd_sphericity": "standard deviation of its sphericity",
     "sd_elongation": "standard deviation of its elongation",
     "mean_perimeter_um": "mean perimeter (2D), µm",
