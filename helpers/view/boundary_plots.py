@@ -183,6 +183,7 @@ def distance_histogram(distances: pd.DataFrame, *, inner_from: float | None = No
         )
         figure.legend(loc="outside upper right", ncols=2)
     axes.axvline(0, color="black", linewidth=1)
+    axes.annotate(" boundary", (0, 0.97), xycoords=("data", "axes fraction"), va="top", fontsize=8)
     if inner_from is not None:
         axes.axvline(inner_from, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(" inner", (inner_from, 0.97), xycoords=("data", "axes fraction"), va="top", fontsize=8)

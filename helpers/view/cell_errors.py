@@ -37,7 +37,7 @@ def errors_over_time(cells: pd.DataFrame) -> Figure:
     left.set_ylabel("cells")
     left.set_ylim(bottom=0)
     left.yaxis.get_major_locator().set_params(integer=True)
-    left.legend()
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # a peak may lie anywhere inside
     found = cells[cells["outcome"] == "TP"]
     errors = (100 * found["volume_error"]).groupby(found["frame"])
     low, middle, high = (errors.quantile(q).reindex(frames) for q in (0.25, 0.5, 0.75))

@@ -247,25 +247,30 @@ def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) 
     rate = rates["rate_per_h"].to_numpy(float)
     spread = np.abs(rates[["low_per_h", "high_per_h"]].to_numpy(float).T - rate)
     left.errorbar(place, rate, yerr=spread, fmt="o", color=OKABE_ITO["blue"], capsize=3)
+    # No division in little time has an interval that would hide all others: it ends in an arrow, and its end is written.
+    ends = rates["high_per_h"].to_numpy(float)
+    seen = ends[(rates["divisions"] > 0) & np.isfinite(ends)]
+    top = (
+        1.35 * float(seen.max())
+        if len(seen)
+        else 1.1 * float(np.max(ends, initial=1, where=np.isfinite(ends)))
+    )
+    left.set_ylim(0, top)
     out = rates["left_out"] if "left_out" in rates else np.zeros(len(rates), int)
-    for x, y, n, k in zip(place, rates["high_per_h"], rates["divisions"], out, strict=True):
-        left.annotate(
-            f"n = {n}" + (f"\n{k} left out" if k else ""),
-            (x, y),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7,
-            annotation_clip=True,
+    for x, y, n, k in zip(place, ends, rates["divisions"], out, strict=True):
+        said = f"n = {n}" + (f"\n{k} left out" if k else "")
+        if y > top:
+            left.plot(x, top, "^", color=OKABE_ITO["blue"], clip_on=False)
+            said += f"\nto {y:.3g}"
+        beside = (
+            {"xytext": (4, -2), "ha": "left", "va": "top"} if y > top else {"xytext": (0, 3), "ha": "center"}
         )
+        left.annotate(said, (x, min(y, top)), textcoords="offset points", fontsize=7, **beside)
     long = len(rates) > 4
     left.set_xticks(
         place, rates["group"].astype(str), rotation=30 if long else 0, ha="right" if long else "center"
     )
     left.set_xlim(-0.6, len(rates) - 0.4)
-    # No division in little time has an interval that would hide all others.
-    seen = rates.loc[rates["divisions"] > 0, "high_per_h"]
-    left.set_ylim(0, 1.25 * float(seen.max()) if len(seen) else None)
     left.set_ylabel("divisions per cell and hour")
     column = "angle_to_boundary_deg" if "angle_to_boundary_deg" in table else "elevation_deg"
     shown = table[table["plausible"].astype(bool)] if "plausible" in table else table
@@ -279,6 +284,7 @@ def division_overview(table: pd.DataFrame, rates: pd.DataFrame, dimension: int) 
         "axis to the boundary (°): 0 is along it" if column.startswith("angle") else "axis to the plane (°)"
     )
     right.set_ylabel("divisions")
+    right.yaxis.get_major_locator().set_params(integer=True)
     right.set_title(f"n = {len(angle)} divisions", fontsize=8.5)
     right.legend(loc="upper right")
     return figure
@@ -295,7 +301,8 @@ def shape_over_time(steps: pd.DataFrame) -> Figure:
     """
     by = "generation"
     wanted = {
-        "size": "volume (µm³), in 2D area (µm²)",
+        "volume_um3": "volume (µm³)",
+        "area_um2": "area (µm²)",
         "sphericity": "sphericity",
         "elongation": "elongation",
         "nearest_neighbour_um": "nearest neighbour (µm)",
@@ -418,9 +425,9 @@ def condition_plot(comparisons: list[Comparison]) -> Figure:
             strips(axes, [np.array([])] * k + [cells["value"].to_numpy()], names[: k + 1], colors, size=2.2)
             aside = np.linspace(-0.2, 0.2, len(means)) if len(means) > 1 else np.zeros(1)
             axes.plot(k + aside, means, "D", color=colors[name], markeredgecolor="black", markersize=6.5, zorder=6, gid="movies")  # fmt: skip
-        n_of, short = ("n_animals", "animals") if found.unit == "animal" else ("n_movies", "mov.")
+        n_of, short = ("n_animals", "animals") if found.unit == "animal" else ("n_movies", "movies")
         labels = [
-            f"{r['condition']}\n{r[n_of]} {short}, {r['n_cells']} tr."
+            f"{r['condition']}\n{r[n_of]} {short}\n{r['n_cells']} tracklets"
             for r in found.groups.to_dict("records")
         ]
         axes.set_xticks(range(len(labels)), labels, fontsize=7.5)

@@ -132,7 +132,7 @@ def threshold_curve(table: pd.DataFrame, chosen: Thresholds | Mapping[str, float
         if (value := values.get(name)) is not None:
             _mark_chosen(panel, value, score, low - margin)
         panel.set_xlabel(_AXIS_NAMES[name])
-        panel.set_title(f"{name} = {value:g}" if value is not None else name)
+        panel.set_title(f"chosen: {value:g}" if value is not None else "")
     measure = getattr(chosen, "measure", None)
     ious = getattr(chosen, "iou_thresholds", ())
     label = "score" if measure is None else {"f1": "F1", "iou": "IoU of pixels"}.get(measure, measure)
@@ -218,7 +218,7 @@ def score_curves(table: pd.DataFrame) -> Figure:
         panel.set_xlabel("IoU threshold τ")
         panel.set_xlim(low, high)
         panel.grid(axis="y")
-        panel.set_ylim(0, 1.02)
+        panel.set_ylim(0, 1.05)
     panels[0].set_ylabel("accuracy")
     panels[1].set_ylabel("F1")
     panels[2].set_ylabel("cells")

@@ -150,6 +150,11 @@ def test_migration_figures(tracks: Tracks) -> None:
     rates = division_rates(tracks)
     divisions = migration_plots.division_overview(measure_divisions(tracks, distances), rates, 3)
     assert sum(patch.get_height() for patch in divisions.axes[1].patches[:6]) == 1
+    rates = pd.DataFrame({"group": ["all", "inner"], "divisions": [3, 0], "rate_per_h": [0.6, 0.0], "low_per_h": [0.1, 0.0], "high_per_h": [1.9, 7.123]})  # fmt: skip
+    said = migration_plots.division_overview(measure_divisions(tracks), rates, 3).axes[0].texts
+    assert [text.get_text() for text in said] == ["n = 3", "n = 0\nto 7.12"], (
+        "an interval that is cut says where it ends"
+    )
     assert len(migration_plots.shape_over_time(steps).axes) == 2, "size and neighbours; no shape was measured"
     scatter = migration_plots.metric_scatter(
         tracklets, "directness", "mean_speed_um_per_min", selected=np.arange(8) < 3
@@ -165,7 +170,7 @@ def test_conditions_show_every_point() -> None:
     axes = figure.axes[0]
     assert sum(len(line.get_xdata()) for line in _lines(axes, "points")) == 120
     assert sum(len(line.get_xdata()) for line in _lines(axes, "movies")) == 6
-    assert "Welch" in axes.get_title(loc="left") and "3 mov., 60 tr." in axes.get_xticklabels()[0].get_text()
+    assert "Welch" in axes.get_title(loc="left") and "3 movies\n60 tracklets" in axes.get_xticklabels()[0].get_text()
 
 
 def _every_figure(tracks: Tracks, distances: pd.DataFrame, spectra: Spectra) -> list[Figure]:

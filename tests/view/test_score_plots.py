@@ -150,7 +150,7 @@ def test_threshold_curves_of_a_mapping_a_single_value_and_nothing():
     table = pd.DataFrame({"foreground": [0.5], "score": [0.7]})
     figure = threshold_curve(table, {"foreground": 0.5})
     figure.canvas.draw()
-    assert len(figure.axes) == 1 and figure.axes[0].get_title() == "foreground = 0.5"
+    assert len(figure.axes) == 1 and figure.axes[0].get_title() == "chosen: 0.5"
     threshold_curve(table).canvas.draw()
     with pytest.raises(InputError, match="score"):
         threshold_curve(pd.DataFrame({"prob": [1]}))
