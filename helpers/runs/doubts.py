@@ -251,7 +251,7 @@ def _tracked(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Itera
     divisions, plausible = results.get("divisions", 0), results.get("plausible_divisions")
     if plausible is not None and divisions:
         other = ", or try the global tracker (tracker)" if parameters.get("tracker") != "global" else ""
-        remedy = f"Their reasons stand in notebook 15_analyze_migration; look at them in notebook 12_curate{other}."
+        remedy = f"The reasons are in notebook 15_analyze_migration; look at the divisions in notebook 12_curate{other}."
         yield _implausible(divisions, plausible, remedy)
     if results.get("optimal") is False:
         yield Check(
@@ -329,7 +329,7 @@ def _migration(results: Mapping[str, Any], parameters: Mapping[str, Any]) -> Ite
     divisions = results.get("divisions", 0)
     plausible = results.get("plausible_divisions", divisions)
     if plausible < divisions:
-        remedy = "Their reasons stand in migration_divisions.csv; look at them in notebook 12_curate."
+        remedy = "The reasons are in migration_divisions.csv; look at the divisions in notebook 12_curate."
         yield _implausible(divisions, plausible, remedy)
 
 

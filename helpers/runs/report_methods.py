@@ -21,6 +21,7 @@ WORKS = {
     "Cellpose": "Stringer C., Wang T., Michaelos M., Pachitariu M. (2021). Cellpose: a generalist algorithm for cellular segmentation. Nature Methods 18, 100–106. doi:10.1038/s41592-020-01018-x",
     "LAP": "Jaqaman K. et al. (2008). Robust single-particle tracking in live-cell time-lapse sequences. Nature Methods 5, 695–702. doi:10.1038/nmeth.1237",
     "TrackMate": "Ershov D. et al. (2022). TrackMate 7: integrating state-of-the-art segmentation algorithms into tracking pipelines. Nature Methods 19, 829–832. doi:10.1038/s41592-022-01507-1",
+    "Ultrack": "Bragantini J., Lange M., Royer L. (2024). Large-scale multi-hypotheses cell tracking using ultrametric contours maps. ECCV 2024. arXiv:2308.04526",
     "CTC": "Ulman V. et al. (2017). An objective comparison of cell-tracking algorithms. Nature Methods 14, 1141–1152. doi:10.1038/nmeth.4473",
     "Lomb-Scargle": "VanderPlas J. T. (2018). Understanding the Lomb–Scargle periodogram. The Astrophysical Journal Supplement Series 236, 16. doi:10.3847/1538-4365/aab766",
 }
@@ -43,11 +44,17 @@ def methods(jobs: Iterable[Job]) -> tuple[str, list[str]]:
         if step in by_step:
             sentence, works = write(by_step[step])
             sentences.append(sentence)
+            if step == "train_denoiser" and not _used(by_step, "use_denoiser"):
+                sentences.append("It was not used for the segmentation.")
             cited += [work for work in works if work not in cited]
     if not sentences:
         return "", []
     opening = f"Images were analysed with Volltrack {__version__} ({_versions(by_step)})."
     return " ".join([opening, *sentences]), [WORKS[work] for work in cited]
+
+
+def _used(by_step: dict[str, _Done], parameter: str) -> bool:
+    return any(one["parameters"].get(parameter) for of_step in by_step.values() for one in of_step)
 
 
 def _versions(by_step: dict[str, _Done]) -> str:
@@ -106,8 +113,14 @@ def _networks(done: _Done) -> tuple[str, list[str]]:
 
 
 def _thresholds(done: _Done) -> tuple[str, list[str]]:
+    from helpers.view.result_table import in_words
+
+    chosen = dict(done[0]["results"].get(str(done[0]["parameters"].get("method"))) or {})
+    score = f"; score {chosen['score']:.2f}" if "score" in chosen else ""
+    values = in_words({name: value for name, value in chosen.items() if name not in ("score", "highest")})
     return (
-        f"Thresholds were those that made the {_p(done, 'measure').replace('f1', 'F1')} of the final labels largest on the validation stacks.",
+        f"Thresholds were those that made the {_p(done, 'measure').replace('f1', 'F1')} of the final labels largest on the validation "
+        f"stacks{f' ({values}{score})' if chosen else ''}.",
         [],
     )
 
@@ -140,6 +153,16 @@ def _cellpose(done: _Done) -> tuple[str, list[str]]:
     )
 
 
+def _remote(done: _Done) -> tuple[str, list[str]]:
+    servers = [server for one in done for server in one["results"].get("servers") or []]
+    models = ", ".join(dict.fromkeys(str(name) for server in servers for name in server.get("models") or []))
+    return (
+        f"Cells were segmented on a server{f' (model {models})' if models else ''}, giving {_n(done, 'cells')} cells in "
+        f"{_n(done, 'frames')} frames of {_count(len(done), 'movie')}.",
+        [],
+    )
+
+
 _TRACKERS = {
     "lap": (
         "linear assignment as in TrackMate (largest distance {max_distance_um} µm, gaps of up to {max_frame_gap} frames)",
@@ -147,8 +170,9 @@ _TRACKERS = {
     ),
     "overlap": ("their overlap (least IoU {min_iou})", []),
     "global": (
-        "an integer linear program that chooses among competing segmentations and links at once (largest distance {max_distance_um} µm)",
-        [],
+        "an integer linear program that chooses among competing segmentations and links at once, as in Ultrack "
+        "(largest distance {max_distance_um} µm)",
+        ["Ultrack"],
     ),
     "kalman": ("a Kalman filter (search radius {search_radius_um} µm)", []),
     "advanced_kalman": ("a Kalman filter with divisions (search radius {search_radius_um} µm)", []),
@@ -167,6 +191,29 @@ def _track(done: _Done) -> tuple[str, list[str]]:
     )
 
 
+def _labels_scored(done: _Done) -> tuple[str, list[str]]:
+    return (
+        f"Labels of {_count(len(done), 'movie')} were compared with the truth: a cell is found from an IoU of 0.5.",
+        [],
+    )
+
+
+def _curated(done: _Done) -> tuple[str, list[str]]:
+    return (
+        f"Labels and tracks of {_count(len(done), 'movie')} were corrected by hand ({_count(_n(done, 'edits'), 'edit')}).",
+        [],
+    )
+
+
+def _compared(done: _Done) -> tuple[str, list[str]]:
+    test = {"welch": "Welch's t-test", "mann_whitney": "the Mann-Whitney U test"}
+    how = test.get(
+        _p(done, "test"),
+        "Welch's t-test where means of movies or animals were compared, the Mann-Whitney U test where cells were",
+    )
+    return f"Conditions were compared by {how}, p-values of several pairs corrected after Holm.", []
+
+
 def _scored(_: _Done) -> tuple[str, list[str]]:
     return "Tracks were scored against the truth by the measures of the Cell Tracking Challenge.", ["CTC"]
 
@@ -179,7 +226,7 @@ def _boundary(done: _Done) -> tuple[str, list[str]]:
 def _spectrum(done: _Done) -> tuple[str, list[str]]:
     test = "permutation test" if done[0]["parameters"].get("significance") == "permutation" else "false-alarm"
     return (
-        f"Rhythms of {_p(done, 'intensity_column')} were sought in {_n(done, 'spectra')} tracklets by their power spectra "
+        f"Rhythms of the {_p(done, 'intensity_column').replace('_', ' ')} were sought in {_n(done, 'spectra')} tracklets by their power spectra "
         f"(Fourier transform, or Lomb–Scargle where frames are missing; {_p(done, 'detrend')} trend removed; {test}, p ≤ {_p(done, 'significance_level')}); "
         f"{_n(done, 'rhythmic')} were rhythmic.",
         ["Lomb-Scargle"],
@@ -202,9 +249,13 @@ _SENTENCES: dict[str, Callable[[_Done], tuple[str, list[str]]]] = {
     "optimize_thresholds": _thresholds,
     "segment": _segment,
     "segment_cellpose": _cellpose,
+    "segment_remote": _remote,
+    "evaluate_segmentation": _labels_scored,
     "track": _track,
     "evaluate_tracking": _scored,
+    "curate": _curated,
     "analyze_boundary_distance": _boundary,
     "analyze_intensity_spectrum": _spectrum,
     "analyze_migration": _migration,
+    "compare_conditions": _compared,
 }

@@ -39,12 +39,12 @@ _ABOUT = {
     "Segmentation": "How well the cells that were found agree with the true ones. A cell is found where it and a true one "
     "share more than half of what they cover together (IoU 0.5). 1 is perfect; of MSE, which compares the masks, 0 is.",
     "Tracking": "How well the tracks agree with the true ones, 1 is perfect: TRA with its parts DET (cells) and LNK (links), "
-    "and SEG (shapes), as in the Cell Tracking Challenge; F1 of the divisions; CHOTA; the share of tracks that are whole.",
+    "and SEG (shapes), as in the Cell Tracking Challenge; F1 of the divisions; CHOTA; the share of tracks that are complete.",
     "Analysis": "How well the measurements agree with what is known of the movie.",
 }
 _COLUMNS = {
     "tra": "TRA", "det": "DET", "lnk": "LNK", "seg": "SEG", "division_f1": "F1 of divisions", "chota": "CHOTA",
-    "complete_tracks": "whole tracks",
+    "complete_tracks": "complete tracks",
     "boundary_error_um": "error of the distance to the boundary, true cells (µm)",
     "boundary_error_of_found_cells_um": "found cells (µm)",
     "frequency_recovered": "share of rhythms found",
@@ -150,7 +150,7 @@ def _job(job: Job, done: dict[str, Any], run_dir: Path, pictured: bool) -> dict[
         details["packages"] = Markup(result_table(done["packages"]).html())
     return {
         "movie": job.movie_id,
-        "started": done["started"],
+        "started": done["started"][:16].replace("T", " "),
         "seconds": round(done["duration_s"]),
         "device": done["device"],
         "notebook": notebook.relative_to(run_dir).as_posix(),

@@ -13,7 +13,16 @@ import pytest
 from nbformat import v4, write
 
 from helpers.__main__ import main
-from helpers.runs.parameters import AnalyzeMigration, Segment, Track
+from helpers.runs.parameters import (
+    AnalyzeMigration,
+    CompareConditions,
+    Curate,
+    OptimizeThresholds,
+    Segment,
+    SegmentRemote,
+    Track,
+    TrainDenoiser,
+)
 from helpers.runs.plan import Job
 from helpers.runs.report import gather_checks
 from helpers.runs.report_methods import WORKS, methods
@@ -108,6 +117,29 @@ def test_the_methods_say_what_was_done_with_n_and_cite_it(jobs: list[Job]) -> No
     assert "stardist 0.9.2" in text and "Noise2Void" not in text
     assert works == [WORKS[name] for name in ("VollSeg", "StarDist", "CSBDeep", "LAP", "TrackMate")]
     assert methods([]) == ("", [])
+
+
+def test_the_methods_of_other_ways_are_said_too(tmp_path: Path) -> None:
+    made = []
+    for p, results in (
+        (TrainDenoiser(run_dir=tmp_path), {}),
+        (OptimizeThresholds(run_dir=tmp_path), {"vollseg": {"prob": 0.6, "score": 0.98, "highest": 0.99}}),
+        (SegmentRemote(run_dir=tmp_path, movie_id="a", server="x:1"), {"cells": 7, "frames": 2, "servers": [{"models": ["m/vollseg"]}]}),
+        (Track(run_dir=tmp_path, movie_id="a", tracker="global"), {"tracks": 3, "divisions": 0}),
+        (Curate(run_dir=tmp_path, movie_id="a"), {"edits": 4}),
+        (CompareConditions(run_dir=tmp_path, test="welch"), {}),
+    ):  # fmt: skip
+        made.append(_done(Job(p.step, p, None), results))
+    text, works = methods(made)
+    for said in (
+        "for 200 epochs. It was not used for the segmentation.",
+        "on the validation stacks (probability: 0.6; score 0.98).",
+        "segmented on a server (model m/vollseg), giving 7 cells in 2 frames of 1 movie.",
+        "corrected by hand (4 edits).",
+        "compared by Welch's t-test",
+    ):
+        assert said in text, (said, text)
+    assert works == [WORKS["Noise2Void"], WORKS["Ultrack"]]
 
 
 def test_the_zip_holds_all_that_the_page_links_to(experiment_of: Callable[..., Path], tmp_path: Path) -> None:
