@@ -20,6 +20,7 @@ _FRAMES = 2
 COPY = "gallery"
 #: Name of a notebook → what a reader of its copy should know.
 REMARKS = {
+    "annotate": "The cells were not drawn by hand: they are five of the synthetic movie's true cells, and some background.",
     "segment_cellpose": "The network was trained for this page in minutes and is none of Cellpose's: some cells have holes. "
     "Do not judge Cellpose by it."
 }
@@ -64,7 +65,8 @@ def execute_missing(run: Path, step: str) -> Path:
 def _given(name: str, copy: Path) -> Iterator[dict[str, Any]]:
     """Give what a notebook's first cell says, and a server for as long as a notebook needs one."""
     if name == "annotate":
-        yield {"movie": _movie(copy)["movie"]}
+        movie = _movie(copy)["movie"]
+        yield {"movie": movie, "annotation": _few_cells(movie)}
     elif name == "curate":
         movie = _movie(copy)
         yield {"movie_id": movie["movie_id"], "raw": movie["movie"]}
@@ -91,6 +93,22 @@ def _movie(copy: Path) -> dict[str, Any]:
     if not found:
         raise InputError("RUN", copy, f"a run that has made its movie itself, as the demo: data/{name}/raw.*")
     return {"movie_id": name, "movie": found[0]}
+
+
+def _few_cells(movie: Path) -> Path | None:
+    """Write some true cells of a synthetic movie's first frame beside it, as if they had been drawn; None without a truth."""
+    import numpy as np
+    import tifffile
+
+    from helpers.data.few_cells import draw_few_cells
+    from helpers.data.movies import Movie
+
+    truth, path = movie.with_name("labels.ome.tif"), movie.with_name("few_cells.tif")
+    if truth.exists() and not path.exists():
+        labels = Movie.open(truth)
+        size, rng = labels.require_voxel_size(), np.random.default_rng(0)
+        tifffile.imwrite(path, draw_few_cells(labels.frame(0).astype(int), 5, rng, voxel_size=size))
+    return path if path.exists() else None
 
 
 def _first_frames(copy: Path) -> dict[str, Any]:
