@@ -414,7 +414,7 @@ class TrainSegmentation(_Training):
 
 
 class OptimizeThresholds(Pairs):
-    """Find the thresholds that make the labels finally written best."""
+    """The thresholds that give the best final labels are found on validation stacks."""
 
     name: ClassVar[str] = "optimize_thresholds"
     reads: ClassVar[tuple[str, ...]] = ("create_dataset", "train_denoiser", "train_segmentation")
