@@ -42,6 +42,36 @@ def check_image(image: np.ndarray, name: str) -> np.ndarray:
     return image
 
 
+def whole_labels(labels: np.ndarray, name: str) -> np.ndarray:
+    """Return labels that a file holds as real numbers, as Fiji's 32-bit label images do, as integers.
+
+    Parameters
+    ----------
+    labels : ndarray of float
+        As read.
+    name : str
+        What is checked, for the error.
+
+    Raises
+    ------
+    InputError
+        Values that are not whole, or so large that this type does not tell neighbours apart.
+    """
+    broken = int(np.count_nonzero(~np.isfinite(labels) | (labels != np.floor(labels))))
+    if broken:
+        raise InputError(
+            name,
+            f"{labels.dtype.name}, {broken} of {labels.size} voxels are not whole numbers",
+            "labels must be integers; this is an intensity image, or labels that were interpolated",
+        )
+    exact = 2 ** (np.finfo(labels.dtype).nmant + 1)
+    if np.abs(labels).max(initial=0) > exact:
+        raise InputError(
+            name, f"{labels.dtype.name}, values above {exact}", "are not exact; save the labels as uint32"
+        )
+    return labels.astype(np.int64)
+
+
 def check_labels(labels: np.ndarray, name: str, *, lowest: int = 0) -> np.ndarray:
     """Refuse labels that are not integers ≥ 0, and return the others as int32.
 

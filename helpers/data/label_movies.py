@@ -45,7 +45,7 @@ import zarr
 
 from helpers.data.atomic import atomic_path, write_json, writing_to
 from helpers.data.calibration import VoxelSize, check_frame_interval, check_voxel_size
-from helpers.data.checks import check_labels
+from helpers.data.checks import check_labels, whole_labels
 from helpers.data.label_header import MARK, create_level, levels_of, restore_header, write_header
 from helpers.data.label_pyramid import level_name, levels_are_whole, write_levels
 from helpers.data.lazy import LazyStack, Region, pieces_of
@@ -175,7 +175,7 @@ class LabelMovie:
         Raises
         ------
         InputError
-            Missing or unreadable, several channels, or voxels that are not integers.
+            Missing or unreadable, several channels, or voxels that are not whole numbers.
         """
         path = Path(path)
         missing = "empty" if is_zarr(path) else missing_frames
@@ -185,10 +185,10 @@ class LabelMovie:
             raise InputError(
                 str(path), f"{n_channels} channels", "labels have one channel; give axes or another file"
             )
-        if source.dtype.kind not in "ui":
-            raise InputError(
-                str(path), source.dtype.name, "labels must be integers; this looks like an intensity image"
-            )
+        if source.dtype.kind not in "uif":
+            raise InputError(str(path), source.dtype.name, "labels must be integers")
+        if source.dtype.kind == "f":  # the first frame tells labels from intensities
+            whole_labels(read_stack(source, 0, 0, path), str(path))
         z, y, x = source.voxel_size
         planar = zyx[0] == 1
         size = (1.0 if z is None and planar else z, y, x)
@@ -219,7 +219,7 @@ class LabelMovie:
     def dtype(self) -> np.dtype:
         """Type of the labels on disk: uint16, or uint32 where needed (any integer in others' files)."""
         if self._source is not None:
-            return self._source.dtype
+            return self._source.dtype if self._source.dtype.kind in "ui" else np.dtype(np.int32)
         return np.dtype("uint32" if self._pointer() == _WIDE else "uint16")
 
     @property
@@ -255,8 +255,8 @@ class LabelMovie:
         """
         self._check_frame(t)
         if self._source is not None:
-            labels = read_stack(self._source, t, 0, self.path, where)
-            return check_labels(labels, f"{self.path}, frame {t}")
+            labels, name = read_stack(self._source, t, 0, self.path, where), f"{self.path}, frame {t}"
+            return check_labels(whole_labels(labels, name) if labels.dtype.kind == "f" else labels, name)
         for _ in range(2):
             # A second look, for the array may be widened and removed between the two steps.
             holder = self._holder(t)

@@ -22,7 +22,7 @@ COPY = "gallery"
 REMARKS = {
     "annotate": "The cells were not drawn by hand: they are five of the synthetic movie's true cells, and some background.",
     "segment_cellpose": "The network was trained for this page in minutes and is none of Cellpose's: some cells have holes. "
-    "Do not judge Cellpose by it."
+    "Do not judge Cellpose by it.",
 }
 _TRAINING = {"n_epochs": 6, "steps_per_epoch": 40, "batch_size": 8, "cellpose": {"cell_pixels": 16.0}}
 

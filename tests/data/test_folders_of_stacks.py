@@ -146,7 +146,12 @@ def test_masks_of_cellposes_gui(tmp_path: Path) -> None:
     where = tmp_path / "segs"
     where.mkdir()
     for t in range(2):
-        about = {"filename": "frame.tif", "masks": masks[t], "est_diam": np.float64(30), "flows": [masks[t] / 2.0, None]}
+        about = {
+            "filename": "frame.tif",
+            "masks": masks[t],
+            "est_diam": np.float64(30),
+            "flows": [masks[t] / 2.0, None],
+        }
         np.save(where / f"frame{t}_seg.npy", about, allow_pickle=True)  # type: ignore[arg-type]
     for given in (where, where / "*_seg.npy"):
         np.testing.assert_array_equal(LabelMovie.open(given).frame(1)[0], masks[1])

@@ -381,6 +381,22 @@ def test_what_is_no_frame(tmp_path, labels, message):
     assert movie.done_frames() == set()
 
 
+def test_fijis_label_images_of_real_numbers_are_read(tmp_path):
+    """MorphoLibJ and TrackMate write labels as 32-bit real numbers."""
+    path = tmp_path / "labels.tif"
+    image = np.zeros((2, 1, 4, 5, 6), np.float32)
+    image[:, :, 1:3, 1:4, 2:5] = 70_000
+    write_movie(path, image, voxel_size=SIZE)
+    labels = LabelMovie.open(path)
+    assert labels.dtype.kind == "i" and labels.frame(1).dtype == np.int32
+    np.testing.assert_array_equal(labels.frame(1), image[1, 0])
+    for broken, message in ((0.5, "1 of 120 voxels are not whole"), (2.0**25, "save the labels as uint32")):
+        image[1, 0, 0, 0, 0] = broken
+        write_movie(path, image, voxel_size=SIZE)
+        with pytest.raises(InputError, match=f"frame 1.*{message}"):
+            LabelMovie.open(path).frame(1)
+
+
 def test_what_is_no_label_movie(tmp_path):
     with pytest.raises(InputError, match="voxel_size"):
         LabelMovie.create(tmp_path / "a", SHAPE, voxel_size=None)  # type: ignore[arg-type]
@@ -388,8 +404,8 @@ def test_what_is_no_label_movie(tmp_path):
         LabelMovie.create(tmp_path / "a", (4, 32, 33), voxel_size=SIZE)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="dtype"):
         create(tmp_path / "a", dtype="uint8")
-    write_movie(tmp_path / "float.tif", np.zeros((1, 1, 4, 5, 6), np.float32), voxel_size=SIZE)
-    with pytest.raises(InputError, match=r"float\.tif.*float32"):
+    write_movie(tmp_path / "float.tif", np.full((1, 1, 4, 5, 6), 0.5, np.float32), voxel_size=SIZE)
+    with pytest.raises(InputError, match=r"float\.tif.*float32.*not whole"):
         LabelMovie.open(tmp_path / "float.tif")
     write_movie(tmp_path / "two.tif", np.zeros((1, 2, 4, 5, 6), np.uint16), voxel_size=SIZE)
     with pytest.raises(InputError, match=r"two\.tif.*2 channels"):

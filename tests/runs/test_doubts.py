@@ -54,7 +54,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
         "look",
         "The voxels differ",
     ),
-    ("09", {"vollseg": SCORE, "unet": {"f1_50": 0.95}}, {}, "look", "unet finds more"),
+    ("09", {"vollseg": SCORE, "unet": {"f1_50": 0.95}}, {}, "look", "U-Net finds more"),
     ("09", {"vollseg": {"f1_50": 0.3}}, {}, "wrong", "0.30"),
     ("09", {"vollseg": SCORE, "unet": {"f1_50": 0.905}}, {}, "ok", "0.90"),
     ("10", {"objects": 0}, {}, "wrong", "nothing to track"),

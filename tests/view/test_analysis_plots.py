@@ -170,7 +170,10 @@ def test_conditions_show_every_point() -> None:
     axes = figure.axes[0]
     assert sum(len(line.get_xdata()) for line in _lines(axes, "points")) == 120
     assert sum(len(line.get_xdata()) for line in _lines(axes, "movies")) == 6
-    assert "Welch" in axes.get_title(loc="left") and "3 movies\n60 tracklets" in axes.get_xticklabels()[0].get_text()
+    assert (
+        "Welch" in axes.get_title(loc="left")
+        and "3 movies\n60 tracklets" in axes.get_xticklabels()[0].get_text()
+    )
 
 
 def _every_figure(tracks: Tracks, distances: pd.DataFrame, spectra: Spectra) -> list[Figure]:
