@@ -341,7 +341,7 @@ MEANING: dict[str, str] = {
     "number": "number in the sample",
     "source_frame": "of a link: frame of the earlier cell",
     "source_label": "of a link: label of the earlier cell",
-    "verdict": "y: correct, n: wrong, ?: cannot be told; empty: not judged yet",
+    "verdict": "right, wrong or unsure; empty: not judged yet",
     "T": "frame",
     "X": "centroid, voxels",
     "Y": "centroid, voxels",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
+from helpers.errors import InputError
 from helpers.runs.parameters import STEPS, AnalyzeMigration, Track
 from helpers.runs.parameters.base import options
 from helpers.runs.plan import Job
@@ -102,6 +103,24 @@ def _median(values: np.ndarray) -> tuple[float, float, float]:
 def rounded(value: float) -> str:
     """Return a number with four significant digits; – where there is none."""
     return "–" if np.isnan(value) else f"{value:.4g}"
+
+
+def audited(jobs: Iterable[Job]) -> list[str]:
+    """Return for each movie that was judged by eye how often cells and links are wrong, in words."""
+    folders = {job.movie_id: job.parameters.run_dir / "movies" / job.movie_id for job in jobs if job.movie_id}
+    found = []
+    for movie, folder in folders.items():
+        if not (folder / "audit.json").is_file():
+            continue
+        from helpers.curation.audit import error_rates, kept_counts  # a second, and rarely needed
+
+        try:
+            counts = kept_counts(folder)
+        except InputError:  # notebook 12_curate says what is damaged
+            continue
+        if counts is not None and (counts["judged"] > 0).all():
+            found.append(f"{movie}: {'; '.join(rate.words for rate in error_rates(counts))}.")
+    return found
 
 
 def tables(jobs: Iterable[Job], run_dir: Path) -> list[str]:

@@ -23,7 +23,7 @@ from helpers.runs.doubts import Check
 from helpers.runs.parameters import STEPS, Parameters
 from helpers.runs.plan import Job
 from helpers.runs.report_methods import methods
-from helpers.runs.report_overview import LISTED, changed_parameters, findings, overview
+from helpers.runs.report_overview import LISTED, audited, changed_parameters, findings, overview
 from helpers.runs.report_overview import tables as csv_files
 from helpers.runs.run import read_done
 from helpers.runs.share import pages
@@ -40,7 +40,8 @@ _ABOUT = {
     "share more than half of what they cover together (IoU 0.5). 1 is perfect; of MSE, which compares the masks, 0 is.",
     "Tracking": "How well the tracks agree with the true ones, 1 is perfect: TRA with its parts DET (cells) and LNK (links), "
     "and SEG (shapes), as in the Cell Tracking Challenge; F1 of the divisions; CHOTA; the share of tracks that are complete.",
-    "Analysis": "How well the measurements agree with what is known of the movie.",
+    "Analysis": "How well the measurements agree with what is known of the movie; false rhythms are counted in noise that is put in "
+    "place of the cells' brightness.",
 }
 _COLUMNS = {
     "tra": "TRA", "det": "DET", "lnk": "LNK", "seg": "SEG", "division_f1": "F1 of divisions", "chota": "CHOTA",
@@ -84,6 +85,8 @@ def write_page(
         overview=_plain_table(there.head(LISTED)) if len(there) else "",
         more_movies=max(0, len(there) - LISTED),
         findings=_plain_table(found.head(4 * LISTED)) if len(found) else "",
+        audits=audited(jobs),
+        has_truth="Segmentation" in tables or "Tracking" in tables,
         track_pages=pages(jobs),
         csv_files=csv_files(jobs, experiment.run_dir),
         animations=_animations(jobs, experiment.run_dir),

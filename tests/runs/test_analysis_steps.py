@@ -22,8 +22,9 @@ from helpers.runs.parameters import (
     AnalyzeMigration,
     CompareConditions,
 )
-from helpers.runs.plan import plan
+from helpers.runs.plan import Job, plan
 from helpers.runs.report import summarize
+from helpers.runs.report_overview import audited
 from helpers.runs.run import Run
 from helpers.runs.steps import boundary, conditions, migration, spectrum
 from helpers.runs.steps.tracked import background, open_tracks, write_animation, write_tables
@@ -239,6 +240,9 @@ def test_13_states_the_audited_errors(run_dir: Path) -> None:
         assert "wild type: 1 of 1 movies audited; cells: 100.0% wrong" in found.words
         assert "links: 0.0% wrong" in found.groups["audited_errors"].iloc[0]
         assert folder / "audit.json" in p.inputs()
+        movie = _p(AnalyzeMigration, run_dir)
+        (said,) = audited([Job(movie.step, movie, "m")])
+        assert said.startswith("m: cells: 100.0% wrong") and "links: 0.0% wrong" in said
     finally:
         for name in ("audit.json", "audit.csv"):
             (folder / name).unlink(missing_ok=True)

@@ -89,7 +89,7 @@ def _with_errors(comparison: cohort.Comparison, errors: dict[str, str]) -> cohor
     said = " | ".join(f"{condition}: {words}" for condition, words in errors.items())
     column = comparison.groups["condition"].map(errors).fillna("not audited")
     words = (
-        f"{comparison.words} Errors of segmentation and tracking, which the intervals do not hold: {said}."
+        f"{comparison.words} Errors of segmentation and tracking, which the intervals do not include: {said}."
     )
     return replace(comparison, groups=comparison.groups.assign(audited_errors=column), words=words)
 
