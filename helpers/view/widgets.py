@@ -31,7 +31,7 @@ from helpers.view.tracklet_selector import TrackletSelector, select_tracklets
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox, BboxBase, Transform
+    from matplotlib.transforms import Bbox
 
 __all__ = [
     "MovieViewer",
@@ -135,7 +135,7 @@ class MovieViewer:
         self._links, self._arrivals = tracks.link_rows[order], arrivals[order]
         self._view: tuple[float, float, float, float] | None = None
         self._layout: tuple[int | None, list[Bbox]] | None = None
-        self._placement: tuple[Transform, BboxBase, float] | None = None
+        self._placement: tuple[Any, Any, float] | None = None
         wide = ipywidgets.Layout(width="22rem")
         self.frame = ipywidgets.IntSlider(
             0, 0, n_frames - 1, description="frame", layout=wide, continuous_update=False
