@@ -3,7 +3,7 @@
 For each version of Python a base environment holds only what Colab preloads of our dependencies. Each notebook gets a fresh
 environment upon it, a folder with nothing in it but the ``.ipynb`` and what the notebooks before it left, a stand-in for
 ``google.colab``, and runs from top to bottom with nothing edited: its setup cell installs the rest from this checkout, and it
-works on the sample data. Installing takes longer than most notebooks: one whose setup cell asks for the same extras as an earlier
+works on the sample data. Installing takes longer than most notebooks: one whose setup cell installs the same as an earlier
 one's gets the environment that the earlier one's cell filled, as in a second notebook of the same session. What passed is kept in
 ``passed.json``: the same command goes on after an interruption or a failure, until the source changes, and then begins anew.
 Notebooks that are named run in any case, in a fresh environment of their own.
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,13 @@ def cellpose_4(work: Path, version: str, base: Path) -> Path:
             run(python, "-m", "pip", "install", "-q", "cellpose>=4")
             run(python, "-c", RANDOM_WEIGHTS, weights)
     return weights
+
+
+def installs(step: str) -> int:
+    """Return what tells the commands apart by which the setup cells of notebooks install."""
+    cells = json.loads((ROOT / "notebooks" / f"{step}.ipynb").read_text(encoding="utf-8"))["cells"]
+    lines = "".join(line for cell in cells for line in cell["source"] if line.lstrip().startswith("%pip"))
+    return zlib.crc32(lines.encode())
 
 
 def run_notebook(
@@ -211,8 +219,7 @@ def main() -> int:
             if step.startswith("07") and version >= CELLPOSE_4:
                 settings = {"CELLPOSE_LOCAL_MODELS_PATH": str(cellpose_4(given.work, version, base).parent)}
             started = time.monotonic()
-            extras = NOTEBOOKS[step].extra.replace(",", "-")
-            kept = None if given.steps else given.work / f"filled-{version}-{extras}"
+            kept = None if given.steps else given.work / f"filled-{version}-{installs(step):08x}"
             error = run_notebook(step, version, base, content, settings, kept)
             minutes = (time.monotonic() - started) / 60
             said = f"FAILED: {error}" if error else f"runs alone, {minutes:.1f} minutes with what it installs"
