@@ -23,7 +23,7 @@ help:
 	@echo "make notebooks  write the parameters and setup cells of the notebooks anew from their classes"
 	@echo "make gallery    run the demo and write its executed notebooks, with small pictures, into gallery/"
 	@echo "make release    whether the tag that the notebooks install on Colab is there"
-	@echo "make colab      run every notebook as on Colab, unedited on sample data, with Python 3.11, 3.12 and 3.13 (hours)"
+	@echo "make colab      run every notebook as on Colab, unedited on sample data, with Python 3.11, 3.12 and 3.13 (an hour or two)"
 
 install: $(VENV)/installed-$(if $(GPU),gpu,cpu)
 
