@@ -16,6 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from helpers.segmentation.pair_table import FREE, doubled, new_table, slot
+
 #: Fewest voxels on which a contrast rests.
 _FEWEST = 8
 #: So many contacts, and cuts, tell what a border looks like.
@@ -78,14 +80,11 @@ def contrasts(labels: NDArray, image: NDArray) -> tuple[NDArray[np.int64], NDArr
     labels = np.ascontiguousarray(labels, np.int32)
     image = np.ascontiguousarray(image, np.float32)
     n = int(labels.max(initial=0)) + 1
-    count, total = np.zeros(n, np.int64), np.zeros(n)
-    faced = _look(labels, image, count, total, np.empty(0, np.int64), np.empty(0, np.float32))
-    keys, values = np.empty(faced, np.int64), np.empty(faced, np.float32)
-    _look(labels, image, count, total, keys, values)
-    found, which = np.unique(keys, return_inverse=True)
-    pairs = np.column_stack([found // n, found % n])
-    voxels = np.bincount(which, minlength=len(found))
-    level = np.bincount(which, values, len(found)) / np.maximum(voxels, 1)
+    keys, voxels, level, count, total = _look(labels, image, n)
+    order = np.argsort(keys)
+    keys, voxels = keys[order], voxels[order]
+    level = level[order] / np.maximum(voxels, 1)
+    pairs = np.column_stack([keys >> 32, keys & 0xFFFFFFFF])
     within = count[pairs].sum(axis=1)
     inside = total[pairs].sum(axis=1) / np.maximum(within, 1)
     return pairs, np.where((voxels >= _FEWEST) & (within >= _FEWEST), level - inside, np.nan)
@@ -116,14 +115,15 @@ def nearest(labels: NDArray, names: NDArray, spacing: Sequence[float] | NDArray)
 
 
 @njit(cache=True, nogil=True)
-def _look(labels, image, count, total, keys, values):  # pragma: no cover - compiled
-    """Return how many voxels touch just one other region; fill in their pairs and values, and what lies inside of regions.
+def _look(labels, image, n):  # pragma: no cover - compiled
+    """Return of the voxels that touch just one other region their pairs, how many they are and the sum of their values.
 
-    Without room for them they are only counted.
+    And of the voxels inside of each region, below n, the same.
     """
     depth, height, width = labels.shape
-    n = len(count)
-    found = 0
+    count, total = np.zeros(n, np.int64), np.zeros(n)
+    keys, voxels, values = new_table(4096)
+    used = 0
     for z in range(depth):
         for y in range(height):
             for x in range(width):
@@ -141,42 +141,55 @@ def _look(labels, image, count, total, keys, values):  # pragma: no cover - comp
                         if faced < 0:
                             break
                 if faced > 0:
-                    if len(keys):
-                        keys[found] = np.int64(min(own, faced)) * n + max(own, faced)
-                        values[found] = image[z, y, x]
-                    found += 1
-                elif faced == 0 and len(keys):
+                    at = slot(keys, (np.int64(min(own, faced)) << 32) | np.int64(max(own, faced)))
+                    voxels[at] += 1
+                    values[at] += image[z, y, x]
+                    if voxels[at] == 1:
+                        used += 1
+                        if 2 * used > keys.size:
+                            keys, voxels, values = doubled(keys, voxels, values)
+                elif faced == 0:
                     count[own] += 1
                     total[own] += image[z, y, x]
-    return found
+    filled = keys != FREE
+    return keys[filled], voxels[filled], values[filled], count, total
 
 
 @njit(cache=True, nogil=True)
 def _cut_in_two(labels):  # pragma: no cover - compiled
     """Return labels 2k − 1 and 2k for the halves of cell k."""
+    depth, height, width = labels.shape
     n = labels.max() + 1 if labels.size else 1
     size, centre, spread = np.zeros(n), np.zeros((n, 3)), np.zeros((n, 3))
-    for z, y, x in np.ndindex(labels.shape):
-        k = labels[z, y, x]
-        if k > 0:
-            size[k] += 1
-            centre[k, 0] += z
-            centre[k, 1] += y
-            centre[k, 2] += x
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                k = labels[z, y, x]
+                if k > 0:
+                    size[k] += 1
+                    centre[k, 0] += z
+                    centre[k, 1] += y
+                    centre[k, 2] += x
     for k in range(n):
         if size[k] > 0:
             centre[k] /= size[k]
-    for z, y, x in np.ndindex(labels.shape):
-        k = labels[z, y, x]
-        if k > 0:
-            spread[k, 0] += (z - centre[k, 0]) ** 2
-            spread[k, 1] += (y - centre[k, 1]) ** 2
-            spread[k, 2] += (x - centre[k, 2]) ** 2
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                k = labels[z, y, x]
+                if k > 0:
+                    spread[k, 0] += (z - centre[k, 0]) ** 2
+                    spread[k, 1] += (y - centre[k, 1]) ** 2
+                    spread[k, 2] += (x - centre[k, 2]) ** 2
+    axis = np.zeros(n, np.int64)
+    for k in range(n):
+        axis[k] = np.argmax(spread[k])
     result = np.zeros(labels.shape, np.int32)
-    for z, y, x in np.ndindex(labels.shape):
-        k = labels[z, y, x]
-        if k > 0:
-            axis = np.argmax(spread[k])
-            place = z if axis == 0 else y if axis == 1 else x
-            result[z, y, x] = 2 * k - 1 + (place > centre[k, axis])
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                k = labels[z, y, x]
+                if k > 0:
+                    place = z if axis[k] == 0 else y if axis[k] == 1 else x
+                    result[z, y, x] = 2 * k - 1 + (place > centre[k, axis[k]])
     return result

@@ -20,6 +20,8 @@ from scipy import ndimage
 from helpers.segmentation.borders import BorderScale, contrasts, cut_contrasts, nearest, touching
 from helpers.segmentation.fusion import Rules
 from helpers.segmentation.groups import joined
+from helpers.segmentation.pair_table import shared
+from helpers.segmentation.regions import count_labels
 
 #: A star lies in a cell with more than this share of its voxels.
 _INSIDE = 0.6
@@ -108,16 +110,17 @@ def _divide(
 ) -> NDArray[np.int64]:
     """Give the voxels of a cell to the stars in it, where the image shows a border between them (rule 6)."""
     ties = [np.empty((0, 2), np.int64)]
-    cell, star, shared = _overlaps(labels, stars)
-    within = shared > _INSIDE * np.bincount(stars.ravel())[star]
+    cell, star, common = _overlaps(labels, stars)
+    largest = max(int(labels.max(initial=0)), int(stars.max(initial=0)))
+    within = common > _INSIDE * count_labels(stars.reshape(-1), largest)[star]
     cell, star = cell[within], star[within]
     crowded = np.flatnonzero(np.bincount(cell) > 1)
-    present = np.unique(labels) if len(crowded) else crowded
+    taken = count_labels(labels.reshape(-1), largest) > 0
     boxes = ndimage.find_objects(labels, int(crowded[-1])) if len(crowded) else []
     for number in crowded.tolist():
         # A star whose number is another cell's is no seed.
         names = star[cell == number]
-        names = names[(names == number) | ~np.isin(names, present)]
+        names = names[(names == number) | ~taken[names]]
         if len(names) < 2:
             continue
         box = boxes[number - 1]
@@ -162,9 +165,6 @@ def _least(pairs: NDArray, n: int) -> NDArray[np.int64]:
 
 def _overlaps(labels: NDArray, stars: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Return cells and stars that share voxels, and how many."""
-    both = np.flatnonzero((labels.ravel() > 0) & (stars.ravel() > 0))
-    n = int(stars.max(initial=0)) + 1
-    keys, counts = np.unique(
-        labels.ravel()[both].astype(np.int64) * n + stars.ravel()[both], return_counts=True
-    )
-    return keys // n, keys % n, counts
+    keys, counts = shared(labels.reshape(-1), stars.reshape(-1))
+    order = np.argsort(keys)
+    return keys[order] >> 32, keys[order] & 0xFFFFFFFF, counts[order]

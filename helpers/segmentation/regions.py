@@ -18,43 +18,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from helpers.segmentation.pair_table import FREE, doubled, new_table, shared, slot
 from helpers.segmentation.watershed.neighbourhood import longer, neighbours_of
 
 #: Set aside while other labels spread: foreground, and (minus the label) a star.
 _ASIDE = -(1 << 31)
 _STAR_ASIDE = -(1 << 30)
-
-
-@njit(cache=True, nogil=True)
-def _slot(keys: Any, key: Any) -> Any:
-    """Return where a key is, or belongs, in a table of open addresses whose size is a power of two."""
-    mask = keys.size - 1
-    at = ((key ^ (key >> 29)) * np.int64(0x9E3779B97F4A7C1)) & mask
-    while keys[at] != -1 and keys[at] != key:
-        at = (at + 1) & mask
-    return at
-
-
-@njit(cache=True, nogil=True)
-def _add(keys: Any, counts: Any, sums: Any, used: int, key: Any, value: float) -> Any:
-    """Count one more of a key and add to its sum; the table is doubled when half full."""
-    at = _slot(keys, key)
-    if keys[at] == -1:
-        if 2 * used >= keys.size:
-            old_keys, old_counts, old_sums = keys, counts, sums
-            keys = np.full(2 * old_keys.size, -1, np.int64)
-            counts = np.zeros(keys.size, np.int64)
-            sums = np.zeros(keys.size, np.float64)
-            for k in range(old_keys.size):
-                if old_keys[k] != -1:
-                    new = _slot(keys, old_keys[k])
-                    keys[new], counts[new], sums[new] = old_keys[k], old_counts[k], old_sums[k]
-            at = _slot(keys, key)
-        keys[at] = key
-        used += 1
-    counts[at] += 1
-    sums[at] += value
-    return keys, counts, sums, used
 
 
 @njit(cache=True, nogil=True)
@@ -78,26 +47,18 @@ def overlaps(stars: Any, components: Any, territory: Any, n_stars: int) -> Any:
     """
     size = np.zeros(n_stars + 1, np.int64)
     inside = np.zeros(n_stars + 1, np.int64)
-    keys = np.full(1024, -1, np.int64)
-    counts = np.zeros(1024, np.int64)
-    sums = np.zeros(1024, np.float64)
-    used = 0
     for i in range(stars.size):
         star = np.int64(stars[i])
-        if star == 0:
-            continue
-        size[star] += 1
-        inside[star] += territory[i]
-        if components[i] > 0:
-            key = (star << 32) | np.int64(components[i])
-            keys, counts, sums, used = _add(keys, counts, sums, used, key, 0.0)
+        if star > 0:
+            size[star] += 1
+            inside[star] += territory[i]
     best = np.zeros(n_stars + 1, np.int64)
     most = np.zeros(n_stars + 1, np.int64)
+    keys, counts = shared(stars, components)
     for k in range(keys.size):
-        if keys[k] != -1:
-            star, component = keys[k] >> 32, keys[k] & 0xFFFFFFFF
-            if counts[k] > most[star] or (counts[k] == most[star] and component < best[star]):
-                best[star], most[star] = component, counts[k]
+        star, component = keys[k] >> 32, keys[k] & 0xFFFFFFFF
+        if counts[k] > most[star] or (counts[k] == most[star] and component < best[star]):
+            best[star], most[star] = component, counts[k]
     return size, inside, best, most
 
 
@@ -319,6 +280,23 @@ def label_unreached(labels: Any, shape: Any, first: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _add_contacts(
+    labels: Any, level: Any, first: int, last: int, step: int, keys: Any, counts: Any, sums: Any
+) -> Any:
+    """Add the contacts of a row of voxels with those one step further; return how many pairs are new."""
+    new = 0
+    for i in range(first, last):
+        label, other = np.int64(labels[i]), np.int64(labels[i + step])
+        if label == other or label <= 0 or other <= 0:
+            continue
+        at = slot(keys, (min(label, other) << 32) | max(label, other))
+        counts[at] += 1
+        sums[at] += min(np.float64(level[i]), np.float64(level[i + step]))
+        new += counts[at] == 1
+    return new
+
+
+@njit(cache=True, nogil=True)
 def contacts(labels: Any, probability: Any) -> Any:
     """Measure where labels touch.
 
@@ -337,27 +315,17 @@ def contacts(labels: Any, probability: Any) -> Any:
         Mean over the faces of the lower probability of the two sides.
     """
     nz, ny, nx = labels.shape
-    keys = np.full(4096, -1, np.int64)
-    counts = np.zeros(4096, np.int64)
-    sums = np.zeros(4096, np.float64)
+    flat, level = labels.reshape(-1), probability.reshape(-1)
+    keys, counts, sums = new_table(4096)
     used = 0
-    for z in range(nz):
-        for y in range(ny):
-            for x in range(nx):
-                label = np.int64(labels[z, y, x])
-                if label <= 0:
-                    continue
-                for k in range(3):
-                    u, v, w = z + (k == 0), y + (k == 1), x + (k == 2)
-                    if u == nz or v == ny or w == nx:
-                        continue
-                    other = np.int64(labels[u, v, w])
-                    if other <= 0 or other == label:
-                        continue
-                    key = (min(label, other) << 32) | max(label, other)
-                    value = min(np.float64(probability[z, y, x]), np.float64(probability[u, v, w]))
-                    keys, counts, sums, used = _add(keys, counts, sums, used, key, value)
-    filled = keys != -1
+    for step, ends in ((1, (nz, ny, nx - 1)), (nx, (nz, ny - 1, nx)), (ny * nx, (nz - 1, ny, nx))):
+        for z in range(ends[0]):
+            for y in range(ends[1]):
+                while 2 * (used + nx) > keys.size:
+                    keys, counts, sums = doubled(keys, counts, sums)
+                first = (z * ny + y) * nx
+                used += _add_contacts(flat, level, first, first + ends[2], step, keys, counts, sums)
+    filled = keys != FREE
     return keys[filled], counts[filled], sums[filled] / counts[filled]
 
 
