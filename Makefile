@@ -6,7 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := tensorflow,cellpose,tracking,remote,serve,view,jupyter,batch$(if $(GPU),$(comma)cuda)
 comma  := ,
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Not compiled, which takes a minute and a half: Python compiles what is imported, when it is, and that is the smaller part.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .PHONY: help install demo figures test quick lint benchmark scores notebooks gallery colab lock release clean
 .DEFAULT_GOAL := help

@@ -64,6 +64,8 @@ def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str
     clean = {
         k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", IN_EXPERIMENT))
     }
+    # Most of what is installed is never imported, and would be compiled for nothing.
+    clean["PIP_COMPILE"] = "0"
     return subprocess.run(
         [*map(str, command)], env=clean | options.pop("env", {}), **{"check": True, **options}
     )
