@@ -49,7 +49,7 @@ CASES = {
     "spectrum": ("14_analyze_intensity_spectrum", {"intensity_column": "MEAN_INTENSITY_CH1"}, False, "intensity_column"),
     "spectrum of what is measured": ("14_analyze_intensity_spectrum", {"intensity_column": "intensity_sum"}, True, None),
     "scatter": ("15_analyze_migration", {"scatter_x": "speed"}, True, "scatter_x"),
-    "scatter of what is measured": ("15_analyze_migration", {"scatter_y": "mean_volume_um3"}, True, None),
+    "scatter of what is measured": ("15_analyze_migration", {"scatter_y": "mean_area_um2"}, True, None),
 }  # fmt: skip
 
 

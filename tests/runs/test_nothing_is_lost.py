@@ -120,7 +120,7 @@ def _survive(path: Path, folder: Path, kills: list[str], seed: int) -> None:
 
 
 def test_kills_at_random_moments_change_nothing(experiment_of: Callable[..., Path], tmp_path: Path) -> None:
-    _survive(experiment_of("a"), tmp_path, ["10_track", "12_analyze"], seed=1)
+    _survive(experiment_of("a"), tmp_path, ["10_track", "15_analyze"], seed=1)
 
 
 @pytest.mark.skipif(not KILLS, reason="takes long: VOLLTRACK_KILLS=20 runs it")

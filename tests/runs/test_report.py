@@ -120,8 +120,8 @@ def test_the_animation_stands_in_the_report(experiment_of: Callable[..., Path], 
     finish(read_experiment(path))
     text = (tmp_path / "run" / "report.html").read_text()
     assert 'src="data:image/gif;base64,R0lGODlh"' in text
-    assert "movies/a/analysis/boundary.gif</figcaption>" in text
-    assert text.index("boundary.gif</figcaption>") < text.index("<h3>Steps</h3>"), "on the first page"
+    assert "(movies/a/analysis/boundary.gif)</figcaption>" in text
+    assert text.index("boundary.gif)</figcaption>") < text.index("<h3>Steps</h3>"), "on the first page"
 
 
 def test_steps_are_listed_with_their_state_and_what_is_missing_says_why(report: tuple[str, _Tags]) -> None:
