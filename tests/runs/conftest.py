@@ -52,7 +52,6 @@ def experiment_of(cells: Path, tmp_path: Path) -> Callable[..., Path]:
         (tmp_path / "movies.csv").write_text("\n".join(["movie_id,movie,objects,labels", *rows]) + "\n")
         steps = steps or {"10_track": {"tracker": "nearest"}, "15_analyze_migration": {}}
         content = {"name": "small", "run_dir": str(tmp_path / "run"), "movies": "movies.csv", "steps": steps}
-        content["figure_formats"] = ["png"]  # a second format takes a second a step
         path = tmp_path / "small.yaml"
         path.write_text(yaml.safe_dump(content))
         return path
