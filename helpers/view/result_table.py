@@ -124,7 +124,7 @@ def ranges(table: pd.DataFrame) -> ResultTable:
 
 
 def _line(texts: list[str], first: str, rest: str) -> str:
-    tags = [first, *[rest] * (len(texts) - 1)]
+    tags = [first, *[rest] * len(texts)][: len(texts)]  # an empty table has no text at all
     cells = (f"<{tag} {_LEFT}>{escape(str(text))}</{tag}>" for tag, text in zip(tags, texts, strict=True))
     return f"<tr>{''.join(cells)}</tr>"
 

@@ -88,3 +88,8 @@ def test_ranges_are_of_what_is_measured() -> None:
     assert found.index.tolist() == ["volume (µm³)", "n voxels"]
     assert found.loc["volume (µm³)"].to_dict() == {"n": "2", "min": "1", "median": "15.5", "max": "30"}
     assert found.loc["n voxels", "median"] == "5"
+
+
+def test_a_table_without_rows_and_columns_is_shown():
+    assert small_table(pd.DataFrame()).html().startswith("<table>")
+    assert small_table(pd.DataFrame(columns=["method", "f1_50"])).html().count("<tr>") == 1
