@@ -46,11 +46,12 @@ def stitch_slices(slices: Sequence[NDArray] | NDArray, iou_threshold: float = 0.
     n_cells = 0
     for z, labels in enumerate(slices):
         own = np.bincount(labels.ravel())
+        own[:1] = 0  # background
         ids = np.zeros(len(own), np.int32)
         if z:
             before, here = _joined(result[z - 1], labels, own, iou_threshold)
             ids[here] = before
-        new = np.flatnonzero((ids == 0) & (own > 0) & (np.arange(len(own)) > 0))
+        new = np.flatnonzero((ids == 0) & (own > 0))
         ids[new] = np.arange(n_cells + 1, n_cells + len(new) + 1)
         n_cells += len(new)
         result[z] = ids[labels]

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 Level = Literal["ok", "look", "wrong"]
 LEVELS: tuple[Level, ...] = ("wrong", "look", "ok")
-_METHODS = {"vollseg": "VollSeg", "stardist": "StarDist", "unet": "U-Net"}
 
 #: A last fifth of the epochs that lowers the loss by more is not the end of learning (trainings that had ended: 4 % at most).
 _STILL_FALLING = 0.05
@@ -155,6 +154,7 @@ def _training(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Chec
 
 
 def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
+    from helpers.segmentation.segmenter import METHOD_NAMES
     from helpers.segmentation.threshold_remarks import FEW_CELLS  # every step imports this file
     from helpers.segmentation.thresholds import LIMITS
 
@@ -170,7 +170,7 @@ def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Ch
             str(said),
             "Hold back cells or stacks in notebook 03_create_dataset (validation_fraction).",
         )
-    for method, name in _METHODS.items():
+    for method, name in METHOD_NAMES.items():
         found = results.get(method)
         if not isinstance(found, Mapping) or "highest" not in found:
             continue
@@ -216,9 +216,11 @@ def _labels_scored(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator
     }
     if not scores:
         return
+    from helpers.segmentation.segmenter import METHOD_NAMES
+
     first = next(iter(scores))
     best = max(scores, key=lambda name: scores[name])
-    named = {name: _METHODS.get(name, name) for name in scores}
+    named = {name: METHOD_NAMES.get(name, name) for name in scores}
     if scores[best] > scores[first] + 0.01:
         yield Check(
             "look", f"Against the truth {named[best]} finds more cells (F1 {scores[best]:.2f}) than {named[first]} ({scores[first]:.2f}).",

@@ -20,7 +20,7 @@ from scipy import ndimage
 from helpers.segmentation.borders import BorderScale, contrasts, cut_contrasts, nearest, touching
 from helpers.segmentation.fusion import Rules
 from helpers.segmentation.groups import joined
-from helpers.segmentation.pair_table import shared
+from helpers.segmentation.pair_table import overlapping
 from helpers.segmentation.regions import count_labels
 
 #: A star lies in a cell with more than this share of its voxels.
@@ -110,7 +110,7 @@ def _divide(
 ) -> NDArray[np.int64]:
     """Give the voxels of a cell to the stars in it, where the image shows a border between them (rule 6)."""
     ties = [np.empty((0, 2), np.int64)]
-    cell, star, common = _overlaps(labels, stars)
+    cell, star, common = overlapping(labels, stars)
     largest = max(int(labels.max(initial=0)), int(stars.max(initial=0)))
     within = common > _INSIDE * count_labels(stars.reshape(-1), largest)[star]
     cell, star = cell[within], star[within]
@@ -161,10 +161,3 @@ def _least(pairs: NDArray, n: int) -> NDArray[np.int64]:
     """Return for each of n numbers the smallest that it hangs together with by the pairs (m, 2)."""
     _, first, group = np.unique(joined(pairs.T, n), return_index=True, return_inverse=True)
     return first[group]
-
-
-def _overlaps(labels: NDArray, stars: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Return cells and stars that share voxels, and how many."""
-    keys, counts = shared(labels.reshape(-1), stars.reshape(-1))
-    order = np.argsort(keys)
-    return keys[order] >> 32, keys[order] & 0xFFFFFFFF, counts[order]

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 #: Of a key that is none.
 FREE = -1
@@ -56,6 +57,13 @@ def doubled(keys: Any, counts: Any, sums: Any) -> Any:
             at = slot(more_keys, keys[k])
             more_counts[at], more_sums[at] = counts[k], sums[k]
     return more_keys, more_counts, more_sums
+
+
+def overlapping(one: NDArray, other: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the labels above 0 of two arrays of one shape that share voxels, ascending, and how many they share."""
+    keys, counts = shared(one.reshape(-1), other.reshape(-1))
+    order = np.argsort(keys)
+    return keys[order] >> 32, keys[order] & 0xFFFFFFFF, counts[order]
 
 
 @njit(cache=True, nogil=True)

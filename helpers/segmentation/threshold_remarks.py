@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from helpers.segmentation.segmenter import METHOD_NAMES
 from helpers.segmentation.threshold_search import SAME
 from helpers.segmentation.thresholds import LIMITS, Thresholds
 
 #: True cells up to which a validation says little.
 FEW_CELLS = 8
-_METHODS = {"vollseg": "VollSeg", "stardist": "StarDist", "unet": "U-Net"}
 _AXES = {"prob": "probability", "nms": "overlap (NMS)", "foreground": "foreground"}
 
 
@@ -37,7 +37,7 @@ def remarks(found: Mapping[str, Thresholds]) -> list[str]:
             "The thresholds are a guess; keep more stacks for validation in notebook 03_create_dataset."
         )
     for method, best in found.items():
-        name = _METHODS.get(method, method)
+        name = METHOD_NAMES.get(method, method)
         if best.highest == 0:
             said.append(
                 f"{name} finds no cell at any threshold ({best.measure.upper()} 0.0). Its network has not learned these "

@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 
 from helpers.errors import InputError
 from helpers.progress import progress
+from helpers.segmentation.pair_table import overlapping
 from helpers.tracking.segments import check_numbers
 from helpers.tracking.tracks import Tracks, check_links, check_objects
 
@@ -263,21 +264,9 @@ def _overlaps(before: Frame, now: Frame) -> pd.DataFrame:
 
 
 def shared_voxels(before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (source, target, voxels in common) of two frames numbered from 1, source and target from 0.
-
-    Counted over runs of voxels, not voxels.
-    """
-    a, b = before.ravel(), now.ravel()
-    if len(a) == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
-    starts = np.flatnonzero(np.concatenate([[True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])]))
-    lengths = np.diff(starts, append=len(a))
-    both = (a[starts] > 0) & (b[starts] > 0)
-    starts, lengths = starts[both], lengths[both]
-    width = int(b.max(initial=0)) + 1
-    keys, inverse = np.unique(a[starts].astype(np.int64) * width + b[starts], return_inverse=True)
-    shared = np.bincount(inverse, weights=lengths, minlength=len(keys)).astype(np.int64)
-    return keys // width - 1, keys % width - 1, shared
+    """Return (source, target, voxels in common) of two frames numbered from 1, source and target from 0."""
+    source, target, voxels = overlapping(before, now)
+    return source - 1, target - 1, voxels
 
 
 def _numbers(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.tracks import Tracks, numeric_columns
 from helpers.view.panels import clock
-from helpers.view.style import gray_limits, label_colors, new_figure, scale_bar, styled
+from helpers.view.style import gray_limits, label_colors, new_figure, pixels_of, scale_bar, styled
 
 
 def animate(
@@ -212,7 +212,6 @@ def _draw(
     limits: tuple[float, float],
     width: float,
 ) -> np.ndarray:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
 
     height = width * image.shape[0] * view.size[1] / (image.shape[1] * view.pixel)
@@ -254,9 +253,7 @@ def _draw(
         mappable = ScalarMappable(Normalize(*bar[1:]), matplotlib.colormaps["viridis"])
         place = figure.add_axes((0.15, 0.42 / total, 0.7, 0.1 / total))
         figure.colorbar(mappable, cax=place, orientation="horizontal", label=with_unit(bar[0]))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels_of(figure)[..., :3].copy()
 
 
 def _clock(tracks: Tracks, t: int) -> str:

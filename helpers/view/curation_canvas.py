@@ -23,6 +23,7 @@ from helpers.curation.cells import Cell, Stroke
 from helpers.data.outlines import filled
 from helpers.errors import InputError
 from helpers.view.annotation_canvas import allow_widgets_on_colab
+from helpers.view.style import pixels_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,13 +72,10 @@ class StripCanvas:
     def show(self, figure: Figure) -> np.ndarray:
         """Show a strip (`helpers.view.curation_plots.strip`); return its picture, (height, width, 4) uint8."""
         from ipycanvas import hold_canvas
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         self._figure = figure
         figure.set_dpi(_DPI)
-        drawn = FigureCanvasAgg(figure)
-        drawn.draw()
-        picture = np.array(drawn.buffer_rgba())
+        picture = pixels_of(figure).copy()
         self.canvas.height, self.canvas.width = picture.shape[:2]
         with hold_canvas():
             self.canvas.put_image_data(picture, 0, 0)

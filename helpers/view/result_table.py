@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.data.units import with_unit
+from helpers.segmentation.segmenter import METHOD_NAMES
 
 #: Names that are abbreviations, in words.
 _NAMES = {
@@ -20,7 +21,7 @@ _NAMES = {
     "iou": "IoU", "dice": "Dice", "ap50": "AP50", "n_true": "true cells", "n_found": "cells found", "n_frames": "frames",
     "f1_50": "F1 (IoU 0.5)", "f1_70": "F1 (IoU 0.7)", "precision_50": "precision (IoU 0.5)",
     "recall_50": "recall (IoU 0.5)", "mse": "MSE", "ssim": "SSIM", "division_f1": "F1 of divisions",
-    "vollseg": "VollSeg", "stardist": "StarDist", "unet": "U-Net", "cellpose": "Cellpose",
+    **METHOD_NAMES,
     "iou_threshold": "IoU from", "tp": "found", "fp": "false", "fn": "missed", "mean_matched_iou": "mean IoU of cells found",
     "prob": "probability", "nms": "overlap (NMS)", "divide": "stars divide",
     "val_loss": "validation loss", "still_falling": "fall of the loss over the last fifth of the epochs (share)",

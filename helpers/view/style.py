@@ -18,6 +18,7 @@ import numpy as np
 from helpers.data.atomic import atomic_path
 from helpers.data.calibration import check_voxel_size
 from helpers.errors import InputError
+from helpers.segmentation.segmenter import METHOD_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,11 +39,11 @@ OKABE_ITO: dict[str, str] = {
     "black": "#000000",
 }
 
-_METHODS: dict[str, tuple[str, str, str]] = {
-    "vollseg": ("VollSeg", OKABE_ITO["blue"], "o"),
-    "stardist": ("StarDist", OKABE_ITO["orange"], "s"),
-    "unet": ("U-Net", OKABE_ITO["green"], "^"),
-    "cellpose": ("Cellpose", OKABE_ITO["purple"], "D"),
+_METHODS: dict[str, tuple[str, str]] = {
+    "vollseg": (OKABE_ITO["blue"], "o"),
+    "stardist": (OKABE_ITO["orange"], "s"),
+    "unet": (OKABE_ITO["green"], "^"),
+    "cellpose": (OKABE_ITO["purple"], "D"),
 }
 
 _RC: dict[Any, Any] = {
@@ -193,17 +194,23 @@ def save_figure(
     return list(written.values())
 
 
+def pixels_of(figure: Figure) -> np.ndarray:
+    """Draw a figure at its own resolution, once, where `Figure.savefig` draws twice; return (height, width, 4) uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
 def _save_png(figure: Figure, path: Path, dpi: int) -> None:
     """Write a PNG, without transparency where there is none: it is then written, and made smaller for a notebook, in half the time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     canvas, shown_dpi = figure.canvas, figure.get_dpi()
-    drawn = FigureCanvasAgg(figure)
     figure.set_dpi(dpi)
     try:
-        drawn.draw()
-        pixels = np.asarray(drawn.buffer_rgba())
+        pixels = pixels_of(figure)
     finally:
         figure.set_dpi(shown_dpi)
         figure.set_canvas(canvas)
@@ -241,7 +248,7 @@ def method_style(method: str, position: int = 0) -> tuple[str, str, str]:
     """
     key = method.lower().replace("-", "").replace("_", "")
     if key in _METHODS:
-        return _METHODS[key]
+        return METHOD_NAMES[key], *_METHODS[key]
     rest = [OKABE_ITO[name] for name in ("vermillion", "sky", "black", "yellow")]
     return method, rest[position % len(rest)], "vP*X"[position % 4]
 

@@ -25,7 +25,15 @@ from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
 from helpers.view.panels import Panel, column_panel, distance_panel, spectrum_panel, track_names
 from helpers.view.planes import as_path, draw_labels, draw_outlines, draw_raw
-from helpers.view.style import OKABE_ITO, gray_limits, label_colors, new_figure, save_figure, styled
+from helpers.view.style import (
+    OKABE_ITO,
+    gray_limits,
+    label_colors,
+    new_figure,
+    pixels_of,
+    save_figure,
+    styled,
+)
 from helpers.view.tracklet_selector import TrackletSelector, select_tracklets
 
 if TYPE_CHECKING:
@@ -408,16 +416,13 @@ class MovieViewer:
 
 
 def _as_png(figure: Figure) -> bytes:
-    """Return a figure as PNG; drawn once, where `Figure.savefig` draws twice."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Return a figure as PNG, quickly rather than small."""
     from PIL import Image
 
     figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    pixels = np.ascontiguousarray(pixels_of(figure)[..., :3])
     buffer = io.BytesIO()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png", compress_level=1)
+    Image.fromarray(pixels).save(buffer, "png", compress_level=1)
     return buffer.getvalue()
 
 

@@ -36,7 +36,10 @@ def folders(tmp_path_factory):
     unet.train(patches, folder / "unet", unet.UNetSettings(n_first=8, **common))
     stardist.train(
         patches, folder / "stardist",
-        stardist.StarDistSettings(rays=16, n_filter_base=8, features=16, grid=(1, 1), **common),
+        # After 30 epochs it finds 30 to 34 of 20 cells, by the processor and its threads; after 60, 19 to 21.
+        stardist.StarDistSettings(
+            rays=16, n_filter_base=8, features=16, grid=(1, 1), **common | {"epochs": 60}
+        ),
     )  # fmt: skip
     stardist.save_thresholds(folder / "stardist", prob=0.45, nms=0.35)
     return folder
@@ -68,9 +71,8 @@ def test_a_frame_gets_the_labels_of_all_methods_from_one_run_of_the_networks(seg
         assert labels.dtype == np.int32 and labels.shape == (1, 90, 80)
         assert set(np.unique(labels)) == set(range(labels.max() + 1))
         assert np.mean((labels[0] > 0) == (truth > 0)) > 0.9
-        # The small U-Net does not part cells that touch, and leaves specks, which become cells. The small StarDist
-        # finds 20 to 34 of 20 cells: trained on another kind of processor it is another network.
-        least, most = {"stardist": (0.6, 3.0), "vollseg": (0.6, 3.0), "unet": (0.2, 3.0)}[method]
+        # The small U-Net does not part cells that touch, and leaves specks, which become cells.
+        least, most = {"stardist": (0.6, 1.5), "vollseg": (0.6, 3.0), "unet": (0.2, 3.0)}[method]
         assert least * truth.max() < labels.max() < most * truth.max()
     assert {"unet", "stardist", "nms", "fusion"} <= set(result.seconds)
     assert np.array_equal(segmenter(raw).labels["vollseg"], result.main[0])
