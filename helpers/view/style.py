@@ -186,8 +186,7 @@ def save_figure(
                 if suffix == "png":
                     _save_png(figure, temporary, dpi)
                 else:
-                    date = "CreationDate" if suffix == "pdf" else "Date"
-                    figure.savefig(temporary, format=suffix, dpi=dpi, metadata={date: None})
+                    _save_vectors(figure, temporary, suffix, dpi)
             written[suffix] = target
     if "png" in written and hasattr(figure, "drawn"):
         figure.drawn, figure.stale = written["png"], False  # pyright: ignore[reportAttributeAccessIssue]
@@ -207,23 +206,43 @@ def _save_png(figure: Figure, path: Path, dpi: int) -> None:
     """Write a PNG, without transparency where there is none: it is then written, and made smaller for a notebook, in half the time."""
     from PIL import Image
 
-    canvas, shown_dpi = figure.canvas, figure.get_dpi()
-    figure.set_dpi(dpi)
-    try:
+    with _at(figure, dpi):
         pixels = pixels_of(figure)
-    finally:
-        figure.set_dpi(shown_dpi)
-        figure.set_canvas(canvas)
     if pixels[..., 3].min() == 255:
         pixels = np.ascontiguousarray(pixels[..., :3])
     Image.fromarray(pixels).save(path, "png", dpi=(dpi, dpi), compress_level=4)
+
+
+def _save_vectors(figure: Figure, path: Path, suffix: str, dpi: int) -> None:
+    """Write a PDF or SVG, drawn once, where `Figure.savefig` lays all texts out twice."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    with _at(figure, dpi):
+        if suffix == "pdf":
+            FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+        else:
+            FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+
+
+@contextlib.contextmanager
+def _at(figure: Figure, dpi: int) -> Iterator[None]:
+    """Give a figure another resolution for a while, and any canvas."""
+    canvas, shown_dpi = figure.canvas, figure.get_dpi()
+    figure.set_dpi(dpi)
+    try:
+        yield
+    finally:
+        figure.set_dpi(shown_dpi)
+        figure.set_canvas(canvas)
 
 
 @contextlib.contextmanager
 def _laid_out(figure: Figure) -> Iterator[None]:
     """Lay a figure out once, for all its files: for each it takes longer than drawing it."""
     engine = figure.get_layout_engine()
-    figure.draw_without_rendering()
+    if engine is not None:
+        engine.execute(figure)
     figure.set_layout_engine("none")
     try:
         yield
