@@ -36,6 +36,22 @@ def samples() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cellpose_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run folder with a Cellpose network that has learned, in seconds, that bright is a cell."""
+    from helpers.models.cellpose import training
+    from tests.models.drawn_cells import write_set
+
+    run = tmp_path_factory.mktemp("cellpose")
+    settings = training.CellposeTrainingSettings(
+        epochs=10, steps_per_epoch=10, batch_size=2, learning_rate=3e-3, crop=48, cell_pixels=10, schedule="cosine",
+        validation_patches=2, side_planes=False, precision="float32",
+    )  # fmt: skip
+    patches = write_set(run / "training.npz", (48, 48), 6)
+    training.train(patches, run / "models" / "cellpose", settings, gpu=False)
+    return run
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Return a browser; without one the test skips and says how to get it."""

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,8 @@ VOXEL = (1.5, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that has learned, in seconds, that bright is a cell."""
-    folder = tmp_path_factory.mktemp("cellpose")
-    patches = write_set(folder / "training.npz", (48, 48), 6)
-    settings = replace(TINY, epochs=10, steps_per_epoch=10)
-    return cellpose_training.train(patches, folder / "model", settings, gpu=False)[0]
+def weights(cellpose_run: Path) -> Path:
+    return cellpose_run / "models" / "cellpose" / "cellpose_model"
 
 
 @pytest.fixture(scope="module")

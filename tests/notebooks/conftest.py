@@ -93,7 +93,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "movies.csv").write_text(MOVIES)
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**TINY, "run_dir": str(folder / "run")}, sort_keys=False))
+    steps = {step: {"figure_formats": ["png"], **given} for step, given in TINY["steps"].items()}
+    path.write_text(yaml.safe_dump({**TINY, "steps": steps, "run_dir": str(folder / "run")}, sort_keys=False))
     experiment = read_experiment(path)
     lines: list[str] = []
     started = time.monotonic()

@@ -26,7 +26,7 @@ MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifests"
 SHORT: dict[str, dict[str, Any]] = {
     "ovule": {"training": {"n_epochs": 12, "grid": [1, 4, 4]}},
     "embryo_few": {"training": {"n_epochs": 6}, "movies": ("Emb1_t251", "Emb4_t401")},
-    "cellpose_nuclei": {"training": {"n_epochs": 20}},
+    "cellpose_nuclei": {"training": {"n_epochs": 10}},
 }
 
 

@@ -51,6 +51,8 @@ def experiment_of(cells: Path, tmp_path: Path) -> Callable[..., Path]:
         rows = [f"{m},{m}/raw.ome.tif,{m}/objects.csv,{m}/labels.ome.tif" for m in movies]
         (tmp_path / "movies.csv").write_text("\n".join(["movie_id,movie,objects,labels", *rows]) + "\n")
         steps = steps or {"10_track": {"tracker": "nearest"}, "15_analyze_migration": {}}
+        # A third of a job's time is the writing of PDF, which tests of tests/view and of `Run.save` look at.
+        steps = {step: {"figure_formats": ["png"], **given} for step, given in steps.items()}
         content = {"name": "small", "run_dir": str(tmp_path / "run"), "movies": "movies.csv", "steps": steps}
         path = tmp_path / "small.yaml"
         path.write_text(yaml.safe_dump(content))

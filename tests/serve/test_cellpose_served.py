@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from helpers.data.movies import Movie, write_movie
-from helpers.models.cellpose import training as cellpose_training
-from helpers.models.cellpose.training import CellposeTrainingSettings
 from helpers.models.stopping import stopped_by
 from helpers.runs.parameters import SegmentCellpose
 from helpers.runs.segment_movie import SegmentedMovie, segment_movie
@@ -22,7 +20,7 @@ from helpers.serve.line import Gone
 from helpers.serve.options import add_arguments
 from helpers.serve.server import start
 from helpers.serve.service import ServedModel
-from tests.models.drawn_cells import draw_cells, write_set
+from tests.models.drawn_cells import draw_cells
 from tests.serve.fiji import ask, code_of, drawn, least_iou, request_of, voxelised
 
 pytest.importorskip("cellpose")
@@ -33,16 +31,8 @@ ODD = (np.eye(2), np.eye(3) * 1e-20, np.arange(90.0)[None], np.arange(90.0)[:, N
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run folder with a network that has learned, in seconds, that bright is a cell."""
-    run = tmp_path_factory.mktemp("cellpose")
-    settings = CellposeTrainingSettings(
-        epochs=10, steps_per_epoch=10, batch_size=2, learning_rate=3e-3, crop=48, cell_pixels=10, schedule="cosine",
-        validation_patches=2, side_planes=False, precision="float32",
-    )  # fmt: skip
-    patches = write_set(run / "training.npz", (48, 48), 6)
-    cellpose_training.train(patches, run / "models" / "cellpose", settings, gpu=False)
-    return run
+def folder(cellpose_run: Path) -> Path:
+    return cellpose_run
 
 
 @pytest.fixture(scope="module")
