@@ -152,7 +152,8 @@ class Maker:
             ties = ties[np.isin(ties[:, 0], labels[within(tile.write, tile.read)])]
             last = int(drawn.max(initial=0))
             named, ties = _renamed(labels, names, last), _renamed(ties, names, last)
-            linked = _components_of(named, known) if divide == "never" else {}
+            own = within(tile.write, tile.read)
+            linked = _components_of(named, known, own) if divide == "never" else {}
             n_new = -int(min(named.min(initial=0), ties.min(initial=0)))
             return named, {"new": n_new, "ties": ties.T, **_faces(named, tile), **linked}
 
@@ -275,8 +276,13 @@ def _faces(labels: NDArray[np.int32], tile: Tile) -> dict[str, NDArray]:
     return found
 
 
-def _components_of(labels: NDArray[np.int32], components: NDArray[np.int32]) -> dict[str, NDArray]:
-    """Return the component that each label shares most voxels with, but for components that the image has divided."""
+def _components_of(
+    labels: NDArray[np.int32], components: NDArray[np.int32], own: Region
+) -> dict[str, NDArray]:
+    """Return the component that each of the block's own labels shares most voxels with, but for those that the image has divided.
+
+    Of a cell that lies beyond the block, the block may see too little to divide it.
+    """
     # Runs of equal pairs are counted, not voxels: there are ten times fewer.
     pairs = (labels.ravel().astype(np.int64) << 32) | components.ravel()
     ends = np.concatenate([np.flatnonzero(pairs[1:] != pairs[:-1]), [pairs.size - 1]])
@@ -288,4 +294,4 @@ def _components_of(labels: NDArray[np.int32], components: NDArray[np.int32]) -> 
     first = order[np.unique(label[order], return_index=True)[1]]
     label, component = label[first], component[first]
     _, of, times = np.unique(component, return_inverse=True, return_counts=True)
-    return {"linked": np.stack([label, component])[:, times[of] == 1]}
+    return {"linked": np.stack([label, component])[:, (times[of] == 1) & np.isin(label, labels[own])]}
