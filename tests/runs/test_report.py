@@ -156,8 +156,9 @@ def test_it_is_printed_with_what_was_set_and_each_figure_beside_its_question(
     assert page.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     browser.print_media()
     changed = "[...document.querySelectorAll('details')].find((d) => d.textContent.startsWith('Parameters that differ'))"
-    assert browser.run(
-        f"return {changed}.querySelector('table').checkVisibility({{contentVisibilityAuto: true}})"
+    # The browser may take a while to lay the page out anew.
+    browser.wait(
+        f"{changed}.querySelector('table').checkVisibility({{contentVisibilityAuto: true}})", seconds=30
     )
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match=r"--pdf = 'no Chromium.*print it into a file"):
