@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from helpers.segmentation.method_names import METHOD_NAMES
+
 Level = Literal["ok", "look", "wrong"]
 LEVELS: tuple[Level, ...] = ("wrong", "look", "ok")
 
@@ -154,7 +156,6 @@ def _training(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Chec
 
 
 def _thresholds(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[Check]:
-    from helpers.segmentation.segmenter import METHOD_NAMES
     from helpers.segmentation.threshold_remarks import FEW_CELLS  # every step imports this file
     from helpers.segmentation.thresholds import LIMITS
 
@@ -216,8 +217,6 @@ def _labels_scored(results: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator
     }
     if not scores:
         return
-    from helpers.segmentation.segmenter import METHOD_NAMES
-
     first = next(iter(scores))
     best = max(scores, key=lambda name: scores[name])
     named = {name: METHOD_NAMES.get(name, name) for name in scores}

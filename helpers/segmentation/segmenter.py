@@ -9,9 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-#: Methods as people write them.
-METHOD_NAMES = {"vollseg": "VollSeg", "stardist": "StarDist", "unet": "U-Net", "cellpose": "Cellpose"}
-
 
 @dataclass(frozen=True)
 class Segmentation:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from helpers.segmentation.segmenter import METHOD_NAMES
+from helpers.segmentation.method_names import METHOD_NAMES
 from helpers.segmentation.threshold_search import SAME
 from helpers.segmentation.thresholds import LIMITS, Thresholds
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.data.units import with_unit
-from helpers.segmentation.segmenter import METHOD_NAMES
+from helpers.segmentation.method_names import METHOD_NAMES
 
 #: Names that are abbreviations, in words.
 _NAMES = {

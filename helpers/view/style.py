@@ -18,7 +18,7 @@ import numpy as np
 from helpers.data.atomic import atomic_path
 from helpers.data.calibration import check_voxel_size
 from helpers.errors import InputError
-from helpers.segmentation.segmenter import METHOD_NAMES
+from helpers.segmentation.method_names import METHOD_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -215,13 +215,14 @@ def _save_png(figure: Figure, path: Path, dpi: int) -> None:
 
 def _save_vectors(figure: Figure, path: Path, suffix: str, dpi: int) -> None:
     """Write a PDF or SVG, drawn once, where `Figure.savefig` lays all texts out twice."""
-    from matplotlib.backends.backend_pdf import FigureCanvasPdf
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     with _at(figure, dpi):
         if suffix == "pdf":
+            from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
             FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
         else:
+            from matplotlib.backends.backend_svg import FigureCanvasSVG
+
             FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
 
 

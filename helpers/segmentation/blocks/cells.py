@@ -149,10 +149,10 @@ class Maker:
                 scale=scale,
                 cut_off=_cut_off(labels, tile, self.outputs.shape),
             )
-            ties = ties[np.isin(ties[:, 0], labels[within(tile.write, tile.read)])]
+            own = within(tile.write, tile.read)
+            ties = ties[np.isin(ties[:, 0], labels[own])]
             last = int(drawn.max(initial=0))
             named, ties = _renamed(labels, names, last), _renamed(ties, names, last)
-            own = within(tile.write, tile.read)
             linked = _components_of(named, known, own) if divide == "never" else {}
             n_new = -int(min(named.min(initial=0), ties.min(initial=0)))
             return named, {"new": n_new, "ties": ties.T, **_faces(named, tile), **linked}
