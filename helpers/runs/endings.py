@@ -2,7 +2,8 @@
 
     run  <-  scheduler  <-  job  <-  kernel
 
-Each watches the one on its left, and ends with it, however that was ended.
+Each watches the one on its left, and ends with it, however that was ended. A job or kernel that is forked ends with the process
+that stands in its place here (`helpers.runs.forkserver`).
 """
 
 from __future__ import annotations
@@ -103,15 +104,20 @@ def end_with_scheduler() -> None:
         _watch(who)
 
 
-def end_with_parent(pid: int) -> None:
-    """End this process and its children as soon as the process that started it has ended.
-
-    The system is asked to do it too, where it can: a thread that watches waits while compiled code holds Python.
-    """
+def die_with_parent(pid: int) -> None:
+    """Have the system kill this process as soon as the process that started it has ended, where it can."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != pid:
         os._exit(137)
+
+
+def end_with_parent(pid: int) -> None:
+    """End this process and its children as soon as the process that started it has ended.
+
+    The system is asked to do it too: a thread that watches waits while compiled code holds Python.
+    """
+    die_with_parent(pid)
     _watch({"pid": pid, "created": psutil.Process(pid).create_time()})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import InputError
+from helpers.runs.forkserver import is_forked
 from helpers.runs.parameters import Parameters
 from helpers.runs.sample import IN_EXPERIMENT
 
@@ -62,7 +63,7 @@ def execute_notebook(
     NotebookError
         With the error of the cell that failed.
     """
-    with _without_grammar_of_addresses():
+    with without_grammar_of_addresses():
         import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -124,7 +125,7 @@ def temporary_files() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _without_grammar_of_addresses() -> Iterator[None]:
+def without_grammar_of_addresses() -> Iterator[None]:
     """Let jsonschema be imported without rfc3987_syntax, where that is installed.
 
     It compiles a grammar of internationalised web addresses, which no notebook's schema has: two thirds of the time in
@@ -169,8 +170,10 @@ def kernel_manager(log: Path, own: Path) -> type:
         async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
             if (start := "ipykernel_launcher") in kernel_cmd:
                 place = kernel_cmd.index(start)
+                by_server = ["helpers.runs.forkserver"] if is_forked() else []
                 kernel_cmd = [
                     *kernel_cmd[:place],
+                    *by_server,
                     "helpers.runs.kernel",
                     str(os.getpid()),
                     *kernel_cmd[place + 1 :],

@@ -142,6 +142,10 @@ def write_graph(batch: Path, nodes: dict[str, Node], cores: int | None, gpus: Se
             "rule": _rule(node.job),
             "needs": node.needs,
             "threads": threads,
+            # The notebook, where a fork may run it: libraries that are imported already take no other number of threads.
+            "forks": node.job.step
+            if cores and limit and threads == 1 and not _runs_networks(node.job)
+            else "",
             "gpu": int(_wants_gpu(node.job)),
             "mem_mb": min(needed, memory or needed),
         }

@@ -1,4 +1,5 @@
-"""One job of an experiment, in a process of its own: ``python -m helpers.runs.job NAME``, started by Snakemake.
+"""One job of an experiment, in a process of its own: ``python -m helpers.runs.job NAME``, started by Snakemake
+(``helpers.runs.forkserver`` before it, where it may be a fork).
 
 It works in the folder ``.batch`` of the run and says there how it went: in ``running/`` while it works, then in
 ``failed/`` or ``ended/``.
@@ -19,27 +20,17 @@ from helpers.errors import InputError
 from helpers.runs import outputs
 from helpers.runs.endings import end_with_scheduler
 from helpers.runs.execute import NotebookError, execute_notebook, temporary_files
+from helpers.runs.forkserver import THREADS
 from helpers.runs.gpus import gpu_of_its_own
 from helpers.runs.lock import at_work, read
 from helpers.runs.parameters import STEPS, SegmentCellpose, SegmentRemote, SegmentsMovie
 from helpers.runs.plan import Job
 from helpers.runs.run import Run, read_done, why_not_done, write_json
 
-#: What the libraries look at to learn how many threads they may start.
-_THREADS = (
-    *(
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "NUMBA_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-    ),
-    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"),
-)
 
-
-def main(name: str) -> int:
-    """Run one job of the batch in the current folder and return its exit status."""
+def main(arguments: Sequence[str]) -> int:
+    """Run the job that is named, of the batch in the current folder, and return its exit status."""
+    (name,) = arguments
     batch = Path.cwd()
     end_with_scheduler()
     for variable in ("MPLCONFIGDIR", "KERAS_HOME"):  # both would write into the home folder
@@ -55,7 +46,7 @@ def main(name: str) -> int:
     if why is None:
         write_json(ended, {"skipped": True})
         return 0
-    os.environ.update(dict.fromkeys(_THREADS, str(spec["threads"])) if spec["limit_threads"] else {})
+    os.environ.update(dict.fromkeys(THREADS, str(spec["threads"])) if spec["limit_threads"] else {})
     os.chdir(spec["folder"])
     started, gpu = time.time(), None
     try:
@@ -150,4 +141,4 @@ def specification(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
+from helpers.runs import forkserver
 from helpers.runs.endings import end_with_parent, name_scheduler
-from helpers.runs.lock import at_work
+from helpers.runs.lock import at_work, read
 
 
 def main(arguments: list[str]) -> None:
     """Run Snakemake with a command line, as long as the process that is named first lives."""
     end_with_parent(int(arguments[0]))
     name_scheduler()
+    batch = Path(arguments[1 + arguments[1:].index("--directory") + 1])
+    steps = [one["forks"] for one in (read(batch / "graph.json") or {})["jobs"].values() if one["forks"]]
+    # A single job would not gain what the server costs.
+    server = forkserver.start(sorted({*steps}), batch / "settings") if len(steps) > 1 else None
     from snakemake.cli import main as snakemake
 
-    batch = Path(arguments[1 + arguments[1:].index("--directory") + 1])
-    with at_work(batch / "scheduler.json"):
-        snakemake(arguments[1:])
+    with at_work(batch / "scheduler.json"), server or contextlib.nullcontext():
+        try:
+            snakemake(arguments[1:])
+        finally:
+            if server:
+                server.kill()
 
 
 if __name__ == "__main__":

@@ -24,19 +24,17 @@ KINDS = {
     "kernel": "helpers.runs.kernel",
 }
 
-#: Read by every Python of a run when it starts: its kernels say that they are at work, and wait where they import what
-#: the notebook is about. Their process watches its parent by then.
+#: Read by every Python of a run when it starts: its kernels, forked or not, say that they are at work, and wait where they
+#: open the table of cells that the notebook is about. Their end is watched for by then.
 _HELD = """
-import os, pathlib, sys, time
+import pathlib, sys, time
 held = pathlib.Path(__file__).parent
-class Hold:
-    def find_spec(self, name, path=None, target=None):
-        if name.startswith("helpers.runs.steps."):
-            (held / "at_work").touch()
-            while (held / "wait").exists():
-                time.sleep(0.05)
-if "helpers.runs.kernel" in sys.orig_argv:
-    sys.meta_path.insert(0, Hold())
+def hold(event, given):
+    if event == "open" and str(given[0]).endswith("objects.csv") and any("kernel" in word for word in sys.argv[:1]):
+        (held / "at_work").touch()
+        while (held / "wait").exists():
+            time.sleep(0.05)
+sys.addaudithook(hold)
 """
 
 
@@ -87,7 +85,7 @@ class EndedRun:
         if kind == "run":
             return self.process.pid if self.process.poll() is None else None
         lines = self.all().items()
-        return next((pid for pid, line in lines if ["-m", KINDS[kind]] == line[1:3]), None)
+        return next((pid for pid, line in lines if "-m" in line[1:2] and KINDS[kind] in line[2:4]), None)
 
     def wait_until(self, seen: Callable[[], bool]) -> bool:
         """Wait until something is seen; return whether it was before the run ended."""

@@ -217,7 +217,7 @@ def test_what_the_run_itself_made_gives_way_and_nothing_else_does(
         if made_before:
             write_json(node.folder / "done.json", {"parameters": {"patches_per_image": 2}})
         monkeypatch.chdir(batch)
-        assert job.main("03") == (0 if made_before else 1)
+        assert job.main(["03"]) == (0 if made_before else 1)
         assert calls == expected
     assert read_done(node.folder)
     assert not (node.folder / "replaced.json").exists()
