@@ -13,6 +13,7 @@ from helpers.errors import InputError
 from helpers.runs.execute import execute_notebook
 from helpers.runs.parameters import NOTEBOOKS, TrainSegmentation
 from helpers.runs.run import step_folder
+from helpers.runs.sample_steps import first_frames, make_cohort
 
 #: Frames that Cellpose segments, and how its network is trained: without a GPU, minutes in all.
 _FRAMES = 2
@@ -71,12 +72,11 @@ def _given(name: str, copy: Path) -> Iterator[dict[str, Any]]:
         movie = _movie(copy)
         yield {"movie_id": movie["movie_id"], "raw": movie["movie"]}
     elif name == "compare_conditions":
-        from helpers.runs.sample_steps import make_cohort
-
         yield {"cohort": make_cohort(copy / "data" / "cohort") / "movies.csv"}
     elif name == "segment_cellpose":
         _train_cellpose(copy)
-        yield {**_first_frames(copy), "model": None}
+        movie = first_frames(_movie(copy)["movie"], copy / "data" / "first_frames.ome.tif", _FRAMES)
+        yield {"movie_id": "first_frames", "movie": movie, "model": None}
     elif name == "segment_remote":
         with _serving(copy) as address:
             yield {**_movie(copy), "server": address, "beside_segment": True}
@@ -109,21 +109,6 @@ def _few_cells(movie: Path) -> Path | None:
         size, rng = labels.require_voxel_size(), np.random.default_rng(0)
         tifffile.imwrite(path, draw_few_cells(labels.frame(0).astype(int), 5, rng, voxel_size=size))
     return path if path.exists() else None
-
-
-def _first_frames(copy: Path) -> dict[str, Any]:
-    """Write the movie's first frames, and return the id and the file of what is a movie of its own then."""
-    import numpy as np
-
-    from helpers.data.movies import Movie, write_movie
-
-    path = copy / "data" / "first_frames.ome.tif"
-    if not path.exists():
-        movie = Movie.open(_movie(copy)["movie"])
-        stacks = np.stack([movie.frame(t) for t in range(min(_FRAMES, movie.n_frames))])
-        size, interval = movie.require_voxel_size(), movie.frame_interval
-        write_movie(path, stacks, voxel_size=size, frame_interval=interval, axes="TZYX")
-    return {"movie_id": "first_frames", "movie": path}
 
 
 def _train_cellpose(copy: Path) -> None:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from helpers.data.atomic import atomic_path
+from helpers.data.movies import Movie, write_movie
 from helpers.data.synthetic.movie import SyntheticSettings, make_movie, save_pairs
 from helpers.data.tables import write_table
 from helpers.runs.parameters import (
@@ -49,7 +51,7 @@ def before(name: str) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        Parameters that are known only now: the address of the server that was started for it.
+        Parameters that are known only now, such as the address of the server that was started for it.
     """
     make_data()
     return _BEFORE.get(name, lambda: None)()
@@ -158,10 +160,12 @@ def _server() -> dict[str, Any]:
     return {"server": address}
 
 
-def _cellpose() -> None:
+def _cellpose() -> dict[str, Any] | None:
     weights = RUN / "models" / "cellpose" / "cellpose_model"
-    if not cellpose_can_learn() or weights.exists():
-        return
+    if not cellpose_can_learn():
+        return _little_for_cellpose_4()
+    if weights.exists():
+        return None
     _training_set()
     from helpers.data.training_set import TrainingSet
     from helpers.models.cellpose import training as cellpose_training
@@ -172,6 +176,35 @@ def _cellpose() -> None:
     p = TrainSegmentation.checked(p.model_dump())
     training_set = TrainingSet.open(p.path("dataset", "training.npz"))
     cellpose_training.train(training_set, weights.parent, step.cellpose_settings(p))
+    return None
+
+
+def _little_for_cellpose_4() -> dict[str, Any] | None:
+    """Cut the movie short where Cellpose 4 has no GPU: its network takes seconds a slice, and an hour a frame in 3D mode."""
+    from cellpose.core import use_gpu
+
+    if use_gpu():
+        return None
+    path = first_frames(RUN / "data" / "movie" / "raw.ome.tif", RUN / "data" / "first_frames.ome.tif")
+    given = {"movie_id": "first_frames", "movie": path, "stitch_planes": True, "beside_segment": False}
+    said = ", ".join(
+        f"{name} = {str(value) if name == 'movie' else value!r}" for name, value in given.items()
+    )
+    print(
+        f"Cellpose 4 is slow without a GPU, so only two frames, slice by slice, a few minutes: {said}",
+        flush=True,
+    )
+    return given
+
+
+def first_frames(movie: Path, path: Path, n: int = 2) -> Path:
+    """Write a movie's first frames as a movie of their own, unless it is there, and return its path."""
+    if not path.exists():
+        look = Movie.open(movie)
+        stacks = np.stack([look.frame(t) for t in range(min(n, look.n_frames))])
+        size, interval = look.require_voxel_size(), look.frame_interval
+        write_movie(path, stacks, voxel_size=size, frame_interval=interval, axes="TZYX")
+    return path
 
 
 def _labels() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 from helpers.models.cellpose import weights as cellpose_weights
+from helpers.models.precision import cpu_has_bfloat16
 from helpers.models.stopping import go_on
 
 Mode = Literal["2d", "2d+z", "3d"]
@@ -232,12 +233,14 @@ def load(model: str | Path, *, second_channel: bool = False, gpu: bool = True) -
             "model", name, f"a model that takes {asked} {'channels' if asked > 1 else 'channel'}: "
             f"this one takes {n_channels}" + ("; set second_channel to None" if n_channels == 1 else "")
         )  # fmt: skip
-    from cellpose import models
+    from cellpose import core, models
 
     kind: Any = models.CellposeModel
     try:
         if version >= (4,):
-            network = kind(gpu=gpu, pretrained_model=str(path))
+            # Its 16 bits take twice the time of 32 on a processor that has no instructions for them.
+            slow = not (gpu and core.use_gpu()) and not cpu_has_bfloat16()
+            network = kind(gpu=gpu, pretrained_model=str(path), **({"use_bfloat16": False} if slow else {}))
         else:
             network = kind(
                 gpu=gpu,
