@@ -10,7 +10,7 @@ import pandas as pd
 
 from helpers.errors import InputError
 from helpers.view.planes import check_same_shape, draw_labels, draw_outlines, draw_raw, plane
-from helpers.view.style import OKABE_ITO, new_figure, styled
+from helpers.view.style import OKABE_ITO, logarithmic, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,17 +102,17 @@ def quality_histogram(objects: pd.DataFrame, column: str = "cell_probability_mea
     figure = new_figure(7.4, 2.8)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.2])
     quality = objects[column].to_numpy(float)
-    left.set_title(f"{len(objects)} cells in {objects['frame'].nunique()} frames", loc="left")
+    left.set_title(f"n = {len(objects)} cells × frames, of {objects['frame'].nunique()} frames", loc="left")
     if len(quality):
         left.hist(quality, 30, color=OKABE_ITO["purple"])
         median = float(np.median(quality))
         left.axvline(median, color=OKABE_ITO["vermillion"], label=f"median {median:.3g}")
         left.legend(frameon=False)
         right.plot(quality, objects[size], ".", color=OKABE_ITO["purple"], markersize=3, alpha=0.5)
-        right.set_yscale("log")
+        logarithmic(right.yaxis)
     name = "mean cell probability" if column == "cell_probability_mean" else column
     left.set_xlabel(name)
-    left.set_ylabel("cells")
+    left.set_ylabel("cells × frames")
     right.set_xlabel(name)
     right.set_ylabel(sizes[size])
     return figure

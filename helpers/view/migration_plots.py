@@ -14,7 +14,7 @@ from helpers.analysis.cohort import Comparison
 from helpers.analysis.diffusion import persistent_walk
 from helpers.data.units import with_unit
 from helpers.view.analysis_style import group_colors, strips, time_axis, times_of
-from helpers.view.style import OKABE_ITO, new_figure, styled
+from helpers.view.style import OKABE_ITO, logarithmic, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,8 +169,6 @@ def mean_squared_displacement(
     dimension : int
         2 or 3, of the fits.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     figure = new_figure(8.2, 3.7)
     left, right = figure.subplots(1, 2)
     names = [str(name) for name in msd["group"].unique()]
@@ -201,12 +199,8 @@ def mean_squared_displacement(
             left.plot(t / size, model, color=colors[name], linewidth=1)
         right.errorbar(own["lag_s"] / size, own["correlation"], yerr=own["sem"], linewidth=1, **{**style, "fmt": f"{marker}-"})  # fmt: skip
     if (msd["msd_um2"] > 0).any():
-        left.set_xscale("log")
-        left.set_yscale("log")
         for axis in (left.xaxis, left.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.set_minor_formatter(NullFormatter())
+            logarithmic(axis)
     every = fits[fits["group"] == "all"]
     if len(every) and np.isfinite(every["alpha"].iloc[0]):
         lasting = every["persistence_min"].iloc[0]

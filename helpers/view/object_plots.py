@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from helpers.errors import InputError
 from helpers.view.background_image import BackgroundImage
-from helpers.view.style import OKABE_ITO, new_figure, styled
+from helpers.view.style import OKABE_ITO, logarithmic, new_figure, styled
 
 
 @styled
@@ -35,8 +35,6 @@ def size_histogram(objects: pd.DataFrame) -> Figure:
     column = next((name for name in names if name in objects), None)
     if column is None:
         raise InputError("objects", list(objects.columns), "a table with volume_um3 or area_um2")
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     word, unit = names[column]
     figure = new_figure(4.8, 2.8)
     axes = figure.subplots()
@@ -48,10 +46,7 @@ def size_histogram(objects: pd.DataFrame) -> Figure:
         median = float(np.median(sizes))
         said = f"median {float(f'{median:.3g}'):g} {unit}"
         axes.axvline(median, color=OKABE_ITO["vermillion"], label=said)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        logarithmic(axes.xaxis)
         axes.legend(loc="best")
     axes.set_xlabel(f"{word} ({unit})")
     axes.set_ylabel("cells × frames")

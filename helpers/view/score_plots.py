@@ -10,7 +10,7 @@ import pandas as pd
 
 from helpers.errors import InputError
 from helpers.segmentation.thresholds import Thresholds
-from helpers.view.style import OKABE_ITO, method_style, new_figure, styled
+from helpers.view.style import OKABE_ITO, logarithmic, method_style, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def _loss_panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
     every = np.concatenate(list(curves.values()))
     every = every[np.isfinite(every)]
     if every.size and every.min() > 0 and every.max() > 5 * every.min():
-        axes.set_yscale("log")
+        logarithmic(axes.yaxis)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

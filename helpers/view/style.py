@@ -22,6 +22,7 @@ from helpers.segmentation.method_names import METHOD_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
@@ -249,6 +250,22 @@ def _laid_out(figure: Figure) -> Iterator[None]:
         yield
     finally:
         figure.set_layout_engine(engine)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Make an axis logarithmic, with plain numbers at 1, 2 and 5 in place of powers of ten.
+
+    Parameters
+    ----------
+    axis : matplotlib.axis.Axis
+        Such as ``axes.xaxis``.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def method_style(method: str, position: int = 0) -> tuple[str, str, str]:
