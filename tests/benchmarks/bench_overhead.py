@@ -1,15 +1,15 @@
-"""What a step costs beside its own work: notebooks that have little to do, each in a process of its own.
+"""What a step costs beside its own work: notebooks that have little to do, as jobs of an experiment.
 
-A small movie is tracked once; then each notebook runs as a job of an experiment does: papermill, a kernel, imports, the
-work, the figures. The peer is papermill with an empty notebook. The first run of each fills the caches of compiled code
-and is not counted. `equal` gives the processor time.
+A small movie is tracked and analysed, once for the caches of compiled code and then three times more, one job after the other.
+Seconds are those of the run's own record, from the job's start to its end: kernel, imports, the work and the figures, but not
+the second in which Snakemake looks for the next job. The peer is papermill with an empty notebook.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,20 +36,20 @@ def cases() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         experiment = _write_experiment(folder)
-        _timed(experiment, "10_track")
-        empty = np.median([_timed(folder) for _ in range(1 + REPEATS)][1:], axis=0)
+        ours = [_jobs(experiment) for _ in range(1 + REPEATS)][1:]
+        empty = float(np.median([_empty(folder) for _ in range(1 + REPEATS)][1:]))
         for step in list(STEPS)[1:]:
-            seconds, processor = np.median([_timed(experiment, step) for _ in range(1 + REPEATS)][1:], axis=0)
+            seconds = float(np.median([run[step] for run in ours]))
             yield {
                 "subject": "overhead of a step",
                 "case": f"{step}, 8 frames of 20 cells",
-                "ours_s": round(float(seconds), 2),
+                "ours_s": round(seconds, 2),
                 "peer": "papermill, an empty notebook",
-                "peer_s": round(float(empty[0]), 2),
-                "ratio": round(float(empty[0] / seconds), 2),
+                "peer_s": round(empty, 2),
+                "ratio": round(empty / seconds, 2),
                 "ours_peak_mb": None,
                 "peer_peak_mb": None,
-                "equal": f"{processor:.1f} s of processor time, {empty[1]:.1f} s of the empty one's",
+                "equal": None,
             }
 
 
@@ -77,42 +77,31 @@ def _write_experiment(folder: Path) -> Path:
     return path
 
 
-def _timed(place: Path, step: str = "") -> tuple[float, float]:
-    """Return wall and processor seconds of one step of an experiment, or of an empty notebook in a folder."""
+def _jobs(experiment: Path) -> dict[str, float]:
+    """Run all steps of the experiment anew; return the seconds of each."""
+    run = experiment.parent / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    command = [sys.executable, "-m", "helpers", "run", str(experiment), "--cores", "1"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    command = [sys.executable, __file__, str(place), step]
-    done = subprocess.run(command, env=environment, cwd=place.parent, capture_output=True, text=True)
-    seconds = time.perf_counter() - started
+    done = subprocess.run(command, env=environment, cwd=experiment.parent, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{step or 'empty notebook'} failed:\n{done.stderr[-2000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        raise RuntimeError(f"the experiment failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    ended = {path.stem: json.loads(path.read_text()) for path in run.glob(".batch/ended/*/*.json")}
+    return {
+        step: next(one["seconds"] for name, one in ended.items() if name.startswith(step)) for step in STEPS
+    }
 
 
-def _run_step(experiment: Path, step: str) -> None:
-    from helpers.runs.execute import execute_notebook
-    from helpers.runs.plan import open_experiment
-    from helpers.runs.run import step_folder
-
-    job = next(job for job in open_experiment(experiment)[1] if job.step == step)
-    folder = step_folder(job.parameters)
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["MPLCONFIGDIR"] = str(experiment.parent / "settings")
-    execute_notebook(step, job.parameters, folder / "notebook.ipynb")
-
-
-def _run_empty(folder: Path) -> None:
-    import papermill
-
+def _empty(folder: Path) -> float:
+    """Return the seconds in which papermill executes an empty notebook, in a process of its own."""
     cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": "1"}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4}
     path = folder / "empty.ipynb"
     path.write_text(json.dumps(notebook))
-    papermill.execute_notebook(str(path), str(path), progress_bar=False)
-
-
-if __name__ == "__main__":
-    _run_step(Path(sys.argv[1]), sys.argv[2]) if sys.argv[2] else _run_empty(Path(sys.argv[1]))
+    execute = (
+        f"import papermill; papermill.execute_notebook({str(path)!r}, {str(path)!r}, progress_bar=False)"
+    )
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", execute], check=True, capture_output=True)
+    return time.perf_counter() - started

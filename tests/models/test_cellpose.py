@@ -310,6 +310,33 @@ def test_models_of_the_other_version_are_named(monkeypatch: pytest.MonkeyPatch) 
         training.check(TrainSegmentation(train_cellpose=True))
 
 
+@pytest.mark.parametrize(
+    ("gpu", "fast", "given"), [(True, False, {}), (False, True, {}), (False, False, {"use_bfloat16": False})]
+)
+def test_cellpose_4_computes_in_16_bits_where_that_is_fast(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, fast: bool, given: dict
+) -> None:
+    """Cellpose 4 is not installed beside Cellpose 3: its network is not built here, only asked for."""
+    import torch
+    from cellpose import core, models
+
+    asked: dict[str, Any] = {}
+
+    class Network:
+        net = torch.nn.Identity()
+
+        def __init__(self, **arguments: Any) -> None:
+            asked.update(arguments)
+
+    monkeypatch.setattr(networks, "cellpose_version", lambda: (4, 2, 1))
+    monkeypatch.setattr(networks.cellpose_weights, "check", lambda *_: None)
+    monkeypatch.setattr(networks, "cpu_has_bfloat16", lambda: fast)
+    monkeypatch.setattr(core, "use_gpu", lambda: gpu)
+    monkeypatch.setattr(models, "CellposeModel", Network)
+    cp.load(weights)
+    assert asked == {"gpu": True, "pretrained_model": str(weights), **given}
+
+
 def test_cellpose_4_has_one_model_for_those_of_cellpose_3(
     weights: Path, stack: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from helpers.data.movies import Movie
 from helpers.errors import InputError
 from helpers.runs import sample, sample_steps, start
 from helpers.runs.parameters import (
@@ -17,6 +18,7 @@ from helpers.runs.parameters import (
     CompareConditions,
     CreateDataset,
     Segment,
+    SegmentCellpose,
     StartHere,
     Track,
 )
@@ -108,6 +110,15 @@ def test_conditions_differ_as_they_were_made_to(capsys) -> None:
     comparison = compare_conditions(p, open_cohort(p))[0]
     means = comparison.values.groupby("condition")["value"].mean()
     assert comparison.metric == "mean_speed_um_per_min" and means["restless"] > 1.3 * means["calm"]
+
+
+def test_cellpose_4_without_a_gpu_is_given_little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = pytest.importorskip("cellpose.core")
+    monkeypatch.setattr(sample_steps, "cellpose_can_learn", lambda: False)
+    for gpu, expected in ((True, (12, "movie", False)), (False, (2, "first_frames", True))):
+        monkeypatch.setattr(core, "use_gpu", lambda gpu=gpu: gpu)
+        p = SegmentCellpose.from_notebook(notebook(SegmentCellpose))
+        assert (Movie.open(p.movie).n_frames, p.movie_id, p.stitch_planes) == expected
 
 
 def test_a_killed_call_leaves_no_half_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
