@@ -6,8 +6,8 @@ To start Python and to import is most of what a notebook without networks takes:
         └─ … forkserver helpers.runs.job NAME                    what Snakemake starts: asks for the fork, and waits for it
                └─ … forkserver helpers.runs.kernel …             what the job starts, likewise
 
-Who asks stands for what was forked: a signal is passed on, its death ends the fork, and it ends as the fork did. Where there is
-no server (on a cluster, on macOS and Windows, or if it was ended) it does the work itself. Networks are not run by forks: their
+Who asks stands for what was forked: it ends with its parent, passes signals on, its death ends the fork, and it ends as the fork
+did. Where there is no server (on a cluster, on macOS and Windows, or if it was ended) it does the work itself. Networks are not run by forks: their
 libraries start threads, and look at the environment when they are imported. `multiprocessing.forkserver` serves only the
 process that started it, and hands on neither environment, folder nor streams.
 """
@@ -95,7 +95,9 @@ def start(steps: Iterable[str], settings: Path) -> subprocess.Popen[bytes] | Non
     subprocess.Popen or None
         The server, which does not end by itself; None where a system has none of what it needs.
     """
-    if sys.platform != "linux":
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # not Linux, or an old one
         return None
     name = f"volltrack-{secrets.token_hex(16)}"
     with socket.socket(socket.AF_UNIX) as listening:
@@ -134,6 +136,7 @@ def _ask(name: str, module: str, arguments: Sequence[str]) -> int | None:
                 return None
         except OSError:
             return None
+        die_with_parent(os.getppid())
         asked = {
             "module": module,
             "arguments": [*arguments],
@@ -181,6 +184,8 @@ def _fork(connection: socket.socket, server: int) -> list[str]:
         os._exit(1)
     connection.sendall(_READY)
     length, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    if not length:  # who asked has ended already
+        os._exit(0)
     asked = json.loads(_received(connection, *struct.unpack("!Q", length)))
     keeper = os.getpid()
     if pid := os.fork():

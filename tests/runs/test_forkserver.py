@@ -122,6 +122,20 @@ def test_signals_are_passed_on(server: subprocess.Popen[bytes], tmp_path: Path) 
     assert asking.wait(30) == 0
 
 
+def test_who_asks_ends_with_its_parent_and_the_fork_with_it(
+    server: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "helpers.runs.forkserver", "said", "wait"]
+    start = f"import subprocess; subprocess.run({command!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", start], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as parent:
+        assert parent.stdout
+        fork = json.loads(parent.stdout.readline())["pid"]
+        parent.kill()
+    assert _is_gone(fork)
+
+
 @pytest.mark.parametrize("ended", ["who asked", "the fork", "the server"])
 def test_neither_outlives_the_other(server: subprocess.Popen[bytes], tmp_path: Path, ended: str) -> None:
     asking = _ask("wait", folder=tmp_path)
