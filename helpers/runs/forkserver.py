@@ -38,25 +38,28 @@ from helpers.runs.endings import die_with_parent, end_children
 _ADDRESS, _FORKED = "VOLLTRACK_FORKSERVER", "VOLLTRACK_FORKED"
 #: What jobs import, their kernels, and functions of ours when they are called. Nothing that looks for IPython when it is imported.
 _MODULES = (
-    *("helpers.runs.job", "papermill", "nbclient", "jupyter_client.manager", "ipykernel.kernelapp"),
-    *(
-        "matplotlib.backends.backend_agg",
-        "matplotlib.patheffects",
-        "numba",
-        "pandas",
-        "pyarrow",
-        "skimage.color",
-    ),
-    *(
-        "skimage.measure",
-        "geff",
-        "imagecodecs._imcd",
-        "imagecodecs._deflate",
-        "tifffile",
-        "zarr",
-        "scipy.ndimage",
-    ),
-    *("scipy.optimize", "scipy.sparse.csgraph", "scipy.spatial", "scipy.stats"),
+    "helpers.runs.job",
+    "papermill",
+    "nbclient",
+    "jupyter_client.manager",
+    "ipykernel.kernelapp",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.patheffects",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "scipy.ndimage",
+    "scipy.optimize",
+    "scipy.sparse.csgraph",
+    "scipy.spatial",
+    "scipy.stats",
+    "skimage.color",
+    "skimage.measure",
+    "geff",
+    "imagecodecs._imcd",
+    "imagecodecs._deflate",
+    "tifffile",
+    "zarr",
 )
 #: What the server says when it begins to serve; where it has ended before, nothing is lost.
 _READY = b"?"
@@ -121,8 +124,8 @@ def main(arguments: Sequence[str]) -> Any:
         module, *given = _serve(int(parent), socket.socket(fileno=int(number)), steps)
     else:
         module, *given = arguments
-        ended = _ask(os.environ.get(_ADDRESS, ""), module, given)
-        if ended is not None:
+        name = os.environ.get(_ADDRESS)
+        if name and (ended := _ask(name, module, given)) is not None:
             return ended
     return importlib.import_module(module).main(given)
 

@@ -262,7 +262,8 @@ def logarithmic(axis: Axis) -> None:
     """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axes = axis.axes
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
