@@ -28,6 +28,8 @@ _RAW = _DATA / "movie" / "raw.ome.tif"
 _LABELS = _DATA / "movie" / "labels.ome.tif"
 _MOVIE = {"movie_id": "movie", "raw": _RAW}
 _TRUTH = {"truth_tracks": _DATA / "movie"}
+#: The beginning of the movie, for a network that is slow.
+FIRST_FRAMES = _DATA / "first_frames.ome.tif"
 
 #: Name of a notebook → what stands for its defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -119,9 +121,22 @@ def settings_of(cls: type[_P]) -> _P:
 
 def _settings(name: str) -> dict[str, Any]:
     settings = SETTINGS[name]
-    if name == "segment_cellpose" and cellpose_can_learn():
-        settings = {**settings, "model": None}
+    if name == "segment_cellpose":
+        settings = {**settings, **_for_cellpose()}
     return settings
+
+
+def _for_cellpose() -> dict[str, Any]:
+    """Return what differs with the Cellpose that is installed: 3 gets a network that is trained here, 4 without a GPU little to do."""
+    if cellpose_can_learn():
+        return {"model": None}
+    try:
+        from cellpose.core import use_gpu
+    except ImportError:  # the notebook will say so
+        return {}
+    # Its network takes seconds a slice, and half an hour a frame in 3D mode.
+    little = {"movie_id": "first_frames", "movie": FIRST_FRAMES, "stitch_planes": True}
+    return {} if use_gpu() else little
 
 
 def cellpose_can_learn() -> bool:

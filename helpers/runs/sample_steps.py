@@ -20,11 +20,12 @@ from helpers.runs.parameters import (
     CreateDataset,
     OptimizeThresholds,
     Segment,
+    SegmentCellpose,
     Track,
     TrainSegmentation,
 )
 from helpers.runs.run import Run, read_done, step_folder
-from helpers.runs.sample import RUN, cellpose_can_learn, settings_of
+from helpers.runs.sample import FIRST_FRAMES, RUN, cellpose_can_learn, settings_of
 
 #: The movie; training stacks of the same look are of other seeds.
 MOVIE = SyntheticSettings(
@@ -51,7 +52,7 @@ def before(name: str) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        Parameters that are known only now, such as the address of the server that was started for it.
+        Parameters that are known only now: the address of the server that was started for it.
     """
     make_data()
     return _BEFORE.get(name, lambda: None)()
@@ -160,12 +161,13 @@ def _server() -> dict[str, Any]:
     return {"server": address}
 
 
-def _cellpose() -> dict[str, Any] | None:
+def _cellpose() -> None:
     weights = RUN / "models" / "cellpose" / "cellpose_model"
-    if not cellpose_can_learn():
-        return _little_for_cellpose_4()
-    if weights.exists():
-        return None
+    if settings_of(SegmentCellpose).movie == FIRST_FRAMES:
+        print("Cellpose 4 is slow without a GPU: two frames, slice by slice, take minutes", flush=True)
+        first_frames(RUN / "data" / "movie" / "raw.ome.tif", FIRST_FRAMES)
+    if not cellpose_can_learn() or weights.exists():
+        return
     _training_set()
     from helpers.data.training_set import TrainingSet
     from helpers.models.cellpose import training as cellpose_training
@@ -176,25 +178,6 @@ def _cellpose() -> dict[str, Any] | None:
     p = TrainSegmentation.checked(p.model_dump())
     training_set = TrainingSet.open(p.path("dataset", "training.npz"))
     cellpose_training.train(training_set, weights.parent, step.cellpose_settings(p))
-    return None
-
-
-def _little_for_cellpose_4() -> dict[str, Any] | None:
-    """Cut the movie short where Cellpose 4 has no GPU: its network takes seconds a slice, and an hour a frame in 3D mode."""
-    from cellpose.core import use_gpu
-
-    if use_gpu():
-        return None
-    path = first_frames(RUN / "data" / "movie" / "raw.ome.tif", RUN / "data" / "first_frames.ome.tif")
-    given = {"movie_id": "first_frames", "movie": path, "stitch_planes": True, "beside_segment": False}
-    said = ", ".join(
-        f"{name} = {str(value) if name == 'movie' else value!r}" for name, value in given.items()
-    )
-    print(
-        f"Cellpose 4 is slow without a GPU, so only two frames, slice by slice, a few minutes: {said}",
-        flush=True,
-    )
-    return given
 
 
 def first_frames(movie: Path, path: Path, n: int = 2) -> Path:

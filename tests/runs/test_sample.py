@@ -114,7 +114,8 @@ def test_conditions_differ_as_they_were_made_to(capsys) -> None:
 
 def test_cellpose_4_without_a_gpu_is_given_little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     core = pytest.importorskip("cellpose.core")
-    monkeypatch.setattr(sample_steps, "cellpose_can_learn", lambda: False)
+    for module in (sample, sample_steps):
+        monkeypatch.setattr(module, "cellpose_can_learn", lambda: False)
     for gpu, expected in ((True, (12, "movie", False)), (False, (2, "first_frames", True))):
         monkeypatch.setattr(core, "use_gpu", lambda gpu=gpu: gpu)
         p = SegmentCellpose.from_notebook(notebook(SegmentCellpose))
