@@ -7,9 +7,9 @@ To start Python and to import is most of what a notebook without networks takes:
                └─ … forkserver helpers.runs.kernel …             what the job starts, likewise
 
 Who asks stands for what was forked: it ends with its parent, passes signals on, its death ends the fork, and it ends as the fork
-did. Where there is no server (on a cluster, on macOS and Windows, or if it was ended) it does the work itself. Networks are not run by forks: their
-libraries start threads, and look at the environment when they are imported. `multiprocessing.forkserver` serves only the
-process that started it, and hands on neither environment, folder nor streams.
+did. Where there is no server (on a cluster, on macOS and Windows, or if it was ended) it does the work itself. Networks are not
+run by forks: their libraries start threads, and look at the environment when they are imported. `multiprocessing.forkserver`
+serves only the process that started it, and hands on neither environment, folder nor streams.
 """
 
 from __future__ import annotations

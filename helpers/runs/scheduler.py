@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -17,16 +16,12 @@ def main(arguments: list[str]) -> None:
     name_scheduler()
     batch = Path(arguments[1 + arguments[1:].index("--directory") + 1])
     steps = [one["forks"] for one in (read(batch / "graph.json") or {})["jobs"].values() if one["forks"]]
-    # A single job would not gain what the server costs.
-    server = forkserver.start(sorted({*steps}), batch / "settings") if len(steps) > 1 else None
+    # A single job would not gain what the server costs. It ends with this process, until which it is kept.
+    _server = forkserver.start(sorted({*steps}), batch / "settings") if len(steps) > 1 else None
     from snakemake.cli import main as snakemake
 
-    with at_work(batch / "scheduler.json"), server or contextlib.nullcontext():
-        try:
-            snakemake(arguments[1:])
-        finally:
-            if server:
-                server.kill()
+    with at_work(batch / "scheduler.json"):
+        snakemake(arguments[1:])
 
 
 if __name__ == "__main__":
