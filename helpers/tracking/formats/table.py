@@ -204,11 +204,14 @@ def _split(table: pd.DataFrame, about: dict[str, Any]) -> tuple[pd.DataFrame, pd
         return objects, None
     names = {_SOURCES: "source"} | {c: c[5:] for c in map(str, table) if c.startswith("link_")}
     links: dict[str, Any] = {}
+    counts = [
+        0 if is_missing(text) else str(text).count(";") + 1 for text in table[_SOURCES].replace("", None)
+    ]
     for column, name in names.items():
         texts = ["" if is_missing(text) else str(text) for text in table[column]]
-        links[name] = [value for text in texts for value in text.split(";") if text]
-        if column == _SOURCES:
-            counts = [text.count(";") + 1 if text else 0 for text in texts]
+        # A lone "nan" is read as a missing cell.
+        values = [text.split(";") if text else ["nan"] * n for text, n in zip(texts, counts, strict=True)]
+        links[name] = [value for row in values for value in row]
     ids = table["id"] if "id" in table else pd.Series(np.arange(len(table)))
     links["target"] = np.repeat(ids.to_numpy(), counts)
     try:

@@ -70,7 +70,7 @@ def write_file(
         )
     if labels is not None:
         drawn, shape = _draw(tracks, labels, shape)
-        if CONTOUR not in objects and drawn and isinstance(next(iter(drawn.values())), np.ndarray):
+        if drawn and isinstance(next(iter(drawn.values())), np.ndarray):
             objects = objects.assign(**{CONTOUR: _relative(objects, drawn)})
         elif meshes is None:
             meshes = drawn  # type: ignore[assignment]
