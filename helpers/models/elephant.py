@@ -29,7 +29,7 @@ from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
 from helpers.models import inference, model_folder, training
 from helpers.models.devices import prepare_tensorflow
-from helpers.models.elephant_shapes import targets
+from helpers.models.elephant_shapes import size_limits, targets
 from helpers.models.model_folder import TrainingState
 from helpers.models.precision import keep_outputs_in_float32, layers_of, resolve
 from helpers.models.settings import TrainingSettings
@@ -117,6 +117,7 @@ def train(
     folder = Path(folder)
     n_dim = training.check_patches(patches)
     config = network_config(settings, n_dim, patches.voxel_size)
+    config.cell_size = _cell_size(patches, n_dim)
     training.check_divisible("patch size", patches.patch_size, _block(config))
 
     def build(state: TrainingState) -> tuple[ElephantModel, training.MakeBatch]:
@@ -180,6 +181,15 @@ def network_config(
         n_first=settings.n_first,
         pools=pools,
     )
+
+
+def _cell_size(patches: TrainingSet, n_dim: int) -> list[float] | None:
+    """Return how small and how large a cell may be, in µm³ or, in 2D, µm²; None where nothing says it."""
+    if patches.voxel_size is None:
+        return None
+    labels = (patches.patch(i)[2] for i in range(len(patches)))
+    limits = size_limits(labels, float(np.prod(patches.voxel_size[-n_dim:])))
+    return None if limits is None else list(limits)
 
 
 def _block(config: SimpleNamespace) -> tuple[int, ...]:

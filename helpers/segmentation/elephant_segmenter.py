@@ -93,12 +93,20 @@ class ElephantSegmenter:
         image = normalize(frame, *percentile_range(frame, *self.percentiles))
         centre = elephant.predict(self.model, image, n_tiles=self.n_tiles)
         middle = time.perf_counter()
-        labels = elephant_shapes.draw(centre.squeeze(), self.threshold).reshape(frame.shape)
+        labels = elephant_shapes.draw(centre.squeeze(), self.threshold, self._limits()).reshape(frame.shape)
         labels, kept = self._kept(labels, mask)
         quality = np.atleast_1d(ndimage.maximum(centre, labels, kept)) if len(kept) else np.zeros(0)
         cells = pd.DataFrame({"label": kept, QUALITY: quality})
         seconds = {"elephant": middle - started, "drawing": time.perf_counter() - middle}
         return Segmentation({"elephant": labels}, seconds, cells)
+
+    def _limits(self) -> tuple[float, float] | None:
+        """Return how many voxels the smallest and the largest cell have, as far as the drawn cells say it."""
+        sizes = getattr(self.model.config, "cell_size", None)
+        if sizes is None:
+            return None
+        volume = float(np.prod(spacing_of(self.voxel_size, self.model.config.n_dim)))
+        return sizes[0] / volume, sizes[1] / volume
 
     def _kept(
         self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None

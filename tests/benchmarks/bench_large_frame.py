@@ -23,7 +23,8 @@ import numpy as np
 from _harness import ROOT, entry, measure_side
 
 RUN = ROOT / "runs" / "demo"
-SHAPES = ((16, 512, 512), (32, 512, 512), (32, 1024, 512))
+#: Each of them is cut into blocks; the last has four times the voxels of the first.
+SHAPES = ((32, 512, 512), (32, 1024, 512), (32, 1024, 1024))
 #: MB of memory that the blocks are told to have: the sizes above fit any machine, and would be one block.
 MEMORY_MB = 512
 SUBJECT = "a frame in blocks"

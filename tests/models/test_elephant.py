@@ -43,6 +43,33 @@ def test_cells_are_drawn_from_their_centres_as_they_were(is_3d: bool) -> None:
     assert (row["tp"], row["fp"], row["fn"]) == (4, 0, 0)
 
 
+@pytest.mark.parametrize("is_3d", [False, True])
+def test_what_has_not_the_size_of_drawn_cells_is_not_drawn(is_3d: bool) -> None:
+    labels = ellipses(is_3d)
+    voxel_volume = 0.5
+    limits = elephant_shapes.size_limits([np.where(labels == 4, -1, labels)], voxel_volume)
+    median = np.median(np.bincount(labels.ravel())[1:4])
+    assert limits == pytest.approx((0.2 * median * voxel_volume, 3 * median * voxel_volume))
+    centre = (elephant_shapes.targets(labels) == 2).astype(np.float32)
+    speck, blob = np.zeros_like(centre), np.zeros_like(centre)
+    speck[..., 30, 40] = 1
+    blob[..., 54:63, 8:40] = 1
+    in_voxels = limits[0] / voxel_volume, limits[1] / voxel_volume
+    with_both = np.maximum(np.maximum(centre, speck), blob)
+    np.testing.assert_array_equal(
+        elephant_shapes.draw(with_both, 0.8, in_voxels) > 0, elephant_shapes.draw(centre, 0.8) > 0
+    )
+    assert len(np.unique(elephant_shapes.draw(with_both, 0.8))) > 5, "without limits both are"
+
+
+def test_cells_that_are_cut_say_no_size() -> None:
+    labels = ellipses()
+    labels[labels != 4] = 0
+    labels[36:50, 60:] = 4
+    assert elephant_shapes.size_limits([labels], 1.0) is None
+    assert elephant_shapes.size_limits([np.full((8, 8), -1)], 1.0) is None
+
+
 def test_cells_cut_by_the_sides_and_what_is_not_annotated_teach_nothing() -> None:
     labels = ellipses()
     labels[labels == 3] = -1
@@ -93,6 +120,8 @@ def test_a_few_cells_teach_it_to_find_the_others(drawn, trained) -> None:
     )
     left = segmenter(images[2], mask=np.arange(96) < np.full((96, 1), 48)).main
     assert 0 < left.max() < found.main.max()
+    coarse = ElephantSegmenter.open(folder, voxel_size=(20, 20), threshold=0.5)
+    assert not coarse(images[2]).main.any(), "in µm, all are far larger than those drawn"
 
 
 def first_epoch(drawn, folder: Path, **settings) -> list[float]:
