@@ -65,7 +65,8 @@ def size_limits(patches: Iterable[NDArray], voxel_volume: float) -> tuple[float,
     Parameters
     ----------
     patches : iterable of (Z, Y, X) or (Y, X) int ndarray
-        Labels as in `targets`. Cells that the sides of the slices cut do not count.
+        Labels as in `targets`. Cells that the edge of a patch cuts do not count, but where it cuts all of them in z, as in
+        flat stacks.
     voxel_volume : float
         µm³, in 2D µm².
 
@@ -74,11 +75,17 @@ def size_limits(patches: Iterable[NDArray], voxel_volume: float) -> tuple[float,
     (smallest, largest) or None
         µm³, in 2D µm²; None where no cell is whole.
     """
-    sizes: list[int] = []
+    whole: list[int] = []
+    flat: list[int] = []
     for labels in patches:
-        count = np.bincount(labels[labels > 0])
-        count[[number for number in _cut(labels) if 0 <= number < len(count)]] = 0
-        sizes.extend(count[count > 0].tolist())
+        count = np.bincount(np.maximum(labels, 0).ravel())
+        count[0] = 0
+        count[[number for number in _cut(labels) if number >= 0]] = 0
+        flat.extend(count[count > 0].tolist())
+        if labels.ndim == 3:
+            count[np.unique(np.maximum(labels[[0, -1]], 0))] = 0
+            whole.extend(count[count > 0].tolist())
+    sizes = whole or flat
     median = float(np.median(sizes)) * voxel_volume if sizes else 0.0
     return (_SMALLEST * median, _LARGEST * median) if sizes else None
 

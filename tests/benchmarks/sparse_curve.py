@@ -78,6 +78,7 @@ def train(
         "voxel_size": voxel_size,
         "seed": seed,
         "validation_fraction": p.validation_fraction,
+        "validation_stacks": (),  # of stacks in which a few cells are drawn, some of these are held back
     }
     patches: TrainingSet = create_training_set(pairs, folder / "training.npz", **settings, overwrite=True)
     t = t.model_copy(update={"seed": seed})

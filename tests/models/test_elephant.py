@@ -62,6 +62,15 @@ def test_what_has_not_the_size_of_drawn_cells_is_not_drawn(is_3d: bool) -> None:
     assert len(np.unique(elephant_shapes.draw(with_both, 0.8))) > 5, "without limits both are"
 
 
+def test_a_stack_says_sizes_by_what_is_whole_in_z_where_anything_is() -> None:
+    labels = np.zeros((6, 20, 20), np.int16)
+    labels[2:4, 4:8, 4:8] = 1
+    labels[:1, 12:16, 4:8] = 2
+    labels[5:, 12:16, 10:14] = 3
+    assert elephant_shapes.size_limits([labels], 1.0) == pytest.approx((0.2 * 32, 3 * 32))
+    assert elephant_shapes.size_limits([labels[:3]], 1.0) == pytest.approx((0.2 * 16, 3 * 16)), "all are cut"
+
+
 def test_cells_that_are_cut_say_no_size() -> None:
     labels = ellipses()
     labels[labels != 4] = 0
