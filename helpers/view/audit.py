@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from helpers.curation.suspects.signs import Cells
 from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
 from helpers.view.curation_plots import strip
+from helpers.view.style import as_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,9 +54,7 @@ class Strips:
 
     def png(self, row: Any) -> bytes:
         """Return it as a PNG."""
-        picture = io.BytesIO()
-        self.figure(row).savefig(picture, format="png", dpi=90)
-        return picture.getvalue()
+        return as_png(self.figure(row), 90)
 
 
 def write_page(audit: Audit, strips: Strips, path: Path) -> None:

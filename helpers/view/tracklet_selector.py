@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 from helpers.data.units import with_unit
 from helpers.errors import InputError
 from helpers.tracking.tracks import numeric_columns
-from helpers.view.style import new_figure, styled
+from helpers.view.style import as_png, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,8 +172,6 @@ class TrackletSelector:
             self._draw(self._axes)
             self._axes.figure.canvas.draw_idle()
         else:
-            buffer = io.BytesIO()
-            self.figure().savefig(buffer, format="png", dpi=90)
-            self.image.value = buffer.getvalue()
+            self.image.value = as_png(self.figure(), 90)
         for call in self.on_select:
             call()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +26,10 @@ from helpers.view.panels import Panel, column_panel, distance_panel, spectrum_pa
 from helpers.view.planes import as_path, draw_labels, draw_outlines, draw_raw
 from helpers.view.style import (
     OKABE_ITO,
+    as_png,
     gray_limits,
     label_colors,
     new_figure,
-    pixels_of,
     save_figure,
     styled,
 )
@@ -267,7 +266,7 @@ class MovieViewer:
             return  # the plane has changed, and with it the picture
         with _no_collection():
             figure = self.figure()
-            self.image.value = _as_png(figure)
+            self.image.value = as_png(figure, _DPI)
             self._layout = self.track.value, [axes.get_position(original=True) for axes in figure.axes]
             # Of the figure nothing is kept: it would outlive the collections that cost nothing.
             picture = figure.axes[0]
@@ -413,17 +412,6 @@ class MovieViewer:
         )
         now = chosen & (frames == t)
         axes.plot(*points[now].T, "o", markerfacecolor="none", markeredgecolor=OKABE_ITO["yellow"], markersize=11, markeredgewidth=1.8)  # fmt: skip
-
-
-def _as_png(figure: Figure) -> bytes:
-    """Return a figure as PNG, quickly rather than small."""
-    from PIL import Image
-
-    figure.set_dpi(_DPI)
-    pixels = np.ascontiguousarray(pixels_of(figure)[..., :3])
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "png", compress_level=1)
-    return buffer.getvalue()
 
 
 @contextlib.contextmanager
