@@ -38,7 +38,7 @@ def encode(pixels: NDArray[np.uint8], dpi: float) -> bytes:
             _SIGNATURE,
             _chunk(b"IHDR", header),
             _chunk(b"pHYs", struct.pack("!IIB", per_metre, per_metre, 1)),
-            _chunk(b"IDAT", deflate_encode(rows.data, level=6, raw=False)),
+            _chunk(b"IDAT", bytes(deflate_encode(rows.tobytes(), level=6, raw=False))),
             _chunk(b"IEND", b""),
         ]
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -166,22 +167,18 @@ def save_figure(
     path = Path(path)
     if path.suffix.lower() in (".png", ".pdf", ".svg"):
         path = path.with_suffix("")
-    written, shown = [], b""
-    with _laid_out(figure):
-        for suffix in formats:
-            target = path.with_name(f"{path.name}.{suffix}")
-            # Without a date in it the same figure is the same file.
-            with (
-                matplotlib.rc_context(
-                    {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "volltrack"}
-                ),
-                atomic_path(target) as temporary,
-            ):
-                if suffix == "png":
-                    shown = _save_png(figure, temporary, dpi)
-                else:
-                    _save_vectors(figure, temporary, suffix, dpi)
-            written.append(target)
+    # Without a date in it the same figure is the same file.
+    with (
+        _laid_out(figure),
+        matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "volltrack"}),
+    ):
+        contents, shown = _contents(figure, formats, dpi)
+    written = []
+    for suffix in formats:
+        target = path.with_name(f"{path.name}.{suffix}")
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(contents[suffix])
+        written.append(target)
     if shown and hasattr(figure, "drawn"):
         figure.drawn, figure.stale = shown, False  # pyright: ignore[reportAttributeAccessIssue]
     return written
@@ -202,30 +199,54 @@ def as_png(figure: Figure, dpi: float) -> bytes:
     return encode(pixels_of(figure), dpi)
 
 
-def _save_png(figure: Figure, path: Path, dpi: int) -> bytes:
-    """Write a PNG, and return it as small as notebooks show it: made of the pixels that are at hand."""
+def _contents(figure: Figure, formats: Sequence[str], dpi: int) -> tuple[dict[str, bytes], bytes]:
+    """Draw a figure; return its files, and the PNG as small as notebooks show it, made of the pixels that are at hand."""
+    contents, shown = {}, b""
+    with _at(figure, dpi), cut_once():
+        if {"png", "pdf"} <= {*formats}:
+            pixels, contents["pdf"] = _both(figure)
+        elif "png" in formats:
+            pixels = pixels_of(figure)
+        else:
+            pixels = None
+        if pixels is not None:
+            contents["png"], shown = encode(pixels, dpi), encode(_small(figure, pixels), _SHOWN_DPI)
+        for suffix in {*formats} - {*contents}:
+            contents[suffix] = _vectors(figure, suffix)
+    return contents, shown
+
+
+def _both(figure: Figure) -> tuple[np.ndarray, bytes]:
+    """Return a figure's pixels, and its PDF."""
+    from helpers.view.both_files import NotBoth, draw_both
+
+    try:
+        return draw_both(figure)
+    except NotBoth:
+        return pixels_of(figure), _vectors(figure, "pdf")
+
+
+def _vectors(figure: Figure, suffix: str) -> bytes:
+    """Return a PDF or SVG, drawn once, where `Figure.savefig` lays all texts out twice."""
+    dpi, buffer = figure.get_dpi(), io.BytesIO()
+    if suffix == "pdf":
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})
+    else:
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    figure.set_dpi(dpi)  # both leave their own
+    return buffer.getvalue()
+
+
+def _small(figure: Figure, pixels: np.ndarray) -> np.ndarray:
+    """Return the pixels of a figure as a notebook shows it."""
     from PIL import Image
 
-    with _at(figure, dpi):
-        pixels = pixels_of(figure)
-    path.write_bytes(encode(pixels, dpi))
     width, height = (round(length * _SHOWN_DPI) for length in figure.get_size_inches())
-    small = Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING)
-    return encode(np.asarray(small), _SHOWN_DPI)
-
-
-def _save_vectors(figure: Figure, path: Path, suffix: str, dpi: int) -> None:
-    """Write a PDF or SVG, drawn once, where `Figure.savefig` lays all texts out twice."""
-    with _at(figure, dpi):
-        if suffix == "pdf":
-            from matplotlib.backends.backend_pdf import FigureCanvasPdf
-
-            with cut_once():
-                FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
-        else:
-            from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-            FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.HAMMING))
 
 
 @contextlib.contextmanager
