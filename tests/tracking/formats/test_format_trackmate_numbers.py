@@ -84,13 +84,13 @@ def test_sizes_become_radius_and_quality(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        (None, ("9", "5", "4", "3")),  # frames 0 to 2; the farthest centres lie at voxel 3, 4 and 8
+        (None, ("10", "5", "4", "3")),  # frames 0 to 2; the farthest centres lie at voxel 3, 4 and 8.4
         ((7, 20, 30, 40), ("40", "30", "20", "7")),
         ((2, 30, 40), ("40", "30", "1", "3")),  # frame 2 is there, whatever the shape says
     ],
 )
 def test_the_extent_of_the_image(tmp_path: Path, shape: tuple | None, expected: tuple[str, ...]) -> None:
-    objects = pd.DataFrame({"frame": [0, 2], "z": [2.0, 6.0], "y": [2.0, 1.0], "x": [0.5, 2.0]})
+    objects = pd.DataFrame({"frame": [0, 2], "z": [2.0, 6.0], "y": [2.0, 1.0], "x": [0.5, 2.1]})
     root = written(tmp_path / "t.xml", Tracks(objects, voxel_size=(2.0, 0.5, 0.25)), shape=shape)
     image, basic = root.find("Settings/ImageData"), root.find("Settings/BasicSettings")
     assert image is not None and basic is not None
