@@ -83,15 +83,20 @@ def is_forked() -> bool:
     return os.environ.get(_FORKED) == str(os.getpid())
 
 
-def start(steps: Iterable[str], settings: Path) -> subprocess.Popen[bytes] | None:
+def settings(batch: Path) -> dict[str, str]:
+    """Return the variables that name the folder of a batch in which libraries keep settings, else in the home folder."""
+    return dict.fromkeys(("MPLCONFIGDIR", "KERAS_HOME"), str(batch / "settings"))
+
+
+def start(steps: Iterable[str], batch: Path) -> subprocess.Popen[bytes] | None:
     """Start the server as a child of this process, with which it ends; the processes that this one starts find it.
 
     Parameters
     ----------
     steps : iterable of str
         Notebooks that will be executed, on one thread each; what their cells import is imported once.
-    settings : Path
-        Folder in which matplotlib finds its fonts, unless the environment names another.
+    batch : Path
+        Folder of the batch, in which matplotlib finds its fonts, unless the environment names another.
 
     Returns
     -------
@@ -109,7 +114,7 @@ def start(steps: Iterable[str], settings: Path) -> subprocess.Popen[bytes] | Non
         number = listening.fileno()
         server = subprocess.Popen(
             [sys.executable, "-m", __name__, "--serve", str(os.getpid()), str(number), *steps],
-            env={"MPLCONFIGDIR": str(settings), **os.environ, **dict.fromkeys(THREADS, "1"), **_CALM},
+            env={**settings(batch), **os.environ, **dict.fromkeys(THREADS, "1"), **_CALM},
             pass_fds=[number],
             stdin=subprocess.DEVNULL,
         )

@@ -20,7 +20,7 @@ from helpers.errors import InputError
 from helpers.runs import outputs
 from helpers.runs.endings import end_with_scheduler
 from helpers.runs.execute import NotebookError, execute_notebook, temporary_files
-from helpers.runs.forkserver import THREADS
+from helpers.runs.forkserver import THREADS, settings
 from helpers.runs.gpus import gpu_of_its_own
 from helpers.runs.lock import at_work, read
 from helpers.runs.parameters import STEPS, SegmentCellpose, SegmentRemote, SegmentsMovie
@@ -33,8 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     (name,) = arguments
     batch = Path.cwd()
     end_with_scheduler()
-    for variable in ("MPLCONFIGDIR", "KERAS_HOME"):  # both would write into the home folder
-        os.environ.setdefault(variable, str(batch / "settings"))
+    os.environ |= {**settings(batch), **os.environ}
     spec = read(batch / "jobs" / f"{name}.json")
     if spec is None:
         raise InputError("job", name, f"{batch / 'jobs'} has no such job")

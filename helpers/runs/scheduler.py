@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     batch = Path(arguments[1 + arguments[1:].index("--directory") + 1])
     steps = [one["forks"] for one in (read(batch / "graph.json") or {})["jobs"].values() if one["forks"]]
     # A single job would not gain what the server costs. It ends with this process, until which it is kept.
-    _server = forkserver.start(sorted({*steps}), batch / "settings") if len(steps) > 1 else None
+    _server = forkserver.start(sorted({*steps}), batch) if len(steps) > 1 else None
     from snakemake.cli import main as snakemake
 
     with at_work(batch / "scheduler.json"):

@@ -66,7 +66,7 @@ def server(
     """Return a server that no notebook's imports are known to; it is started where none lives."""
     if not servers or servers[-1][0].poll() is not None:
         monkeypatch.setenv("UNWANTED", "of the server")
-        server = forkserver.start([], tmp_path / "settings")
+        server = forkserver.start([], tmp_path)
         assert server
         servers.append((server, os.environ[forkserver._ADDRESS]))
         monkeypatch.delenv("UNWANTED")

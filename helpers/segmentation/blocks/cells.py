@@ -29,6 +29,7 @@ from helpers.segmentation.blocks.tiling import cut, within
 from helpers.segmentation.borders import BorderScale
 from helpers.segmentation.fusion import CellStatistics, Samples, fuse_part
 from helpers.segmentation.image_borders import follow_image, sample
+from helpers.segmentation.pair_table import overlapping
 from helpers.segmentation.vollseg_segmenter import REACH, VollSegSegmenter, flooded
 from helpers.segmentation.watershed import watershed
 
@@ -283,15 +284,10 @@ def _components_of(
 
     Of a cell that lies beyond the block, the block may see too little to divide it.
     """
-    # Runs of equal pairs are counted, not voxels: there are ten times fewer.
-    pairs = (labels.ravel().astype(np.int64) << 32) | components.ravel()
-    ends = np.concatenate([np.flatnonzero(pairs[1:] != pairs[:-1]), [pairs.size - 1]])
-    pairs, at = np.unique(pairs[ends], return_inverse=True)
-    counts = np.bincount(at, weights=np.diff(ends, prepend=-1))
-    label, component = pairs >> 32, pairs & 0xFFFFFFFF
-    both = np.flatnonzero((label != 0) & (component > 0))
-    order = both[np.lexsort((component[both], -counts[both], label[both]))]
+    below = min(int(labels.min(initial=0)), 0) - 1  # new labels are negative
+    label, component, counts = overlapping(np.where(labels == 0, 0, labels - below), components)
+    order = np.lexsort((component, -counts, label))
     first = order[np.unique(label[order], return_index=True)[1]]
-    label, component = label[first], component[first]
+    label, component = label[first] + below, component[first]
     _, of, times = np.unique(component, return_inverse=True, return_counts=True)
     return {"linked": np.stack([label, component])[:, (times[of] == 1) & np.isin(label, labels[own])]}
