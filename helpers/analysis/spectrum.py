@@ -22,6 +22,7 @@ import pandas as pd
 from scipy import signal
 
 from helpers.analysis.timing import object_times
+from helpers.bounds import Count, Part, Periods, Positive, Shuffles, check_bounds
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.tracks import Tracks, numeric_columns
@@ -67,13 +68,13 @@ class SpectrumSettings:
     column: str = "intensity_mean"
     detrend: Literal["linear", "none", "mean", "quadratic"] = "linear"
     window: str = "boxcar"
-    zero_padding: int = 8
+    zero_padding: Count = 8
     method: Literal["auto", "fft", "lomb_scargle"] = "auto"
-    min_periods: float = 2.0
-    max_frequency_hz: float | None = None
+    min_periods: Periods = 2.0
+    max_frequency_hz: Positive | None = None
     significance: Literal["permutation", "false_alarm"] = "permutation"
-    n_permutations: int = 999
-    significance_level: float = 0.01
+    n_permutations: Shuffles = 999
+    significance_level: Part = 0.01
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,19 +85,13 @@ class SpectrumSettings:
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(name, getattr(self, name), "one of " + ", ".join(map(repr, allowed)))
-        for name, low in (("zero_padding", 1), ("n_permutations", 19), ("min_periods", 1)):
-            if not getattr(self, name) >= low:
-                raise InputError(name, getattr(self, name), f"at least {low}")
-        if not 0 < self.significance_level < 1:
-            raise InputError("significance_level", self.significance_level, "between 0 and 1")
+        check_bounds(self)
         if self.significance == "permutation" and self.significance_level * (self.n_permutations + 1) < 1:
             raise InputError(
                 "n_permutations",
                 self.n_permutations,
                 f"at least {int(np.ceil(1 / self.significance_level)) - 1} for significance_level {self.significance_level}",
             )
-        if self.max_frequency_hz is not None and not self.max_frequency_hz > 0:
-            raise InputError("max_frequency_hz", self.max_frequency_hz, "above 0, in Hz")
         try:
             signal.get_window(self.window, 8)
         except ValueError as error:

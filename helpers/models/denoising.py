@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Lt
 from numpy.typing import ArrayLike, NDArray
 
+from helpers.bounds import Count, Odd, Part, Positive
 from helpers.errors import InputError
 from helpers.models import inference, training
 from helpers.models.devices import prepare_tensorflow
@@ -64,26 +66,21 @@ class DenoiserSettings(TrainingSettings):
     steps_per_epoch: int | None = 400
     learning_rate: float = 4e-4
     patch_size: tuple[int, ...] = (16, 64, 64)
-    patches_per_image: int = 20
-    max_patches: int = 1024
-    validation_fraction: float = 0.1
-    depth: int = 3
-    kernel: int = 3
-    n_first: int = 32
-    perc_pix: float = 0.198
-    radius: int = 4
+    patches_per_image: Count = 20
+    max_patches: Annotated[int, Ge(2), "one to train on, one to validate on"] = 1024
+    validation_fraction: Part = 0.1
+    depth: Count = 3
+    kernel: Annotated[Count, Odd()] = 3
+    n_first: Count = 32
+    perc_pix: Annotated[Positive, Lt(50)] = 0.198
+    radius: Count = 4
     batch_norm: bool = True
     loss: str = "mse"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least(1, "patches_per_image", "depth", "n_first", "radius")
-        self._odd("kernel")
-        self._require("max_patches", self.max_patches >= 2, "at least 2: one to train on, one to validate on")
         self._require("patch_size", len(self.patch_size) in (2, 3), "(z, y, x), or (y, x) for 2D")
         training.check_divisible("patch_size", self.patch_size, (2**self.depth,) * len(self.patch_size))
-        self._require("perc_pix", 0 < self.perc_pix < 50, "a percentage above 0 and below 50")
-        self._require("validation_fraction", 0 < self.validation_fraction < 1, "above 0 and below 1")
         half = self.precision in ("bfloat16", "float16")
         self._require("precision", not (self.batch_norm and half), "'float32' with batch_norm=True")
         self._require("loss", self.loss in ("mse", "mae"), "'mse' or 'mae'")

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.bounds import Count
 from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
@@ -56,12 +57,8 @@ class ElephantSettings(TrainingSettings):
     """
 
     learning_rate: float = 1e-3
-    depth: int = 4
-    n_first: int = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._at_least(1, "depth", "n_first")
+    depth: Count = 4
+    n_first: Count = 16
 
 
 @dataclass(frozen=True)

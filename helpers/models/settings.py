@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Le, Lt
+
+from helpers.bounds import Count, Positive, check_bounds
 from helpers.errors import InputError
 
 
@@ -39,39 +42,25 @@ class TrainingSettings:
         Weights are float32 always.
     """
 
-    epochs: int = 100
-    steps_per_epoch: int | None = None
-    batch_size: int = 4
-    learning_rate: float = 3e-4
+    epochs: Count = 100
+    steps_per_epoch: Count | None = None
+    batch_size: Count = 4
+    learning_rate: Annotated[Positive, Lt(1), "such as 3e-4"] = 3e-4
     schedule: Literal["plateau", "cosine"] = "plateau"
-    lr_factor: float = 0.5
-    lr_patience: int = 10
-    patience: int | None = None
-    validation_patches: int | None = 32
-    max_minutes: float | None = None
+    lr_factor: Annotated[Positive, Le(1)] = 0.5
+    lr_patience: Count = 10
+    patience: Count | None = None
+    validation_patches: Count | None = 32
+    max_minutes: Positive | None = None
     seed: int = 42
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        self._at_least(1, "epochs", "batch_size", "lr_patience")
-        self._at_least(1, "steps_per_epoch", "patience", "validation_patches", optional=True)
+        check_bounds(self)
         precisions = ("auto", "float32", "bfloat16", "float16")
         self._require("precision", self.precision in precisions, f"one of {precisions}")
         self._require("schedule", self.schedule in ("plateau", "cosine"), "'plateau' or 'cosine'")
-        self._require("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1, such as 3e-4")
-        self._require("lr_factor", 0 < self.lr_factor <= 1, "above 0 and at most 1")
-        self._require("max_minutes", self.max_minutes is None or self.max_minutes > 0, "above 0, or None")
 
     def _require(self, name: str, right: bool, expected: str) -> None:
         if not right:
             raise InputError(name, getattr(self, name), expected)
-
-    def _at_least(self, low: int, *names: str, optional: bool = False) -> None:
-        for name in names:
-            value = getattr(self, name)
-            right = optional if value is None else value >= low
-            self._require(name, right, f"a whole number ≥ {low}{', or None' if optional else ''}")
-
-    def _odd(self, name: str) -> None:
-        value = getattr(self, name)
-        self._require(name, value >= 1 and value % 2 == 1, "an odd whole number, such as 3")

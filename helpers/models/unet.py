@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.bounds import Count, Odd
 from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
@@ -56,15 +57,13 @@ class UNetSettings(TrainingSettings):
     TrainingSettings : the other parameters.
     """
 
-    depth: int = 3
-    kernel: int = 3
-    n_first: int = 32
+    depth: Count = 3
+    kernel: Annotated[Count, Odd()] = 3
+    n_first: Count = 32
     loss: Literal["bce_dice", "bce", "mse", "mae"] = "bce_dice"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least(1, "depth", "n_first")
-        self._odd("kernel")
         self._require("loss", self.loss in _LOSSES, f"one of {_LOSSES}")
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from helpers.bounds import NotNegative, check_bounds
 from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 from helpers.models import cellpose
@@ -59,18 +60,15 @@ class CellposeSegmenter:
     network: CellposeNetwork
     settings: CellposeSettings = field(default_factory=CellposeSettings)
     voxel_size: tuple[float, ...] | None = None
-    smoothing: float = 0.0
-    min_size_um3: float | None = None
-    max_size_um3: float | None = None
+    smoothing: NotNegative = 0.0
+    min_size_um3: NotNegative | None = None
+    max_size_um3: NotNegative | None = None
     min_quality: float | None = None
     n_tiles: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         spacing_of(self.voxel_size, 2)
-        for name in ("smoothing", "min_size_um3", "max_size_um3"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise InputError(name, value, "0 or more")
+        check_bounds(self)
         if self.max_size_um3 is not None and self.max_size_um3 <= (self.min_size_um3 or 0):
             raise InputError("max_size_um3", self.max_size_um3, f"above min_size_um3 = {self.min_size_um3}")
 

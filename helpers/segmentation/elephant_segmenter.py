@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from helpers.bounds import Part, check_bounds
 from helpers.data.calibration import spacing_of
 from helpers.data.normalization import normalize, percentile_range
-from helpers.errors import InputError
 from helpers.models import elephant, elephant_shapes, model_folder
 from helpers.models.elephant import ElephantModel
 from helpers.segmentation.kept_cells import kept_cells, renumbered, voxel_counts
@@ -51,15 +51,14 @@ class ElephantSegmenter:
 
     model: ElephantModel
     voxel_size: tuple[float, ...] | None = None
-    threshold: float = 0.8
+    threshold: Annotated[Part, "such as 0.8"] = 0.8
     percentiles: tuple[float, float] = (1.0, 99.8)
     min_size_um3: float | None = None
     n_tiles: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         spacing_of(self.voxel_size, 2)
-        if not 0 < self.threshold < 1:
-            raise InputError("threshold", self.threshold, "between 0 and 1, such as 0.8")
+        check_bounds(self)
 
     @classmethod
     def open(cls, folder: str | Path, **settings: Any) -> ElephantSegmenter:

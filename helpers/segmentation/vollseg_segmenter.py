@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from helpers.bounds import Fraction, NotNegative, check_bounds
 from helpers.data.calibration import spacing_of
 from helpers.data.masks import instances_from_binary
 from helpers.data.normalization import normalize, percentile_range
@@ -137,22 +138,22 @@ class VollSegSegmenter:
     method: str = "vollseg"
     compare: bool = False
     voxel_size: tuple[float, ...] | None = None
-    prob_thresh: float | None = None
-    nms_thresh: float | None = None
-    foreground_thresh: float = 0.5
+    prob_thresh: Fraction | None = None
+    nms_thresh: Fraction | None = None
+    foreground_thresh: Fraction = 0.5
     divide: Divide = "always"
-    outline: float = 0.5
+    outline: Fraction = 0.5
     thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     use_probability: bool = True
-    boundary_width: float = 0.0
-    min_size_um3: float | None = None
-    max_size_um3: float | None = None
+    boundary_width: NotNegative = 0.0
+    min_size_um3: NotNegative | None = None
+    max_size_um3: NotNegative | None = None
     n_tiles: tuple[int, ...] | None = None
     percentiles: tuple[float, float] = (1.0, 99.8)
     slice_wise: bool = False
     stitch_threshold: float = 0.25
-    tissue_thresh: float = 0.5
-    candidate_floor: float | None = None
+    tissue_thresh: Fraction = 0.5
+    candidate_floor: Fraction | None = None
     rules: Rules = field(default_factory=Rules)
     scored: bool = False
 
@@ -174,17 +175,7 @@ class VollSegSegmenter:
             raise InputError(
                 "slice_wise", True, "2D models: these are 3D; slice_wise=False segments whole stacks"
             )
-        for name in (
-            "prob_thresh",
-            "nms_thresh",
-            "foreground_thresh",
-            "outline",
-            "tissue_thresh",
-            "candidate_floor",
-        ):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(name, value, "between 0 and 1")
+        check_bounds(self)
         for method, own in self.thresholds.items():
             for name, value in own.items():
                 if name != "divide" and (name not in _THRESHOLDS or not 0 <= value <= 1):
@@ -193,10 +184,6 @@ class VollSegSegmenter:
         for way in (self.divide, *(own.get("divide", "always") for own in self.thresholds.values())):
             if way not in DIVIDE:
                 raise InputError("divide", way, f"one of {', '.join(DIVIDE)}")
-        for name in ("boundary_width", "min_size_um3", "max_size_um3"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise InputError(name, value, "0 or more")
         if self.max_size_um3 is not None and self.max_size_um3 <= (self.min_size_um3 or 0):
             raise InputError("max_size_um3", self.max_size_um3, f"above min_size_um3 = {self.min_size_um3}")
 

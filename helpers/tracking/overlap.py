@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Lt
 from scipy import ndimage
 from scipy.sparse import csr_array
 
+from helpers.bounds import Fraction, Positive, check_bounds
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.segmentation.pair_table import overlapping
@@ -47,19 +49,14 @@ class OverlapParameters:
         Numbers out of range.
     """
 
-    min_iou: float = 0.3
-    scale_factor: float = 1.0
-    min_fraction: float | None = None
+    min_iou: Fraction = 0.3
+    scale_factor: Annotated[Positive, Lt(np.inf), "1 keeps the size"] = 1.0
+    min_fraction: Fraction | None = None
     precise: bool = True
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        for name in ("min_iou", "min_fraction"):
-            value = getattr(self, name)
-            if value is not None and value > 1:
-                raise InputError(name, value, "give a fraction between 0 and 1")
-        if not 0 < self.scale_factor < np.inf:
-            raise InputError("scale_factor", self.scale_factor, "give a factor above 0; 1 keeps the size")
+        check_bounds(self)
 
 
 def link_overlap(

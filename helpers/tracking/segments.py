@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from helpers.bounds import Fraction, check_bounds
 from helpers.errors import InputError
 from helpers.tracking.assignment import match
 from helpers.tracking.candidates import LinkCost, Links, Points, stack
@@ -55,7 +56,7 @@ class SegmentParameters:
     """
 
     alternative_linking_cost_factor: float = 1.05
-    cutoff_percentile: float = 0.9
+    cutoff_percentile: Fraction = 0.9
     gap_closing: bool = True
     gap_closing_max_distance: float = 15.0
     max_frame_gap: int = 2
@@ -69,8 +70,7 @@ class SegmentParameters:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        if self.cutoff_percentile > 1:
-            raise InputError("cutoff_percentile", self.cutoff_percentile, "give a fraction between 0 and 1")
+        check_bounds(self)
 
     @property
     def feature_columns(self) -> list[str]:

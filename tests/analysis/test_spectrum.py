@@ -86,7 +86,7 @@ def test_a_longer_movie_and_its_noise() -> None:
         )
     )  # fmt: skip
     tracks = Tracks(movie.objects, movie.links, movie.voxel_size, movie.frame_interval)
-    cell = movie.objects["label"].groupby(tracks.tracklet_ids).first()
+    cell = movie.objects["label"].groupby(tracks.tracklet_ids).first().to_numpy()
     compared = compare_with_truth(measure_spectra(tracks), movie.cells, cell)
     shown = compared[compared["rhythmic"] & compared["long_enough"]]
     assert shown["recovered"].mean() >= 0.95
@@ -232,7 +232,7 @@ def test_the_false_alarm_probability_is_a_probability() -> None:
     [
         ({"detrend": "cubic"}, "detrend = 'cubic'"),
         ({"window": "hanning!"}, "window = 'hanning!'"),
-        ({"zero_padding": 0}, "zero_padding = 0: at least 1"),
+        ({"zero_padding": 0}, "zero_padding = 0: a whole number ≥ 1"),
         ({"n_permutations": 50}, "n_permutations = 50: at least 99"),
         ({"significance_level": 1.5}, "significance_level = 1.5"),
         ({"max_frequency_hz": -1.0}, "max_frequency_hz = -1.0"),

@@ -9,6 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from helpers.bounds import (
+    CellDiameter,
+    CellprobThreshold,
+    FlowThreshold,
+    Index,
+    LeastIou,
+    NotNegative,
+    check_bounds,
+)
 from helpers.data.calibration import spacing_of
 from helpers.errors import InputError
 from helpers.models.cellpose import weights as cellpose_weights
@@ -46,37 +55,23 @@ class CellposeSettings:
         3D: standard deviation, in voxels, of the Gaussian that smooths the flows; 0: off.
     """
 
-    diameter_um: float = 0.0
-    cellprob_threshold: float = 0.0
-    flow_threshold: float = 0.4
+    diameter_um: CellDiameter = 0.0
+    cellprob_threshold: CellprobThreshold = 0.0
+    flow_threshold: FlowThreshold = 0.4
     resample: bool = True
-    min_size_voxels: int = 15
+    min_size_voxels: Index = 15
     stitch_planes: bool = False
-    iou_threshold: float = 0.25
-    smooth: float = 0.0
+    iou_threshold: LeastIou = 0.25
+    smooth: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        _require("diameter_um", self.diameter_um, self.diameter_um >= 0, "above 0 (µm), or 0 to estimate it")
-        value = self.cellprob_threshold
-        _require("cellprob_threshold", value, -6 <= value <= 6, "between -6 and 6")
-        value = self.flow_threshold
-        _require("flow_threshold", value, value >= 0, "0 (no check) or above")
-        value = self.min_size_voxels
-        _require("min_size_voxels", value, value >= 0, "a number of voxels, 0 or more")
-        value = self.iou_threshold
-        _require("iou_threshold", value, 0 < value <= 1, "above 0 and at most 1")
-        _require("smooth", self.smooth, self.smooth >= 0, "0 (off) or a number of voxels")
+        check_bounds(self)
 
     def mode(self, n_planes: int) -> Mode:
         """Return how a frame of so many planes is segmented; one plane is 2D, whatever else is asked for."""
         if n_planes == 1:
             return "2d"
         return "2d+z" if self.stitch_planes else "3d"
-
-
-def _require(name: str, value: object, right: bool, expected: str) -> None:
-    if not right:
-        raise InputError(name, value, expected)
 
 
 @dataclass(frozen=True)

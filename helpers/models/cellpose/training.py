@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from helpers.bounds import CellPixels, Count
 from helpers.data.tables import write_table
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError
@@ -74,17 +75,15 @@ class CellposeTrainingSettings(TrainingSettings):
     """
 
     base_model: str = ""
-    cell_pixels: float = 30.0
+    cell_pixels: CellPixels = 30.0
     crop: int | None = None
     side_planes: bool = True
-    max_planes: int = 2000
+    max_planes: Count = 2000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require("cell_pixels", self.cell_pixels >= 5, "5 pixels or more; Cellpose's own is 30")
         fits = self.crop is None or (self.crop >= 32 and self.crop % 16 == 0)
         self._require("crop", fits, "a multiple of 16, at least 32; None chooses")
-        self._at_least(1, "max_planes")
 
 
 def require_trainable() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
+from helpers.bounds import Count, Index, Odd
 from helpers.data.augment import Augmentation
 from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
@@ -59,13 +61,13 @@ class StarDistSettings(TrainingSettings):
     TrainingSettings : the other parameters.
     """
 
-    rays: int = 96
+    rays: Annotated[int, Ge(4)] = 96
     grid: tuple[int, ...] | None = None
     anisotropy: tuple[float, ...] | None = None
-    n_filter_base: int = 32
-    depth: int = 2
-    kernel: int = 3
-    features: int = 128
+    n_filter_base: Count = 32
+    depth: Count = 2
+    kernel: Annotated[Count, Odd()] = 3
+    features: Index = 128
     batch_norm: bool = False
     patch_size: tuple[int, ...] | None = None
     dist_loss_weight: float = 0.2
@@ -73,10 +75,6 @@ class StarDistSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least(4, "rays")
-        self._at_least(1, "n_filter_base", "depth")
-        self._at_least(0, "features")
-        self._odd("kernel")
         powers = self.grid is None or all(g >= 1 and not g & (g - 1) for g in self.grid)
         self._require("grid", powers, "powers of two per axis, such as (1, 2, 2), or None")
 

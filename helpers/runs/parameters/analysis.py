@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from helpers.bounds import Count, Index, Part, Periods, Positive, Shuffles
 from helpers.data.label_movies import labels_of_tracks
 from helpers.runs.parameters.base import SEGMENTED, OptionalPath, Parameters, VoxelSize
 from helpers.runs.parameters.segmentation import OneMovie
-
-Length = Annotated[float, Field(gt=0)]
 
 
 class TrackedMovie(OneMovie):
@@ -26,7 +25,7 @@ class TrackedMovie(OneMovie):
     voxel_size_um: VoxelSize = Field(
         None, description="Voxel size [z, y, x] in µm; empty reads it from the tracks"
     )
-    frame_interval_s: Length | None = Field(
+    frame_interval_s: Positive | None = Field(
         None, description="Seconds between two frames; empty reads it from the tracks"
     )
 
@@ -98,10 +97,10 @@ class AnalyzeBoundaryDistance(TrackedMovie):
     nearest_voxel: bool = Field(
         False, description="Measure the distance of each cell's nearest voxel too, not only of its centre"
     )
-    inner_from_um: Length | None = Field(
+    inner_from_um: Positive | None = Field(
         None, description="Depth in µm from which a cell is inner; empty takes one cell diameter"
     )
-    show_tracks: int = Field(40, ge=1, description="Most tracks drawn in a plot, the longest first")
+    show_tracks: Count = Field(40, description="Most tracks drawn in a plot, the longest first")
     animation: Literal["gif", "mp4", "none"] = Field(
         "gif", description="Animation of the movie with its tracks, coloured by depth"
     )
@@ -137,7 +136,7 @@ class AnalyzeIntensitySpectrum(TrackedMovie):
         None,
         description="Measure the intensity in this movie, such as another channel; empty keeps the table's",
     )
-    channel: int = Field(0, ge=0, description="Channel of that movie, counted from 0")
+    channel: Index = Field(0, description="Channel of that movie, counted from 0")
     labels: OptionalPath = Field(
         None, description="Label movie, needed with intensity_movie; empty takes that of notebook 06_segment"
     )
@@ -147,25 +146,25 @@ class AnalyzeIntensitySpectrum(TrackedMovie):
     window: str = Field(
         "boxcar", description="SciPy window: 'boxcar' (none), 'hann' (less leakage, wider peaks) …"
     )
-    zero_padding: int = Field(8, ge=1, description="Points of the spectrum per frequency bin")
+    zero_padding: Count = Field(8, description="Points of the spectrum per frequency bin")
     method: Literal["auto", "fft", "lomb_scargle"] = Field(
         "auto", description="'auto' takes Lomb-Scargle where frames are missing or uneven"
     )
-    min_periods: float = Field(
-        2.0, ge=1, description="Do not look for rhythms of which a tracklet holds fewer periods"
+    min_periods: Periods = Field(
+        2.0, description="Do not look for rhythms of which a tracklet holds fewer periods"
     )
-    max_frequency_hz: Length | None = Field(
+    max_frequency_hz: Positive | None = Field(
         None, description="Highest frequency in Hz; empty takes half a frame rate"
     )
     significance: Literal["permutation", "false_alarm"] = Field(
         "permutation", description="Shuffled values, or the false-alarm probability in closed form (faster)"
     )
-    n_permutations: int = Field(999, ge=19, description="Shuffles of each tracklet")
-    significance_level: float = Field(
-        0.01, gt=0, lt=1, description="Largest p-value of a rhythm: this share of noise passes for one"
+    n_permutations: Shuffles = Field(999, description="Shuffles of each tracklet")
+    significance_level: Part = Field(
+        0.01, description="Largest p-value of a rhythm: this share of noise passes for one"
     )
-    seed: int = Field(0, ge=0, description="Seed of the shuffles")
-    show_tracklets: int = Field(6, ge=1, description="Tracklets shown with trace and spectrum, surest first")
+    seed: Index = Field(0, description="Seed of the shuffles")
+    show_tracklets: Count = Field(6, description="Tracklets shown with trace and spectrum, surest first")
     truth_tracks: OptionalPath = Field(
         None,
         description="Folder with true objects.csv and cells.csv (frequency_hz) to compare with; may be empty",
@@ -194,7 +193,7 @@ class AnalyzeMigration(TrackedMovie):
     remove_drift: bool = Field(
         False, description="Subtract the mean motion of all cells, such as of the stage"
     )
-    neighbour_radius_um: Length | None = Field(
+    neighbour_radius_um: Positive | None = Field(
         None, description="Count the neighbours within this distance in µm; empty does not"
     )
     max_lag_frames: int | None = Field(
@@ -205,7 +204,7 @@ class AnalyzeMigration(TrackedMovie):
     min_displacement_um: float = Field(
         0.0, ge=0, description="Tracklets that never get this far from their start fail, in µm"
     )
-    min_track_frames: int = Field(2, ge=1, description="Tracklets that span fewer frames fail")
+    min_track_frames: Count = Field(2, description="Tracklets that span fewer frames fail")
     region_labels: OptionalPath = Field(
         None,
         description="Label image or movie of tissue regions; empty takes the inner and outer cells of notebook 13_analyze_boundary_distance",
@@ -261,7 +260,7 @@ class CompareConditions(Parameters):
     test: Literal["auto", "welch", "mann_whitney"] = Field(
         "auto", description="'auto' takes Welch's t-test for animals and movies, Mann-Whitney's for cells"
     )
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap")
+    seed: Index = Field(0, description="Seed of the bootstrap")
 
     def inputs(self) -> list[Path]:
         """Return the table of movies, and the analyses and audits of this run's."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from helpers.bounds import Index
 from helpers.runs.parameters.base import DatasetKey, MovieFile, MovieVoxelSize, OptionalPath, Parameters
 
 
@@ -29,8 +30,8 @@ class Annotate(Parameters):
     )
 
     movie: MovieFile = None
-    frame: int = Field(0, ge=0, description="Frame to draw in, counted from 0")
-    channel: int = Field(0, ge=0, description="Channel to draw in, counted from 0")
+    frame: Index = Field(0, description="Frame to draw in, counted from 0")
+    channel: Index = Field(0, description="Channel to draw in, counted from 0")
     voxel_size_um: MovieVoxelSize = None
     dataset_key: DatasetKey = None
     annotation: OptionalPath = Field(

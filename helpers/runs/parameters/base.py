@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from helpers.bounds import Count, Fraction
 from helpers.errors import InputError, InputErrors, nearest
 from helpers.runs.parameters.first_cell import names_set
 
@@ -66,9 +67,9 @@ DatasetKey = Annotated[OptionalText, Field(description="Name of the dataset in a
 #: Two (y, x) or three (z, y, x) whole numbers.
 PatchSize = Annotated[tuple[int, ...], Field(min_length=2, max_length=3), AfterValidator(_positive)]
 #: Tiles or grid: two (y, x) or three (z, y, x) whole numbers, at least 1.
-Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)]
+Counts = Annotated[list[Count], Field(min_length=2, max_length=3)]
 #: A number between 0 and 1, or None for the value that notebook 05_optimize_thresholds found.
-OptionalFraction = Annotated[float, Field(ge=0, le=1)] | None
+OptionalFraction = Fraction | None
 #: Names of the notebooks that make a movie's labels.
 SEGMENTED = ("segment", "segment_cellpose", "segment_remote")
 #: Packages that networks of TensorFlow, and that trackers and their files and scores, depend on.
@@ -349,7 +350,9 @@ def limits(field: FieldInfo) -> dict[str, float]:
     conditions = [*field.metadata]
     for part in typing.get_args(field.annotation):
         if typing.get_origin(part) is Annotated:
-            conditions += getattr(typing.get_args(part)[1], "metadata", [])
+            conditions += [
+                c for about in typing.get_args(part)[1:] for c in getattr(about, "metadata", [about])
+            ]
     names = ("ge", "gt", "le", "lt")
     return {name: getattr(c, name) for c in conditions for name in names if hasattr(c, name)}
 

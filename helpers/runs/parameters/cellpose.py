@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from helpers.bounds import CellDiameter, CellprobThreshold, FlowThreshold, Index, LeastIou, NotNegative
 from helpers.runs.parameters.base import Counts, OptionalText
 from helpers.runs.parameters.segmentation import (
     MakesLabels,
@@ -20,7 +21,7 @@ from helpers.runs.parameters.segmentation import (
 )
 
 #: Positions [first, last + 1] along one axis.
-Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+Range = Annotated[list[Index], Field(min_length=2, max_length=2)]
 #: Parameters whose values can be compared on the preview.
 TUNABLE = (
     *("diameter_um", "cellprob_threshold", "flow_threshold", "min_size_voxels"),
@@ -51,48 +52,48 @@ class SegmentCellpose(MakesLabels):
 
     missing_frames: MissingFrames = "refuse"
     channel: SegmentedChannel = 0
-    second_channel: Annotated[int, Field(ge=0)] | None = Field(
+    second_channel: Index | None = Field(
         None, description="Channel of the nuclei, where channel shows the cells' bodies; empty: none"
     )
     model: OptionalText = Field(
         "cyto3",
         description="Built-in name ('cyto', 'cyto2', 'cyto3', 'nuclei'; with cellpose 4 'cpsam', which then stands in for these), a file, or empty: what notebook 04_train_segmentation trained",
     )
-    diameter_um: float = Field(
-        0.0, ge=0, description="Diameter of a cell in µm; 0 estimates it, or takes that of a trained model"
+    diameter_um: CellDiameter = Field(
+        0.0, description="Diameter of a cell in µm; 0 estimates it, or takes that of a trained model"
     )
-    cellprob_threshold: float = Field(
-        0.0, ge=-6, le=6, description="Cell probability threshold: lower finds more and larger cells"
+    cellprob_threshold: CellprobThreshold = Field(
+        0.0, description="Cell probability threshold: lower finds more and larger cells"
     )
-    flow_threshold: float = Field(
-        0.4, ge=0, description="Largest error of a cell's flows; 0: no check; unused in 3D"
+    flow_threshold: FlowThreshold = Field(
+        0.4, description="Largest error of a cell's flows; 0: no check; unused in 3D"
     )
     resample: bool = Field(True, description="Follow the flows at full resolution: smoother outlines, slower")
-    min_size_voxels: int = Field(
-        15, ge=0, description="Stacks: remove cells below this many voxels, not corrected for anisotropy"
+    min_size_voxels: Index = Field(
+        15, description="Stacks: remove cells below this many voxels, not corrected for anisotropy"
     )
     stitch_planes: bool = Field(
         False, description="2D+Z: segment plane by plane and join the planes; off: 3D mode"
     )
-    iou_threshold: float = Field(
-        0.25, gt=0, le=1, description="2D+Z: least overlap (IoU) of two planes' outlines of one cell"
+    iou_threshold: LeastIou = Field(
+        0.25, description="2D+Z: least overlap (IoU) of two planes' outlines of one cell"
     )
-    smooth: float = Field(
-        0.0, ge=0, description="3D mode: smooth the flows by a Gaussian of so many voxels; 0: off"
+    smooth: NotNegative = Field(
+        0.0, description="3D mode: smooth the flows by a Gaussian of so many voxels; 0: off"
     )
     use_gpu: bool = Field(True, description="Compute on a GPU where there is one")
     n_tiles: Counts | None = Field(
         None, description="3D mode: tiles [z, y, x] a frame is cut into to fit the memory; empty chooses them"
     )
-    smooth_labels: float = Field(
-        0.0, ge=0, description="Smooth the cells' outlines by so many voxels; 0: leave them"
+    smooth_labels: NotNegative = Field(
+        0.0, description="Smooth the cells' outlines by so many voxels; 0: leave them"
     )
     min_quality: float | None = Field(
         None, description="Remove cells whose mean cell probability is below this; empty keeps all"
     )
     min_size_um3: MinSize = None
     tissue_mask: TissueMask = None
-    preview_frames: list[Annotated[int, Field(ge=0)]] = Field(
+    preview_frames: list[Index] = Field(
         [0], description="Tune: frames shown in the preview, counted from 0; empty shows none"
     )
     preview_crop: Annotated[list[Range], Field(min_length=3, max_length=3)] | None = Field(
@@ -106,7 +107,7 @@ class SegmentCellpose(MakesLabels):
         "none",
         description="Write every cell's surface (PLY files in a zip, µm): 'rough', or smoothed by 'taubin' (keeps the volume) or 'laplacian' (shrinks)",
     )
-    mesh_iterations: int = Field(10, ge=0, description="Steps of that smoothing")
+    mesh_iterations: Index = Field(10, description="Steps of that smoothing")
     beside_segment: bool = Field(
         False,
         description="Write labels_cellpose.zarr beside the labels of notebook 06_segment, to be compared in notebook 09_evaluate_segmentation",

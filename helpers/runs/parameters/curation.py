@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from helpers.bounds import Count
 from helpers.data.label_movies import labels_of_tracks
 from helpers.runs.parameters.base import SEGMENTED, OptionalPath, OptionalText
 from helpers.runs.parameters.segmentation import OneMovie
@@ -33,7 +34,7 @@ class Curate(OneMovie):
         None,
         description="The raw movie, shown under the outlines; empty takes the one of notebook 06_segment or 10_track",
     )
-    show_suspects: int = Field(30, ge=1, description="Most suspicious places that are listed and drawn")
+    show_suspects: Count = Field(30, description="Most suspicious places that are listed and drawn")
     curated_frames: list[int] = Field(
         [],
         description="Frames that are curated completely, such as 3-7, 12; empty takes those you confirmed. Scores are computed on these",

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from helpers.bounds import Count
 from helpers.errors import InputError
 from helpers.runs.parameters.base import OptionalFraction, OptionalPath, OptionalText
 from helpers.runs.parameters.segmentation import (
@@ -82,7 +83,7 @@ class SegmentRemote(MakesLabels):
     scaling_hint: float = Field(
         1.0, gt=0, description="Resize by this before looking for cells, where yours are of another size"
     )
-    frames_in_flight: int = Field(2, ge=1, le=64, description="Frames that are at the server at once")
+    frames_in_flight: Count = Field(2, le=64, description="Frames that are at the server at once")
     timeout_s: float = Field(600.0, gt=0, description="Seconds the server may take for a frame")
     patience_s: float = Field(
         300.0, ge=0, description="Seconds to keep trying while the server does not answer or has no room"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from helpers.bounds import Index, NotNegative, Part, Positive
 from helpers.data import names
 from helpers.data.label_movies import CHOSEN
 from helpers.runs.parameters.base import (
@@ -32,12 +33,12 @@ MissingFrames = Annotated[
         description="Numbers that a folder of stacks leaves out, and lost chunks of a Zarr: 'refuse' stops, 'empty' reads nothing there"
     ),
 ]
-SegmentedChannel = Annotated[int, Field(ge=0, description="Channel to segment, counted from 0")]
+SegmentedChannel = Annotated[Index, Field(description="Channel to segment, counted from 0")]
 TissueMask = Annotated[
     OptionalPath, Field(description="Mask of the tissue or region of interest: cells outside are removed")
 ]
 MinSize = Annotated[
-    Annotated[float, Field(ge=0)] | None,
+    NotNegative | None,
     Field(description="Remove cells smaller than this: µm³, in 2D µm²; empty keeps all"),
 ]
 SaveTiff = Annotated[bool, Field(description="Write the labels as TIFF too, beside the OME-Zarr")]
@@ -89,7 +90,7 @@ class MakesLabels(OneMovie):
 
     movie: MovieFile = None
     voxel_size_um: MovieVoxelSize = None
-    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+    frame_interval_s: Positive | None = Field(
         None, description="Seconds between two frames; empty reads it from the file"
     )
     dataset_key: DatasetKey = None
@@ -161,7 +162,7 @@ class Segment(MakesLabels):
         description="U-Net: least value of the foreground; empty takes what notebook 05_optimize_thresholds found",
     )
     min_size_um3: MinSize = None
-    max_size_um3: Annotated[float, Field(gt=0)] | None = Field(
+    max_size_um3: Positive | None = Field(
         None, description="Remove cells larger than this: µm³, in 2D µm²; empty keeps all"
     )
     tissue_mask: TissueMask = None
@@ -225,8 +226,8 @@ class EvaluateSegmentation(OneMovie):
     raw: OptionalPath = Field(None, description="The raw movie, shown under the overlay; may be empty")
     dataset_key: OptionalText = Field(None, description="Name of the raw dataset in an HDF5 file")
     truth_key: OptionalText = Field(None, description="Name of the label dataset in an HDF5 file")
-    channel: int = Field(0, ge=0, description="Channel of the raw movie to show, counted from 0")
-    iou_thresholds: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+    channel: Index = Field(0, description="Channel of the raw movie to show, counted from 0")
+    iou_thresholds: list[Part] = Field(
         [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
         min_length=1,
         description="Overlaps (IoU) from which a cell counts as found",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from helpers.bounds import Count, Fraction, Index, NotNegative, Positive
 from helpers.data.label_movies import CHOSEN, labels_of_tracks
 from helpers.runs.parameters.base import SEGMENTED, TRACKING, OptionalPath, OptionalText, VoxelSize
 from helpers.runs.parameters.segmentation import OneMovie
 
-Distance = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Bound = Annotated[float, Field(ge=0)] | None
+Bound = NotNegative | None
 LapOption = Literal[
     "alternative_linking_cost_factor",
     "cutoff_percentile",
@@ -77,30 +76,30 @@ class Track(OneMovie):
         None,
         description="Voxel size [z, y, x] in µm; empty reads it from the labels, or from the raw movie; a table alone needs none",
     )
-    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+    frame_interval_s: Positive | None = Field(
         None, description="Seconds between two frames; empty reads it from the labels, or from the raw movie"
     )
     tracker: Literal["lap", "overlap", "global", "kalman", "advanced_kalman", "nearest"] = Field(
         "lap",
         description="'lap' (cells that divide), 'overlap' (slow cells of any shape), 'global' (the same, and chooses among several segmentations), 'kalman' (fast cells that keep their direction), 'advanced_kalman' (those that divide too), 'nearest'",
     )
-    max_distance_um: Distance = Field(15.0, description="Farthest a cell moves between two frames, in µm")
+    max_distance_um: Positive = Field(15.0, description="Farthest a cell moves between two frames, in µm")
     penalties: dict[str, float] = Field(
         {},
         description="Columns that should stay alike along a link, with weights, such as {'volume_um3': 1.0}",
     )
-    overlap_weight: float = Field(
-        0.0, ge=0, description="LAP: weight of 1 − IoU in the cost of a link; needs labels"
+    overlap_weight: NotNegative = Field(
+        0.0, description="LAP: weight of 1 − IoU in the cost of a link; needs labels"
     )
-    gap_closing_max_distance_um: Distance | None = Field(
+    gap_closing_max_distance_um: Positive | None = Field(
         15.0,
         description="LAP: farthest a cell moves while it is missed, in µm; empty ends its track instead",
     )
-    max_frame_gap: int = Field(2, ge=1, description="Longest gap in frames: 2 means one missing frame")
-    splitting_max_distance_um: Distance | None = Field(
+    max_frame_gap: Count = Field(2, description="Longest gap in frames: 2 means one missing frame")
+    splitting_max_distance_um: Positive | None = Field(
         None, description="LAP: farthest a daughter lies from her mother, in µm; empty lets no cell divide"
     )
-    merging_max_distance_um: Distance | None = Field(
+    merging_max_distance_um: Positive | None = Field(
         None, description="LAP: farthest apart two cells that fuse, in µm; empty lets no cells fuse"
     )
     tracker_options: dict[LapOption | GlobalOption, float | str | list[str] | dict[str, float]] = Field(
@@ -111,7 +110,7 @@ class Track(OneMovie):
         None,
         description="A TrackMate XML: its tracker and settings, as stated in it, take the place of the tracker and parameters here",
     )
-    search_radius_um: Distance = Field(
+    search_radius_um: Positive = Field(
         20.0, description="Kalman: farthest a cell lies from where it is expected, in µm"
     )
     min_iou: Fraction = Field(
@@ -121,7 +120,7 @@ class Track(OneMovie):
         None,
         description="Overlap: least share of a cell that lies in the one before, which helps with divisions",
     )
-    scale_factor: Distance = Field(
+    scale_factor: Positive = Field(
         1.0, description="Overlap: enlarge the cells by this factor before comparing"
     )
     min_size_um3: Bound = Field(None, description="Leave out smaller cells before tracking: µm³, in 2D µm²")
@@ -137,14 +136,13 @@ class Track(OneMovie):
     tissue_mask: OptionalPath = Field(
         None, description="Mask of the tissue: tracks that never enter it are removed"
     )
-    min_track_frames: int = Field(1, ge=1, description="Remove tracks that span fewer frames")
+    min_track_frames: Count = Field(1, description="Remove tracks that span fewer frames")
     track_filters: dict[TrackFilter, float] = Field(
         {},
         description="Further bounds on whole tracks, such as {'min_displacement_um': 5.0, 'latest_start_frame': 0, 'earliest_end_frame': 9, 'min_quality': 0.5}",
     )
-    min_tracklet_frames: int = Field(
+    min_tracklet_frames: Index = Field(
         1,
-        ge=0,
         description="Remove daughters that are seen in no more than so many frames, but at the movie's end: rarely true divisions",
     )
     color_by: OptionalText = Field(
@@ -232,7 +230,7 @@ class EvaluateTracking(OneMovie):
     voxel_size_um: VoxelSize = Field(
         None, description="Voxel size [z, y, x] in µm of the truth; empty reads it from the true labels"
     )
-    frame_interval_s: Annotated[float, Field(gt=0)] | None = Field(
+    frame_interval_s: Positive | None = Field(
         None, description="Seconds between two frames of the truth; empty reads it from the true labels"
     )
     track_true_labels: bool = Field(

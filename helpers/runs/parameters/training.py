@@ -9,8 +9,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from annotated_types import Le, Lt
+from pydantic import Field, field_validator, model_validator
 
+from helpers.bounds import (
+    CellPixels,
+    Count,
+    Fraction,
+    Index,
+    NotNegative,
+    Odd,
+    Part,
+    Positive,
+    complaint,
+)
 from helpers.errors import InputError
 from helpers.runs.parameters.base import (
     TENSORFLOW,
@@ -31,15 +43,7 @@ CELLPOSE_TRAINING: dict[str, Any] = {
     "side_planes": True,
     "in_gui": False,
 }
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Length = Annotated[float, Field(gt=0)]
-Minutes = Annotated[float, Field(gt=0)] | None
-
-
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError("must be odd")
-    return value
+Seed = Annotated[Index, Lt(2**32)]
 
 
 class Pairs(Parameters):
@@ -67,9 +71,8 @@ class Pairs(Parameters):
         None,
         description="Value in label files where nothing is annotated, beside -1, which always says so; empty where every voxel is",
     )
-    background_label: int = Field(
+    background_label: Index = Field(
         0,
-        ge=0,
         description="Value of the background in label files; another than 0 where 0 is 'not annotated'",
     )
 
@@ -124,12 +127,12 @@ class CreateDataset(Pairs):
     patch_size: PatchSize = Field(
         (16, 128, 128), description="Size [z, y, x] of a training patch in voxels ([y, x] in 2D)"
     )
-    patches_per_image: int = Field(16, ge=1, description="Patches cut from each stack and each of its copies")
-    copies_per_image: int = Field(
-        1, ge=0, description="Augmented copies of each training stack, beside the stack itself"
+    patches_per_image: Count = Field(16, description="Patches cut from each stack and each of its copies")
+    copies_per_image: Index = Field(
+        1, description="Augmented copies of each training stack, beside the stack itself"
     )
-    network_depth: int = Field(
-        3, ge=1, le=6, description="Depth of the U-Net to be trained: patches must be divisible by 2**depth"
+    network_depth: Count = Field(
+        3, le=6, description="Depth of the U-Net to be trained: patches must be divisible by 2**depth"
     )
     percentile_low: float = Field(
         1.0, ge=0, lt=100, description="Raw intensities at this percentile become 0"
@@ -137,10 +140,8 @@ class CreateDataset(Pairs):
     percentile_high: float = Field(
         99.8, gt=0, le=100, description="Raw intensities at this percentile become 1"
     )
-    min_foreground: float = Field(
-        0.01, ge=0, le=1, description="Least fraction of a patch that must be cells"
-    )
-    boundary_width_um: Annotated[float, Field(ge=0)] | None = Field(
+    min_foreground: Fraction = Field(0.01, description="Least fraction of a patch that must be cells")
+    boundary_width_um: NotNegative | None = Field(
         None,
         description="Borders between touching cells are eroded by this much on each side (µm) in the U-Net's mask; 0 leaves them joined, empty chooses by how much they touch",
     )
@@ -187,23 +188,23 @@ class CreateDataset(Pairs):
 class _Training(Parameters):
     """What the training of any network needs."""
 
-    n_epochs: int = Field(
-        100, ge=1, description="Passes over the training set; more give a better fit and take longer"
+    n_epochs: Count = Field(
+        100, description="Passes over the training set; more give a better fit and take longer"
     )
-    learning_rate: float = Field(
-        1e-4, gt=0, le=0.01, description="Step size of the optimiser; the paper advises at most 0.001"
+    learning_rate: Positive = Field(
+        1e-4, le=0.01, description="Step size of the optimiser; the paper advises at most 0.001"
     )
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
         description="'plateau' halves the rate when the validation loss stands still, 'cosine' lets it fall over all epochs (best for short trainings)",
     )
-    batch_size: int = Field(5, ge=1, description="Patches per step; limited by the (GPU) memory")
-    network_depth: int = Field(3, ge=1, le=6, description="Levels of the U-Net; each halves the image")
-    kernel: Annotated[int, AfterValidator(_odd)] = Field(
+    batch_size: Count = Field(5, description="Patches per step; limited by the (GPU) memory")
+    network_depth: Count = Field(3, le=6, description="Levels of the U-Net; each halves the image")
+    kernel: Annotated[int, Odd()] = Field(
         3, ge=3, le=11, description="Size of the convolution kernel: 3, 5 or 7"
     )
     start_filters: int = Field(48, ge=4, description="Filters of the first level; doubled at each level")
-    max_minutes: Minutes = Field(
+    max_minutes: Positive | None = Field(
         None, description="Stop cleanly after this many minutes for each network; empty trains all epochs"
     )
     seed: Seed = Field(42, description="Seed of the weights and of all random choices")
@@ -248,25 +249,23 @@ class TrainDenoiser(_Training):
         None, description="Voxel size [z, y, x] in µm; empty reads it from the files"
     )
     dataset_key: OptionalText = Field(None, description="Name of the dataset in HDF5 files, such as 'raw'")
-    channel: int = Field(0, ge=0, description="Channel to denoise, counted from 0")
-    n_epochs: int = Field(200, ge=1, description="Passes over the patches")
-    steps_per_epoch: int | None = Field(400, ge=1, description="Steps per epoch; empty uses every patch once")
-    batch_size: int = Field(1, ge=1, description="Patches per step")
-    learning_rate: float = Field(4e-4, gt=0, le=0.01, description="Step size of the optimiser")
+    channel: Index = Field(0, description="Channel to denoise, counted from 0")
+    n_epochs: Count = Field(200, description="Passes over the patches")
+    steps_per_epoch: Count | None = Field(400, description="Steps per epoch; empty uses every patch once")
+    batch_size: Count = Field(1, description="Patches per step")
+    learning_rate: Positive = Field(4e-4, le=0.01, description="Step size of the optimiser")
     patch_size: PatchSize = Field(
         (16, 256, 256), description="Size [z, y, x] of a patch in voxels ([y, x] in 2D)"
     )
-    patches_per_image: int = Field(20, ge=1, description="Patches cut from each frame of each file")
+    patches_per_image: Count = Field(20, description="Patches cut from each frame of each file")
     start_filters: int = Field(32, ge=4, description="Filters of the first level")
-    masked_percent: float = Field(
-        0.198, gt=0, le=10, description="Percentage of the pixels that are hidden and predicted (perc_pix)"
+    masked_percent: Positive = Field(
+        0.198, le=10, description="Percentage of the pixels that are hidden and predicted (perc_pix)"
     )
-    mask_radius: int = Field(
-        4, ge=1, description="Radius in voxels from which a hidden pixel's replacement is drawn"
+    mask_radius: Count = Field(
+        4, description="Radius in voxels from which a hidden pixel's replacement is drawn"
     )
-    validation_fraction: float = Field(
-        0.1, gt=0, lt=1, description="Fraction of the patches kept for validation"
-    )
+    validation_fraction: Part = Field(0.1, description="Fraction of the patches kept for validation")
 
     def inputs(self) -> list[Path]:
         """Return the raw files."""
@@ -313,17 +312,15 @@ class TrainSegmentation(_Training):
     patch_size: PatchSize = Field(
         (16, 128, 128), description="With create_npz or train_tissue: size of a patch in voxels"
     )
-    patches_per_image: int = Field(
-        16, ge=1, description="With create_npz or train_tissue: patches cut from each stack"
+    patches_per_image: Count = Field(
+        16, description="With create_npz or train_tissue: patches cut from each stack"
     )
-    steps_per_epoch: int | None = Field(
-        None, ge=1, description="Steps per epoch; empty uses every patch once"
-    )
+    steps_per_epoch: Count | None = Field(None, description="Steps per epoch; empty uses every patch once")
     rays: int = Field(192, ge=8, le=512, description="Rays of StarDist: more resolve the shape better")
     grid: Counts | None = Field(
         None, description="StarDist predicts on every n-th voxel [z, y, x]; empty chooses by cell size"
     )
-    anisotropy: Annotated[list[Length], Field(min_length=2, max_length=3)] | None = Field(
+    anisotropy: Annotated[list[Positive], Field(min_length=2, max_length=3)] | None = Field(
         None,
         description="Relative cell extents [z, y, x] for StarDist's rays; empty measures them on the labels",
     )
@@ -332,9 +329,8 @@ class TrainSegmentation(_Training):
         description="Normalise StarDist's layers over each batch: it learns in fewer steps; the paper's has none",
     )
     augment: bool = Field(True, description="Mirror, turn and vary the patches anew in every epoch")
-    patience: int | None = Field(
+    patience: Count | None = Field(
         None,
-        ge=1,
         description="Stop when the validation loss has not improved for so many epochs; empty never",
     )
     continue_training: bool = Field(
@@ -364,10 +360,13 @@ class TrainSegmentation(_Training):
             if not isinstance(value, (int, float) if kind is float else kind):
                 raise ValueError(f"{name} should be {'a number' if kind is float else kind.__name__}")
         merged = CELLPOSE_TRAINING | given
-        if not 5 <= merged["cell_pixels"] <= 100:
-            raise ValueError("cell_pixels should be between 5 and 100")
-        if not 0 < merged["learning_rate"] <= 0.1:
-            raise ValueError("learning_rate should be above 0 and at most 0.1")
+        bounds = {
+            "cell_pixels": Annotated[CellPixels, Le(100)],
+            "learning_rate": Annotated[Positive, Le(0.1)],
+        }
+        for name, bound in bounds.items():
+            if expected := complaint(bound, merged[name]):
+                raise ValueError(f"{name} should be {expected}")
         return merged
 
     @model_validator(mode="after")
@@ -435,12 +434,12 @@ class OptimizeThresholds(Pairs):
         "vollseg", description="Whose labels to optimise: 'vollseg', 'stardist' or 'unet'"
     )
     measure: Literal["f1", "accuracy"] = Field("f1", description="What to make largest: 'f1' or 'accuracy'")
-    iou_thresholds: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+    iou_thresholds: list[Part] = Field(
         [0.3, 0.5, 0.7],
         min_length=1,
         description="Overlap (IoU) from which a cell counts as found; the mean over these is optimised",
     )
-    max_stacks: int = Field(32, ge=1, description="Use at most this many validation stacks")
+    max_stacks: Count = Field(32, description="Use at most this many validation stacks")
     use_denoiser: bool = Field(False, description="Denoise the stacks first, as notebook 06_segment will")
     use_probability: bool = Field(
         True, description="Flood StarDist's probability map; False floods its distance map"
