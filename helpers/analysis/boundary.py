@@ -16,11 +16,10 @@ from scipy.spatial import KDTree
 from helpers.analysis.distance_fields import (
     Boundary,
     Field,
-    HullBoundary,
     MaskBoundary,
-    RoiBoundary,
     signed_distance,
 )
+from helpers.analysis.outlined_boundaries import HullBoundary, RoiBoundary
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.tracks import Tracks

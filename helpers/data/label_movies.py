@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import os
 import shutil
 import uuid
@@ -41,15 +40,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import zarr
 
 from helpers.data.atomic import atomic_path, write_json, writing_to
 from helpers.data.calibration import VoxelSize, check_frame_interval, check_voxel_size
 from helpers.data.checks import check_labels, whole_labels
+from helpers.data.label_arrays import attributes_of, chunks_of, counts_of, open_array, put
 from helpers.data.label_header import MARK, create_level, levels_of, restore_header, write_header
 from helpers.data.label_pyramid import level_name, levels_are_whole, write_levels
 from helpers.data.lazy import LazyStack, Region, pieces_of
-from helpers.data.ome_zarr import frame_chunks, missing_chunks
+from helpers.data.ome_zarr import missing_chunks
 from helpers.data.readers import open_source
 from helpers.data.source import Source, is_zarr, read_stack, stem
 from helpers.errors import InputError
@@ -195,7 +194,7 @@ class LabelMovie:
         if voxel_size is not None:
             size = check_voxel_size(voxel_size, planar=planar)
         interval = source.frame_interval if frame_interval is None else check_frame_interval(frame_interval)
-        ours = dataset is None and axes is None and MARK in _attributes(path)
+        ours = dataset is None and axes is None and MARK in attributes_of(path)
         opened = {
             "voxel_size": voxel_size,
             "frame_interval": frame_interval,
@@ -263,7 +262,7 @@ class LabelMovie:
             if holder is None:
                 break
             try:
-                array = _array(self.path / holder)
+                array = open_array(self.path / holder)
                 if cut := missing_chunks(array, self.path / holder, (t, *where), absent=False):
                     raise ValueError(f"{cut[0]} is cut")
                 labels = array[(t, *where)]
@@ -339,7 +338,7 @@ class LabelMovie:
     def mend_levels(self, t: int) -> bool:
         """Make the coarser levels of a finished frame again where they are not what they should be; say whether they were."""
         holder = None if self._source is not None else self._holder(t)
-        levels = levels_of(_attributes(self.path)) if holder else []
+        levels = levels_of(attributes_of(self.path)) if holder else []
         if len(levels) < 2:
             return True
         assert holder is not None
@@ -359,10 +358,12 @@ class LabelMovie:
 
     def _pointer(self) -> str:
         """Name of the array that .zattrs calls the image."""
-        return _attributes(self.path)["multiscales"][0]["datasets"][0]["path"]
+        return attributes_of(self.path)["multiscales"][0]["datasets"][0]["path"]
 
     def _files(self, array: str, t: int) -> list[Path]:
-        chunks = itertools.product(*map(range, _counts(self.shape, _chunks(self.path / array, self.shape))))
+        chunks = itertools.product(
+            *map(range, counts_of(self.shape, chunks_of(self.path / array, self.shape)))
+        )
         return [self.path / array / str(t) / "/".join(map(str, at)) for at in chunks]
 
     def _is_done(self, array: str, t: int) -> bool:
@@ -374,7 +375,7 @@ class LabelMovie:
         return next((name for name in (_WIDE, _NARROW) if self._is_done(name, t)), None)
 
     def _write(self, array: str, t: int, labels: np.ndarray | LazyStack) -> None:
-        target = _array(self.path / array, writable=True)
+        target = open_array(self.path / array, writable=True)
         chunks = list(pieces_of(self.shape[1:], target.chunks[1:]))
         if array == _WIDE:  # what was there before must not fill in for what a killed process does not write
             self._files(_NARROW, t)[0].unlink(missing_ok=True)
@@ -383,21 +384,21 @@ class LabelMovie:
             self._files(array, t)[0].unlink(missing_ok=True)
         for chunk in reversed(chunks):
             target[(t, *chunk)] = labels[chunk].astype(target.dtype)
-        write_levels(self._level_arrays(array), t, labels, levels_of(_attributes(self.path)))
+        write_levels(self._level_arrays(array), t, labels, levels_of(attributes_of(self.path)))
 
     def _level_arrays(self, array: str) -> list[Any]:
         """Return the arrays of all levels, to be written to; those that are gone are made."""
         arrays = []
-        for level, factor in enumerate(levels_of(_attributes(self.path))):
+        for level, factor in enumerate(levels_of(attributes_of(self.path))):
             if level:
                 create_level(self.path, self.shape, array, level, factor)
-            arrays.append(_array(self.path / level_name(array, level), writable=True))
+            arrays.append(open_array(self.path / level_name(array, level), writable=True))
         return arrays
 
     def _set_interval(self, interval: float | None) -> None:
         """State another frame interval; the frames are what they were."""
         assert self.voxel_size is not None
-        attributes = _attributes(self.path)
+        attributes = attributes_of(self.path)
         axes, datasets = (attributes["multiscales"][0][name] for name in ("axes", "datasets"))
         axes[0].pop("unit", None)
         axes[0] |= {"unit": "second"} if interval is not None else {}
@@ -409,7 +410,7 @@ class LabelMovie:
 
     def _widen(self) -> None:
         """Make uint32 the movie's type; see the head of this module."""
-        attributes = _attributes(self.path)
+        attributes = attributes_of(self.path)
         for level, factor in enumerate(levels_of(attributes)):
             create_level(self.path, self.shape, _WIDE, level, factor)
             attributes["multiscales"][0]["datasets"][level]["path"] = level_name(_WIDE, level)
@@ -445,7 +446,7 @@ class LabelMovie:
     def _copy_frame(self, t: int, part: Path) -> None:
         """Copy a finished frame to the wide array, by way of another; what is written there meanwhile is newer, and stays."""
         first = self._files(_NARROW, t)[0]
-        copy, labels = _array(part, writable=True), self.lazy_frame(t)
+        copy, labels = open_array(part, writable=True), self.lazy_frame(t)
         try:
             begun = first.stat().st_mtime_ns
             for chunk in pieces_of(self.shape[1:], copy.chunks[1:]):
@@ -455,44 +456,8 @@ class LabelMovie:
         except (FileNotFoundError, InputError):
             return  # written anew or copied by another process; or damaged, and so missing
         for file in reversed(self._files(_WIDE, t)):
-            _put(part / file.relative_to(self.path / _WIDE), file)
-        write_levels(self._level_arrays(_WIDE), t, labels, levels_of(_attributes(self.path)))
-
-
-def _put(part: Path, goal: Path) -> None:
-    """Move a file to where there is none yet; where there is one, it stays."""
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(part, goal)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without links
-        if not goal.exists():
-            os.replace(part, goal)
-
-
-def labels_of_tracks(folder: Path) -> Path:
-    """Return the label movie that the tracks in a folder are of: the tracker's own choice where it made one."""
-    chosen = folder / CHOSEN
-    return chosen if chosen.exists() else folder / "labels.zarr"
-
-
-def _chunks(array: Path, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the chunks of an array on disk; what they would be where its header is gone."""
-    try:
-        return _written_chunks(array / ".zarray", (array / ".zarray").stat().st_mtime_ns)
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        return frame_chunks(tuple(shape))
-
-
-@functools.lru_cache
-def _written_chunks(header: Path, _changed: int) -> tuple[int, ...]:
-    return tuple(int(n) for n in json.loads(header.read_text(encoding="utf-8"))["chunks"])
-
-
-def _counts(shape: Sequence[int], chunks: Sequence[int]) -> list[int]:
-    """Return how many chunks a frame of a movie has along z, y and x."""
-    return [-(-n // chunk) for n, chunk in zip(shape[-3:], chunks[-3:], strict=True)]
+            put(part / file.relative_to(self.path / _WIDE), file)
+        write_levels(self._level_arrays(_WIDE), t, labels, levels_of(attributes_of(self.path)))
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -502,20 +467,7 @@ def _close(a: Any, b: Any) -> bool:
     return bool(np.allclose(a, b, rtol=1e-6, atol=0))
 
 
-def _attributes(path: Path) -> dict[str, Any]:
-    file = path / ".zattrs"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (ValueError, RecursionError) as error:
-        found = error
-    if isinstance(found, dict):
-        return found
-    raise InputError(str(file), str(found), "is damaged; run the step that wrote it again, which restores it")
-
-
-def _array(path: Path, *, writable: bool = False) -> Any:
-    array = zarr.open_array(str(path), mode="r+" if writable else "r", zarr_format=2)
-    # zarr leaves out chunks that hold only background; ours must be there to be finished.
-    return array.with_config({"write_empty_chunks": True})
+def labels_of_tracks(folder: Path) -> Path:
+    """Return the label movie that the tracks in a folder are of: the tracker's own choice where it made one."""
+    chosen = folder / CHOSEN
+    return chosen if chosen.exists() else folder / "labels.zarr"

@@ -24,7 +24,7 @@ from helpers.runs.parameters import (
     TrainDenoiser,
     TrainSegmentation,
 )
-from helpers.runs.parameters.training import Pairs
+from helpers.runs.parameters.dataset import Pairs
 from helpers.runs.plan import Job
 from helpers.runs.run import hint
 

@@ -21,7 +21,7 @@ from helpers.data.movie_table import COLUMNS, PATH_COLUMNS, value_of
 from helpers.data.source import is_zarr
 from helpers.errors import InputError, Mistakes, nearest
 from helpers.runs.parameters import STEPS, OptimizeThresholds, Parameters, Segment, TrainDenoiser, step_of
-from helpers.runs.parameters.base import options, takes_text
+from helpers.runs.parameters.kinds import options, takes_text
 from helpers.runs.run import step_folder
 
 #: Parameters that a run sets itself, with what to write instead.

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from helpers.errors import InputError
 from helpers.runs.parameters import STEPS, AnalyzeMigration, Track
-from helpers.runs.parameters.base import options
+from helpers.runs.parameters.kinds import options
 from helpers.runs.plan import Job
 from helpers.runs.run import read_done
 from helpers.view.result_table import in_words

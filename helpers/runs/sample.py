@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from helpers.runs.parameters.base import Parameters, options
+from helpers.runs.parameters.base import Parameters
+from helpers.runs.parameters.kinds import options
 
 _P = TypeVar("_P", bound=Parameters)
 

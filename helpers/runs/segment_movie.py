@@ -8,8 +8,6 @@ While the networks work on one frame, the next is read and the last is measured 
 
 A frame that is larger than memory is read, segmented, measured and written in blocks, one frame after the other; what
 its blocks leave meanwhile lies in ``frames/<frame>.blocks`` (`helpers.segmentation.blocks`).
-
-Over 400 lines, for the order in which a frame is written, which makes it resumable, has to be read together.
 """
 
 from __future__ import annotations
@@ -31,16 +29,23 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.lazy import LazyStack
 from helpers.data.movies import Movie
 from helpers.data.tables import write_table
-from helpers.errors import InputError, read_json
 from helpers.progress import progress
 from helpers.runs import finished_frames
-from helpers.runs.given_labels import IMPORTED, GivenLabels
+from helpers.runs.given_labels import GivenLabels
+from helpers.runs.label_outputs import (
+    TissueMask,
+    channels_of,
+    frames_folder,
+    measured_channel,
+    method_of,
+    named,
+    open_labels,
+)
 from helpers.runs.parameters import Segment, SegmentsMovie
 from helpers.runs.parameters.segmentation import V05
-from helpers.runs.run import identity, write_json
 from helpers.segmentation.blocks import fits_memory, segment_by_blocks
 from helpers.segmentation.segmenter import Segmentation, Segmenter
-from helpers.segmentation.vollseg_segmenter import METHODS, VollSegSegmenter
+from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
 from helpers.tracking.objects import measure
 
 #: Voxels of a frame, along z, y and x, that are looked at.
@@ -125,7 +130,7 @@ def segment_movie(movie: Movie, open_segmenter: Callable[[], Segmenter], p: Segm
     """
     started = time.perf_counter()
     movies = segment_frames(movie, open_segmenter, p, range(movie.n_frames))
-    return _finish(p.movie_path(), movies[_method(p)], p, time.perf_counter() - started)
+    return _finish(p.movie_path(), movies[method_of(p)], p, time.perf_counter() - started)
 
 
 def segment_frames(
@@ -156,10 +161,10 @@ def segment_frames(
     """
     given = GivenLabels(p, movie) if isinstance(p, Segment) and p.labels else None
     p.movie_path().mkdir(parents=True, exist_ok=True)
-    with FileLock(_named(p, "segmentation.lock")):  # of those that begin at once, one makes room
-        movies = _open(movie, p)
-    mask = _TissueMask(p, movie)
-    folder = _frames_folder(p)
+    with FileLock(named(p, "segmentation.lock")):  # of those that begin at once, one makes room
+        movies = open_labels(movie, p)
+    mask = TissueMask(p, movie)
+    folder = frames_folder(p)
     states = finished_frames.states(folder, frames, movies)
     for t in (t for t in frames if states[t] == "changed"):
         print(f"frame {t}: its labels were changed since they were written; they stay, and are measured anew")
@@ -197,7 +202,7 @@ def segment_frames(
             if pending is not None:
                 pending.result()
                 bar.update()
-            intensity = None if p.movie is None else frame if frame.ndim == 3 else frame[_measured(p)]
+            intensity = None if p.movie is None else frame if frame.ndim == 3 else frame[measured_channel(p)]
             pending = writing.submit(_write, folder, movies, t, intensity, result, movie.require_voxel_size())
         if pending is not None:
             pending.result()
@@ -259,7 +264,7 @@ def _segment_large(
     t: int,
     movie: Movie,
     segmenter: VollSegSegmenter,
-    mask: _TissueMask,
+    mask: TissueMask,
     p: SegmentsMovie,
 ) -> None:
     frame, blocks = movie.lazy_frame(t, p.channel), _blocks(frames, t)
@@ -279,84 +284,9 @@ def _nothing(movie: Movie, methods: Iterable[str]) -> Segmentation:
 
 def read_frame(movie: Movie, t: int, p: SegmentsMovie) -> np.ndarray:
     """Return what the segmenter is given of frame `t`: (Z, Y, X), or (C, Z, Y, X) with further channels."""
-    chosen = range(movie.n_channels) if getattr(p, "all_channels", False) else _channels(p)
+    chosen = range(movie.n_channels) if getattr(p, "all_channels", False) else channels_of(p)
     stacks = [movie.frame(t, channel) for channel in chosen]
     return stacks[0] if len(stacks) == 1 else np.stack(stacks)
-
-
-def _method(p: SegmentsMovie) -> str:
-    return IMPORTED if getattr(p, "labels", None) else p.method
-
-
-def _channels(p: SegmentsMovie) -> tuple[int, ...]:
-    second = getattr(p, "second_channel", None)
-    return (p.channel,) if second is None else (p.channel, second)
-
-
-def _measured(p: SegmentsMovie) -> int:
-    """Return which of the channels that the segmenter is given is measured."""
-    return p.channel if getattr(p, "all_channels", False) else 0
-
-
-def _named(p: SegmentsMovie, name: str) -> Path:
-    """Return a file of the movie's folder; notebooks 07_segment_cellpose and 08_segment_remote have their own names where they work beside 05."""
-    stem, dot, ending = name.partition(".")
-    return p.movie_path() / (
-        f"{stem}_{p.method}{dot}{ending}" if getattr(p, "beside_segment", False) else name
-    )
-
-
-def _frames_folder(p: SegmentsMovie) -> Path:
-    return _named(p, "frames")
-
-
-def _open(movie: Movie, p: SegmentsMovie) -> dict[str, LabelMovie]:
-    """Open the label movies; frames that other parameters, models or inputs made are removed first."""
-    folder = p.movie_path()
-    made_from = {"method": _method(p), "step": p.step, **identity(p, without=p.without_effect)}
-    marker = _named(p, "segmentation.json")
-    compare = isinstance(p, Segment) and p.compare_methods and _method(p) in METHODS
-    compared = ["vollseg", "stardist", "unet"] if compare else []
-    paths = {
-        method: _named(p, "labels.zarr") if method == _method(p) else folder / f"labels_{method}.zarr"
-        for method in sorted({_method(p), *compared}, key=lambda method: method != _method(p))
-    }
-    if marker.is_file():
-        before = _made_before(marker)
-        if before.get("step", Segment.step) != p.step:
-            raise InputError(
-                "movie_id",
-                folder.name,
-                f"{folder} holds the labels of notebook {before.get('step', Segment.step)}: give another movie_id"
-                + (", or set beside_segment" if hasattr(p, "beside_segment") else ""),
-            )
-        if before["sha256"] != made_from["sha256"]:
-            others = [] if p.step != Segment.step else [folder / f"labels_{m}.zarr" for m in METHODS]
-            for old in [*paths.values(), *others, _frames_folder(p)]:
-                shutil.rmtree(old, ignore_errors=True)
-    write_json(marker, made_from)
-    _frames_folder(p).mkdir(exist_ok=True)
-    return {
-        method: LabelMovie.create(
-            path,
-            (movie.n_frames, *movie.shape[2:]),
-            voxel_size=movie.require_voxel_size(),
-            frame_interval=movie.frame_interval,
-        )
-        for method, path in paths.items()
-    }
-
-
-def _made_before(marker: Path) -> dict[str, Any]:
-    remedy = f"delete it and the labels in {marker.parent}: they are made again from the start"
-    before = read_json(marker, remedy)
-    if not isinstance(before.get("sha256"), str):
-        raise InputError(
-            str(marker),
-            before,
-            f"is not what notebook 06_segment, 07_segment_cellpose or 08_segment_remote writes; {remedy}",
-        )
-    return before
 
 
 def _read_ahead(
@@ -405,41 +335,12 @@ def _measure_anew(
 
 
 def _finish(folder: Path, labels: LabelMovie, p: SegmentsMovie, wall_s: float) -> SegmentedMovie:
-    frames = _frames_folder(p)
+    frames = frames_folder(p)
     objects, seconds = finished_frames.read_tables(frames, labels.n_frames)
     objects["id"] = np.arange(len(objects))
-    write_table(objects, _named(p, "objects.csv"))
+    write_table(objects, named(p, "objects.csv"))
     if p.save_tiff:
-        export_tiff(labels, _named(p, "labels.ome.tif"))
+        export_tiff(labels, named(p, "labels.ome.tif"))
     if getattr(p, "save_ome_zarr_05", False):
-        export_v05(labels, folder / V05 / _named(p, "labels.ome.zarr").name)
+        export_v05(labels, folder / V05 / named(p, "labels.ome.zarr").name)
     return SegmentedMovie(folder, labels, objects, seconds, wall_s)
-
-
-class _TissueMask:
-    """The tissue mask of a movie, frame by frame; a mask of one frame serves all."""
-
-    def __init__(self, p: SegmentsMovie, movie: Movie) -> None:
-        self._mask = None
-        if p.tissue_mask is None:
-            return
-        mask = Movie.open(p.tissue_mask, voxel_size=movie.voxel_size, missing_frames="empty")
-        if mask.shape[2:] != movie.shape[2:] or mask.n_frames not in (1, movie.n_frames):
-            raise InputError(
-                "tissue_mask",
-                f"{p.tissue_mask} of shape {mask.shape}",
-                f"must have the frames and the size of the movie, {movie.shape}, or one frame for all",
-            )
-        self._mask = mask
-
-    def frame(self, t: int) -> np.ndarray | None:
-        """Return the mask of frame `t` as booleans, or None."""
-        if self._mask is None:
-            return None
-        return self._mask.frame(t if self._mask.n_frames > 1 else 0) > 0
-
-    def lazy(self, t: int) -> LazyStack | None:
-        """Return the mask of frame `t` as booleans that are read piece by piece, or None."""
-        if self._mask is None:
-            return None
-        return self._mask.lazy_frame(t if self._mask.n_frames > 1 else 0).mapped(lambda x: x > 0, bool)

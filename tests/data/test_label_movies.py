@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -69,9 +70,9 @@ def test_other_programs_read_it(tmp_path):
     for t in range(SHAPE[0]):
         movie.write_frame(t, frame_of(t))
     expected = np.stack([frame_of(t) for t in range(SHAPE[0])])
-    group = zarr.open_group(str(movie.path), mode="r")
-    level = group.attrs["multiscales"][0]["datasets"][0]
-    array = group[level["path"]]
+    attributes = json.loads((movie.path / ".zattrs").read_text())
+    level = attributes["multiscales"][0]["datasets"][0]["path"]
+    array = zarr.open_array(str(movie.path / level), mode="r")
     assert array.chunks == (1, *SHAPE[1:]) and array.dtype == np.uint16
     np.testing.assert_array_equal(array[:], expected)
     image = bioio.BioImage(movie.path)
@@ -225,7 +226,7 @@ def test_a_write_that_overlaps_a_widening_is_not_lost(tmp_path, monkeypatch, mom
     """The other writer widens between our look at the pointer and our write: the frame is written again."""
     movie = create(tmp_path / "labels")
     movie.write_frame(0, frame_of(0))
-    original = label_movies._array
+    original = label_movies.open_array
     widened = []
 
     def widen_meanwhile(path, *, writable=False):
@@ -236,7 +237,7 @@ def test_a_write_that_overlaps_a_widening_is_not_lost(tmp_path, monkeypatch, mom
             LabelMovie.open(movie.path).write_frame(6, frame_of(6, top=70_000))
         return original(path, writable=writable) if opened is None else opened
 
-    monkeypatch.setattr(label_movies, "_array", widen_meanwhile)
+    monkeypatch.setattr(label_movies, "open_array", widen_meanwhile)
     movie.write_frame(2, frame_of(2))
     monkeypatch.undo()
     assert widened == ["0"]
@@ -253,7 +254,7 @@ def test_two_copies_of_a_widened_movie_lose_nothing(tmp_path, monkeypatch, momen
     with monkeypatch.context() as killed:
         killed.setattr(LabelMovie, "_complete_widening", lambda self: None)
         movie.write_frame(5, frame_of(5, top=70_000))
-    original, ended = label_movies._array, []
+    original, ended = label_movies.open_array, []
 
     def end_meanwhile(path, *, writable=False):
         first = path.name == "0" and not ended
@@ -264,7 +265,7 @@ def test_two_copies_of_a_widened_movie_lose_nothing(tmp_path, monkeypatch, momen
             assert not path.exists()
         return original(path, writable=writable) if opened is None else opened
 
-    monkeypatch.setattr(label_movies, "_array", end_meanwhile)
+    monkeypatch.setattr(label_movies, "open_array", end_meanwhile)
     create(movie.path)
     monkeypatch.undo()
     assert ended and create(movie.path).done_frames() == {1, 2, 5}
@@ -287,15 +288,15 @@ def _widened_but_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_interval_that_is_set_while_another_process_widens_loses_nothing(tmp_path, monkeypatch):
     movie = create(tmp_path / "labels")
     movie.write_frame(1, frame_of(1))
-    read = label_movies._attributes
+    read = label_movies.attributes_of
 
     def read_before_the_other_widens(path):
         found = read(path)
-        monkeypatch.setattr(label_movies, "_attributes", read)
+        monkeypatch.setattr(label_movies, "attributes_of", read)
         LabelMovie.open(path).write_frame(2, frame_of(2, top=70_000))
         return found
 
-    monkeypatch.setattr(label_movies, "_attributes", read_before_the_other_widens)
+    monkeypatch.setattr(label_movies, "attributes_of", read_before_the_other_widens)
     movie._set_interval(7)
     again = LabelMovie.open(movie.path)
     assert again.frame_interval == 7 and again.dtype == np.uint32 and again.done_frames() == {1, 2}
@@ -307,7 +308,7 @@ def test_an_interval_that_is_set_while_another_process_widens_loses_nothing(tmp_
 def test_a_frame_that_is_written_anew_while_it_is_copied_is_the_new_one(tmp_path, monkeypatch, array):
     """The other writer has looked at the pointer before the widening, or after it."""
     movie = _widened_but_not_copied(tmp_path, monkeypatch)
-    original, rewritten = label_movies._put, []
+    original, rewritten = label_movies.put, []
 
     def rewrite_meanwhile(part, goal):
         if not rewritten:
@@ -316,7 +317,7 @@ def test_a_frame_that_is_written_anew_while_it_is_copied_is_the_new_one(tmp_path
             movie.write_frame(1, frame_of(7))  # as who finds another pointer does
         original(part, goal)
 
-    monkeypatch.setattr(label_movies, "_put", rewrite_meanwhile)
+    monkeypatch.setattr(label_movies, "put", rewrite_meanwhile)
     create(movie.path)
     assert rewritten and movie.done_frames() == {1, 2, 5}
     np.testing.assert_array_equal(movie.frame(1), frame_of(7))

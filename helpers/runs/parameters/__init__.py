@@ -14,12 +14,12 @@ from helpers.runs.parameters.annotation import Annotate
 from helpers.runs.parameters.base import Parameters
 from helpers.runs.parameters.cellpose import SegmentCellpose
 from helpers.runs.parameters.curation import Curate
+from helpers.runs.parameters.dataset import CreateDataset
 from helpers.runs.parameters.remote import SegmentRemote
 from helpers.runs.parameters.segmentation import EvaluateSegmentation, Segment
 from helpers.runs.parameters.start import StartHere
 from helpers.runs.parameters.tracking import EvaluateTracking, Track
 from helpers.runs.parameters.training import (
-    CreateDataset,
     OptimizeThresholds,
     TrainDenoiser,
     TrainSegmentation,

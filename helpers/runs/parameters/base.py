@@ -6,7 +6,6 @@ import ast
 import math
 import os
 import re
-import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from pydantic.fields import FieldInfo
 from helpers.bounds import Count, Fraction
 from helpers.errors import InputError, InputErrors, nearest
 from helpers.runs.parameters.first_cell import names_set
+from helpers.runs.parameters.kinds import choices, limits, list_of, may_be_empty, options, takes_text
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -262,15 +262,6 @@ def _may_be_true(annotation: Any) -> bool:
     return annotation in (bool, Any) or any(map(_may_be_true, parts))
 
 
-def options(annotation: Any) -> list[Any]:
-    """Return the types an annotation allows, without its conditions."""
-    if typing.get_origin(annotation) is Annotated:
-        return options(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [option for part in typing.get_args(annotation) for option in options(part)]
-    return [annotation]
-
-
 def _unquoted(cls: type[Parameters], name: str, value: Any) -> Any:
     """Read a number, list or mapping that came as text, as forms and papermill's ``-p`` give it; let no ``true`` be a number."""
     field = cls.model_fields.get(name)
@@ -315,46 +306,6 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
-
-
-def may_be_empty(field: FieldInfo) -> bool:
-    """Whether a parameter may be left empty, which is None."""
-    return type(None) in options(field.annotation)
-
-
-def list_of(field: FieldInfo) -> Any:
-    """Return what a parameter is a list of; None where it is no list."""
-    for kind in options(field.annotation):
-        if typing.get_origin(kind) in (list, tuple):
-            return options(typing.get_args(kind)[0])[0]
-    return None
-
-
-def takes_text(field: FieldInfo) -> bool:
-    """Whether a parameter is text, or a list or mapping of texts: then what is written is meant as it stands."""
-    texts = (str, Path)
-    kinds = [kind for kind in options(field.annotation) if kind is not type(None)]
-    words = [k for k in kinds if k in texts or typing.get_origin(k) is typing.Literal]
-    of_words = [k for k in kinds if typing.get_args(k) and set(options(typing.get_args(k)[-1])) <= set(texts)]
-    return bool(kinds) and len(words) + len(of_words) == len(kinds)
-
-
-def choices(field: FieldInfo) -> list[str]:
-    """Return the words a parameter may be; none where it is not one of a few."""
-    literals = [o for o in options(field.annotation) if typing.get_origin(o) is typing.Literal]
-    return [choice for literal in literals for choice in typing.get_args(literal)]
-
-
-def limits(field: FieldInfo) -> dict[str, float]:
-    """Return the conditions of a number: some of ``ge``, ``gt``, ``le`` and ``lt``, with their values."""
-    conditions = [*field.metadata]
-    for part in typing.get_args(field.annotation):
-        if typing.get_origin(part) is Annotated:
-            conditions += [
-                c for about in typing.get_args(part)[1:] for c in getattr(about, "metadata", [about])
-            ]
-    names = ("ge", "gt", "le", "lt")
-    return {name: getattr(c, name) for c in conditions for name in names if hasattr(c, name)}
 
 
 def _allowed(field: FieldInfo) -> str:

@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 
 from helpers import __version__
 from helpers.runs.parameters import NOTEBOOKS, TrainDenoiser
-from helpers.runs.parameters.base import Parameters, choices, limits, list_of, may_be_empty, options
+from helpers.runs.parameters.base import Parameters
+from helpers.runs.parameters.kinds import choices, limits, list_of, may_be_empty, options
 from helpers.runs.sample import SETTINGS
 
 #: The first words of the markdown cell that holds the table.

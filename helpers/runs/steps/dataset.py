@@ -18,7 +18,7 @@ from helpers.data.training_set import TrainingSet
 from helpers.errors import InputError, read_json
 from helpers.runs.curated_frames import curated_pairs
 from helpers.runs.parameters import CreateDataset
-from helpers.runs.parameters.training import Pairs
+from helpers.runs.parameters.dataset import Pairs
 from helpers.runs.run import identity, write_json
 
 
