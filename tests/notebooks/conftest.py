@@ -15,6 +15,7 @@ from helpers.runs import sample
 from helpers.runs.batch import run_experiment
 from helpers.runs.report import finish
 from helpers.runs.run import read_done
+from tests.small_figures import png_alone
 
 #: Small enough for a minute or two of training, large enough that the networks must have learned to pass.
 TINY: dict[str, Any] = {
@@ -93,7 +94,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "movies.csv").write_text(MOVIES)
     path = folder / "tiny.yaml"
-    steps = {step: {"figure_formats": ["png"], **given} for step, given in TINY["steps"].items()}
+    steps = png_alone(TINY["steps"])
     path.write_text(yaml.safe_dump({**TINY, "steps": steps, "run_dir": str(folder / "run")}, sort_keys=False))
     experiment = read_experiment(path)
     lines: list[str] = []

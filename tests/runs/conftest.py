@@ -16,6 +16,7 @@ from helpers.data.label_movies import LabelMovie
 from helpers.data.movies import Movie
 from helpers.data.synthetic.movie import SyntheticSettings, make_movie
 from helpers.tracking.objects import measure
+from tests.small_figures import png_alone
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +52,12 @@ def experiment_of(cells: Path, tmp_path: Path) -> Callable[..., Path]:
         rows = [f"{m},{m}/raw.ome.tif,{m}/objects.csv,{m}/labels.ome.tif" for m in movies]
         (tmp_path / "movies.csv").write_text("\n".join(["movie_id,movie,objects,labels", *rows]) + "\n")
         steps = steps or {"10_track": {"tracker": "nearest"}, "15_analyze_migration": {}}
-        # A third of a job's time is the writing of PDF, which tests of tests/view and of `Run.save` look at.
-        steps = {step: {"figure_formats": ["png"], **given} for step, given in steps.items()}
-        content = {"name": "small", "run_dir": str(tmp_path / "run"), "movies": "movies.csv", "steps": steps}
+        content = {
+            "name": "small",
+            "run_dir": str(tmp_path / "run"),
+            "movies": "movies.csv",
+            "steps": png_alone(steps),
+        }
         path = tmp_path / "small.yaml"
         path.write_text(yaml.safe_dump(content))
         return path
