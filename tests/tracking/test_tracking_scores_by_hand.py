@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from helpers.tracking.formats import ctc
-from helpers.tracking.scores import match_objects, score, wrong_links
+from helpers.tracking.scores import Matching, match_objects, score, wrong_links
 from helpers.tracking.tracks import Tracks
 
 #: Of the scores that say how right tracks are.
@@ -128,6 +128,16 @@ def test_divisions_are_counted_by_precision_and_recall() -> None:
     kinds = wrong.groupby("kind")["source"].apply(list).to_dict()
     assert kinds["missed division"] == [10] and sorted(kinds["false division"]) == [20, 30]
     assert (wrong.loc[wrong["kind"].str.endswith("division"), "target"] == -1).all()
+
+
+def test_of_two_parents_the_one_with_the_smaller_id_is_scored() -> None:
+    found = scored(ROWS, [*LINKS, (6, 1)])
+    assert (found["tra"], found["division_f1"], found["ignored_merge_links"]) == (1, 1, 1)
+
+
+def test_a_prediction_over_two_cells_belongs_to_the_one_of_the_larger_iou() -> None:
+    pairs = pd.DataFrame({"truth": [0, 1, 2], "predicted": [5, 5, 6], "iou": [0.2, 0.6, 0.3]})
+    assert Matching(pairs).one_to_one[["truth", "predicted"]].to_numpy().tolist() == [[1, 5], [2, 6]]
 
 
 def test_each_kind_of_wrong_link_is_named_with_its_place() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def keep_cells(cells: Cells, p: Track) -> tuple[Cells, pd.DataFrame]:
         mask=_open_mask("roi_mask", p.roi_mask, cells),
         voxel_size=cells.voxel_size,
     )
-    return Cells(kept.kept, cells.labels, cells.voxel_size, cells.frame_interval), kept.removed
+    return replace(cells, objects=kept.kept), kept.removed
 
 
 def counts(removed: pd.DataFrame) -> pd.DataFrame | None:
@@ -156,9 +156,7 @@ def tracker_parameters(p: Track) -> Any:
     segments: dict[str, Any] = {"max_frame_gap": p.max_frame_gap, **costs}
     for name in ("gap_closing", "splitting", "merging"):
         distance = getattr(p, f"{name}_max_distance_um")
-        segments[name] = distance is not None
-        if distance is not None:
-            segments[f"{name}_max_distance"] = distance
+        segments |= {name: False} if distance is None else {name: True, f"{name}_max_distance": distance}
     kalman = {
         "initial_search_radius": p.max_distance_um,
         "search_radius": p.search_radius_um,
@@ -166,7 +164,7 @@ def tracker_parameters(p: Track) -> Any:
         "penalties": p.penalties,
     }
     if p.tracker == "overlap":
-        return OverlapParameters(min_iou=p.min_iou, scale_factor=p.scale_factor, min_fraction=p.min_fraction)
+        return OverlapParameters(**_own_parameters(p))
     if p.tracker == "kalman":
         return KalmanParameters(**kalman)
     if p.tracker == "advanced_kalman":
@@ -195,15 +193,7 @@ def track(cells: Cells, p: Track, fixed: pd.DataFrame | None = None) -> Tracks:
         raise InputError("labels", None, "the overlap of cells is measured in labels: name the label movie")
     parameters = tracker_parameters(p)
     if p.tracker == "overlap":
-        return link_overlap(
-            cells.labels,
-            objects=cells.objects,
-            min_iou=p.min_iou,
-            scale_factor=p.scale_factor,
-            min_fraction=p.min_fraction,
-            fixed=fixed,
-            **scale,
-        )
+        return link_overlap(cells.labels, objects=cells.objects, fixed=fixed, **_own_parameters(p), **scale)
     if p.tracker == "global":
         return link_global([cells.labels], cells.objects, parameters=parameters, fixed=fixed, **scale).tracks
     if p.tracker == "nearest":
@@ -260,8 +250,7 @@ def track_movie(cells: Cells, p: Track) -> tuple[Cells, Tracks, dict[str, Any]]:
         "cells_not_in_labels": found.changed,
         "optimal": found.optimal,
     }
-    labels = LabelMovie.open(path)
-    return Cells(cells.objects, labels, cells.voxel_size, cells.frame_interval), found.tracks, about
+    return replace(cells, labels=LabelMovie.open(path)), found.tracks, about
 
 
 def choose(cells: Cells, p: Track, parameters: GlobalParameters) -> GlobalResult:

@@ -89,13 +89,8 @@ def write(
         old.unlink()
     (folder / text).unlink(missing_ok=True)
     rows = {frame: index for frame, index in objects.groupby("frame").indices.items()}
-    first, count = None, 0
+    count = 0
     for frame, plane in enumerate(progress(frames_of(labels), desc="CTC masks", unit="frame", leave=False)):
-        first = first or plane.shape
-        if plane.shape != first:
-            raise InputError(
-                f"labels[{frame}]", plane.shape, f"all frames have the shape of the first, {first}"
-            )
         index = rows.get(frame, np.empty(0, np.int64))
         mask = _relabel(
             plane, objects["label"].to_numpy()[index], new[index].astype(kind), f"labels[{frame}]"

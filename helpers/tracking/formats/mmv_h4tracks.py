@@ -214,7 +214,7 @@ def write(tracks: Tracks, path: str | Path, labels: Any, raw: Any = None) -> Non
         if raw is None:
             group.create_array(_RAW, shape=shape, chunks=(1, *shape[1:]), dtype="<f8")
         else:
-            _write_frames(group, _RAW, "<f8", frames_of(raw))
+            _write_frames(group, _RAW, "<f8", frames_of(raw, "raw"))
         group.create_array(_TRACKS, data=pixel_rows(tracks))
     lines = lineage_lines(tracks)
     beside = path.with_name(f"{path.stem}_lineages.txt")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,16 @@ def numbers(series: pd.Series) -> np.ndarray | None:
     return series.to_numpy(np.float64, na_value=np.nan)
 
 
-def frames_of(labels: Any) -> Iterable[np.ndarray]:
-    """Yield the label frames of an iterable of arrays, or of a `LabelMovie`, one at a time."""
-    if hasattr(labels, "frame") and hasattr(labels, "shape"):
-        return (np.asarray(labels.frame(t)) for t in range(labels.shape[0]))
-    return (np.asarray(frame) for frame in labels)
+def frames_of(labels: Any, name: str = "labels") -> Iterator[np.ndarray]:
+    """Yield the frames, all of one shape, of an iterable of arrays, or of a movie, one at a time; `name` is for errors."""
+    movie = hasattr(labels, "frame") and hasattr(labels, "shape")
+    first: tuple[int, ...] | None = None
+    for t, frame in enumerate(map(labels.frame, range(labels.shape[0])) if movie else labels):
+        array = np.asarray(frame)
+        first = first or array.shape
+        if array.shape != first:
+            raise InputError(f"{name}[{t}]", array.shape, f"all frames have the shape of the first, {first}")
+        yield array
 
 
 def is_missing(value: object) -> bool:

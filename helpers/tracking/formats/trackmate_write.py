@@ -188,15 +188,11 @@ def _draw(
     if tracks.voxel_size is None:
         raise InputError("voxel_size", None, "shapes need tracks.voxel_size, (z, y, x) in µm")
     drawn: dict[int, Any] = {}
-    first: tuple[int, ...] | None = None
+    size: tuple[int, ...] = ()
     rows = {frame: table for frame, table in objects.groupby("frame")}
     count = 0
     for frame, plane in enumerate(frames_of(labels)):
-        first = first or plane.shape
-        if plane.shape != first:
-            raise InputError(
-                f"labels[{frame}]", plane.shape, f"all frames have the shape of the first, {first}"
-            )
+        size = plane.shape
         count += 1
         if frame not in rows:
             continue
@@ -211,7 +207,7 @@ def _draw(
         drawn.update((wanted[label], outline) for label, outline in found.items())
     if (last := int(objects["frame"].max()) if len(objects) else -1) >= count:
         raise InputError("labels", f"{count} frames", f"there are objects in frame {last}")
-    full = (1,) * (3 - len(first or ())) + (first or ())
+    full = (1,) * (3 - len(size)) + size
     return drawn, shape or (count, *full[-3:])
 
 
