@@ -1,4 +1,4 @@
-"""Pixels as PNG, in a fifth of the time that Pillow takes, and smaller: rows less those above them, packed by libdeflate."""
+"""Pixels as PNG by libpng, each row less the one above it: in a third of the time that Pillow takes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _INCH = 0.0254
+#: Signature and header, behind which the resolution stands.
+_HEAD = 8 + 25
 
 
 def encode(pixels: NDArray[np.uint8], dpi: float) -> bytes:
@@ -22,28 +23,12 @@ def encode(pixels: NDArray[np.uint8], dpi: float) -> bytes:
     dpi : float
         Resolution that the file names.
     """
-    from imagecodecs import deflate_encode
+    from imagecodecs import PNG, png_encode
 
     if pixels.shape[2] == 4 and pixels[..., 3].min() == 255:
         pixels = pixels[..., :3]
-    height, width, channels = pixels.shape
-    rows = np.empty((height, 1 + width * channels), np.uint8)
-    rows[:, 0] = 2  # the filter: less the row above
-    rows[:, 1:] = pixels.reshape(height, -1)
-    rows[1:, 1:] -= rows[:-1, 1:].copy()
+    picture = png_encode(np.ascontiguousarray(pixels), level=3, filter=PNG.FILTER.UP)
     per_metre = round(dpi / _INCH)
-    header = struct.pack("!IIBBBBB", width, height, 8, {3: 2, 4: 6}[channels], 0, 0, 0)
-    return b"".join(
-        [
-            _SIGNATURE,
-            _chunk(b"IHDR", header),
-            _chunk(b"pHYs", struct.pack("!IIB", per_metre, per_metre, 1)),
-            _chunk(b"IDAT", bytes(deflate_encode(rows.tobytes(), level=6, raw=False))),
-            _chunk(b"IEND", b""),
-        ]
-    )
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(content, zlib.crc32(name))
-    return b"".join([struct.pack("!I", len(content)), name, content, struct.pack("!I", check)])
+    resolution = b"pHYs" + struct.pack("!IIB", per_metre, per_metre, 1)
+    chunk = struct.pack("!I", len(resolution) - 4) + resolution + struct.pack("!I", zlib.crc32(resolution))
+    return picture[:_HEAD] + chunk + picture[_HEAD:]

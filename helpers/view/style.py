@@ -19,7 +19,6 @@ from helpers.data.atomic import atomic_path
 from helpers.data.calibration import check_voxel_size
 from helpers.errors import InputError
 from helpers.segmentation.method_names import METHOD_NAMES
-from helpers.view.pdf_fonts import cut_once
 from helpers.view.png import encode
 
 if TYPE_CHECKING:
@@ -202,28 +201,14 @@ def as_png(figure: Figure, dpi: float) -> bytes:
 def _contents(figure: Figure, formats: Sequence[str], dpi: int) -> tuple[dict[str, bytes], bytes]:
     """Draw a figure; return its files, and the PNG as small as notebooks show it, made of the pixels that are at hand."""
     contents, shown = {}, b""
-    with _at(figure, dpi), cut_once():
-        if {"png", "pdf"} <= {*formats}:
-            pixels, contents["pdf"] = _both(figure)
-        elif "png" in formats:
-            pixels = pixels_of(figure)
-        else:
-            pixels = None
-        if pixels is not None:
-            contents["png"], shown = encode(pixels, dpi), encode(_small(figure, pixels), _SHOWN_DPI)
-        for suffix in {*formats} - {*contents}:
-            contents[suffix] = _vectors(figure, suffix)
+    with _at(figure, dpi):
+        for suffix in dict.fromkeys(formats):
+            if suffix == "png":
+                pixels = pixels_of(figure)
+                contents["png"], shown = encode(pixels, dpi), encode(_small(figure, pixels), _SHOWN_DPI)
+            else:
+                contents[suffix] = _vectors(figure, suffix)
     return contents, shown
-
-
-def _both(figure: Figure) -> tuple[np.ndarray, bytes]:
-    """Return a figure's pixels, and its PDF."""
-    from helpers.view.both_files import NotBoth, draw_both
-
-    try:
-        return draw_both(figure)
-    except NotBoth:
-        return pixels_of(figure), _vectors(figure, "pdf")
 
 
 def _vectors(figure: Figure, suffix: str) -> bytes:
