@@ -20,6 +20,8 @@ from scipy import ndimage
 from skimage.measure import label
 
 from helpers.data.movies import Movie, write_movie
+from helpers.models import elephant
+from helpers.models.from_annotations import default_settings, train_from_annotations
 from helpers.segmentation.elephant_segmenter import ElephantSegmenter
 from helpers.segmentation.segmenter import Segmentation
 from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
@@ -131,6 +133,7 @@ def test_sparse_labels_of_a_stack_train_a_model_that_segments(server, tmp_path):
     assert listed["version"] == trained["version"] and listed["epochs"] == 2
     told = call(server, "GET", "models/elephant/mine")
     assert told["settings"]["seed"] == 7
+    _as_without_a_server(server, order, raw, drawn, tmp_path)
     found = ended(server, call(server, "POST", "jobs", model | {"kind": "segment"})["id"])
     assert (found["state"], found["version"]) == ("done", trained["version"]), found
     answer = tifffile.imread(io.BytesIO(call(server, "GET", f"jobs/{found['id']}/labels")))
@@ -146,6 +149,25 @@ def test_sparse_labels_of_a_stack_train_a_model_that_segments(server, tmp_path):
     call(server, "DELETE", "models/elephant/mine")
     assert call(server, "GET", "models") == []
     assert ask(port_of(server), "GET", "/api/models/elephant/mine/versions")[0] == 404
+
+
+def _as_without_a_server(
+    server: Server, order: dict[str, Any], raw: np.ndarray, drawn: np.ndarray, folder: Path
+) -> None:
+    """Train on the same annotations with the same seed, as notebook 01_annotate and scripts do: the same model."""
+    settings = default_settings("elephant", 3, epochs=2, steps_per_epoch=1, batch_size=order["batch_size"])
+    here = folder / "elephant"
+    train_from_annotations(
+        "elephant", [raw], [drawn], here, voxel_size=VOXEL, settings=settings, patch_size=[16, 16, 16],
+        seed=order["seed"],
+    )  # fmt: skip
+    assert server._http is not None
+    there = server._http._models.folder / "elephant" / "mine"
+    a, b = (elephant.load(path).keras_model.get_weights() for path in (here, there))
+    assert len(a) == len(b) > 0
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (here / "config.json").read_bytes() == (there / "config.json").read_bytes()
 
 
 def _earlier_versions_stay(server: Server, order: dict[str, Any], folder: Path, first: str) -> None:
