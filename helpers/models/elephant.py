@@ -258,7 +258,7 @@ def load(folder: str | Path, *, precision: str = "float32") -> ElephantModel:
 def predict(
     model: ElephantModel, stack: NDArray, *, n_tiles: Sequence[int] | None = None
 ) -> NDArray[np.float32]:
-    """Predict the probability of being in the centre of a cell.
+    """Predict the probabilities of being in a cell's outer part, and of being in its centre.
 
     Parameters
     ----------
@@ -271,7 +271,8 @@ def predict(
 
     Returns
     -------
-    ndarray of float32, shape of `stack`
+    ndarray of float32, (2, …) and the shape of `stack`
+        Outer part, centre.
 
     Raises
     ------
@@ -293,10 +294,11 @@ def predict(
     def compute(tiles: tuple[int, ...]) -> NDArray[np.float32]:
         from scipy.special import softmax
 
-        result = np.empty(padded.shape, np.float32)
+        result = np.empty((2, *padded.shape), np.float32)
         for tile in inference.iterate_tiles(padded.shape, tiles, radius, block):
-            result[tile.write] = softmax(forward(padded[tile.read])[0], axis=-1)[..., 2][tile.inside]
+            classes = softmax(forward(padded[tile.read])[0], axis=-1)
+            result[:, *tile.write] = np.moveaxis(classes[tile.inside][..., 1:], -1, 0)
         return result
 
     found = inference.retry_smaller(compute, padded.shape, tiles)
-    return found[tuple(slice(n) for n in image.shape)].reshape(stack.shape)
+    return found[:, *(slice(n) for n in image.shape)].reshape(2, *stack.shape)

@@ -90,9 +90,10 @@ class ElephantSegmenter:
         """
         started = time.perf_counter()
         image = normalize(frame, *percentile_range(frame, *self.percentiles))
-        centre = elephant.predict(self.model, image, n_tiles=self.n_tiles)
+        outer, centre = elephant.predict(self.model, image, n_tiles=self.n_tiles)
         middle = time.perf_counter()
-        labels = elephant_shapes.draw(centre.squeeze(), self.threshold, self._limits()).reshape(frame.shape)
+        labels = elephant_shapes.draw(outer.squeeze(), centre.squeeze(), self.threshold, self._limits())
+        labels = labels.reshape(frame.shape)
         labels, kept = self._kept(labels, mask)
         quality = np.atleast_1d(ndimage.maximum(centre, labels, kept)) if len(kept) else np.zeros(0)
         cells = pd.DataFrame({"label": kept, QUALITY: quality})

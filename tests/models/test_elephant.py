@@ -38,7 +38,7 @@ def test_cells_are_drawn_from_their_centres_as_they_were(is_3d: bool) -> None:
     labels = ellipses(is_3d)
     wanted = elephant_shapes.targets(labels)
     assert set(np.unique(wanted)) == {0, 1, 2} and ((wanted > 0) == (labels > 0)).all()
-    found = elephant_shapes.draw((wanted == 2).astype(np.float32), 0.8)
+    found = elephant_shapes.draw(wanted == 1, wanted == 2, 0.8)
     row = match_counts(labels, found, iou_thresholds=(0.75,)).iloc[0]
     assert (row["tp"], row["fp"], row["fn"]) == (4, 0, 0)
 
@@ -56,10 +56,23 @@ def test_what_has_not_the_size_of_drawn_cells_is_not_drawn(is_3d: bool) -> None:
     blob[..., 54:63, 8:40] = 1
     in_voxels = limits[0] / voxel_volume, limits[1] / voxel_volume
     with_both = np.maximum(np.maximum(centre, speck), blob)
+    everywhere = np.ones_like(centre)
     np.testing.assert_array_equal(
-        elephant_shapes.draw(with_both, 0.8, in_voxels) > 0, elephant_shapes.draw(centre, 0.8) > 0
+        elephant_shapes.draw(everywhere, with_both, 0.8, in_voxels) > 0,
+        elephant_shapes.draw(everywhere, centre, 0.8) > 0,
     )
-    assert len(np.unique(elephant_shapes.draw(with_both, 0.8))) > 5, "without limits both are"
+    assert len(np.unique(elephant_shapes.draw(everywhere, with_both, 0.8))) > 5, "without limits both are"
+
+
+def test_a_centre_without_the_outer_part_of_a_cell_is_not_drawn() -> None:
+    labels = ellipses()
+    wanted = elephant_shapes.targets(labels)
+    outer = np.where((wanted == 1) & (labels != 3), 0.9, 0.1)
+    centre = np.where(wanted == 2, 0.9, 0.1)
+    assert set(np.unique(elephant_shapes.draw(outer, centre, 0.8))) == {0, 1, 2, 4}
+    outer[(labels == 1) & (wanted != 2)] = 0.7
+    outer[(labels == 4) & (wanted != 2)] = 0.4
+    assert set(np.unique(elephant_shapes.draw(outer, centre, 0.8))) == {0, 1, 2}
 
 
 def test_a_stack_says_sizes_by_what_is_whole_in_z_where_anything_is() -> None:
