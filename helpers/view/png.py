@@ -27,7 +27,7 @@ def encode(pixels: NDArray[np.uint8], dpi: float) -> bytes:
 
     if pixels.shape[2] == 4 and pixels[..., 3].min() == 255:
         pixels = pixels[..., :3]
-    picture = png_encode(np.ascontiguousarray(pixels), level=3, filter=PNG.FILTER.UP)
+    picture = bytes(png_encode(np.ascontiguousarray(pixels), level=3, filter=PNG.FILTER.UP))
     per_metre = round(dpi / _INCH)
     resolution = b"pHYs" + struct.pack("!IIB", per_metre, per_metre, 1)
     chunk = struct.pack("!I", len(resolution) - 4) + resolution + struct.pack("!I", zlib.crc32(resolution))
