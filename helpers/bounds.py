@@ -11,6 +11,7 @@ A text beside the bounds says what a number at the bound means, and is shown wit
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -80,9 +81,15 @@ def check_bounds(settings: Any) -> None:
     InputError
         Naming the field, its value and what would be right.
     """
-    for name, hint in get_type_hints(type(settings), include_extras=True).items():
+    for name, hint in _types(type(settings)).items():
         if expected := complaint(hint, value := getattr(settings, name)):
             raise InputError(name, value, expected)
+
+
+@cache
+def _types(kind: type) -> dict[str, Any]:
+    """Return the types of a class's fields: read once, for segmenters are copied for each threshold that is tried."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _holds(condition: Any, value: Any) -> bool:

@@ -114,7 +114,6 @@ def train(
     folder = Path(folder)
     n_dim = training.check_patches(patches)
     config = network_config(settings, n_dim, patches.voxel_size)
-    config.cell_size = _cell_size(patches, n_dim)
     training.check_divisible("patch size", patches.patch_size, _block(config))
 
     def build(state: TrainingState) -> tuple[ElephantModel, training.MakeBatch]:
@@ -123,6 +122,7 @@ def train(
         state.precision = state.precision or resolve(settings.precision)
         model = ElephantModel(folder.name, config, build_network(config, state.precision))
         model.keras_model.compile(optimizer=keras.optimizers.Adam(settings.learning_rate), loss=centre_loss)
+        config.cell_size = _cell_size(patches, n_dim)
         model_folder.write_json(folder / "config.json", vars(config))
         return model, training.batches(
             lambda i: patches.patch(i)[::2], augmentation, patches.voxel_size, targets

@@ -56,7 +56,7 @@ def targets(labels: NDArray) -> NDArray[np.float32]:
             result[box][labels[box] == number] = -1
             continue
         where = np.argwhere(labels[box] == number)
-        q = _distance(where, where)
+        q = _distance(where, *_ellipsoid(where))
         least = np.partition(q, min(_LEAST, len(q)) - 1)[min(_LEAST, len(q)) - 1]
         result[box][tuple(where[q <= max(1 / _SHRINK**2, least)].T)] = 2
     return result
@@ -83,20 +83,20 @@ def size_limits(patches: Iterable[NDArray], voxel_volume: float) -> tuple[float,
     for labels in patches:
         count = np.bincount(np.maximum(labels, 0).ravel())
         count[0] = 0
-        count[[number for number in _cut(labels) if number >= 0]] = 0
+        count[_cut(labels)] = 0
         flat.extend(count[count > 0].tolist())
         if labels.ndim == 3:
-            count[np.unique(np.maximum(labels[[0, -1]], 0))] = 0
+            count[np.maximum(labels[[0, -1]], 0)] = 0
             whole.extend(count[count > 0].tolist())
     sizes = whole or flat
     median = float(np.median(sizes)) * voxel_volume if sizes else 0.0
     return (_SMALLEST * median, _LARGEST * median) if sizes else None
 
 
-def _cut(labels: NDArray) -> set[int]:
-    """Return the numbers at the sides of the slices."""
-    sides = np.concatenate([labels[..., (0, -1)].ravel(), labels[..., (0, -1), :].ravel()])
-    return set(np.unique(sides).tolist())
+def _cut(labels: NDArray) -> NDArray:
+    """Return the numbers of the cells at the sides of the slices."""
+    sides = np.unique(np.concatenate([labels[..., (0, -1)].ravel(), labels[..., (0, -1), :].ravel()]))
+    return sides[sides > 0]
 
 
 def draw(
@@ -122,21 +122,22 @@ def draw(
         Cells from 1, 0 background; a number whose ellipsoid is not drawn is left out.
     """
     smallest, largest = limits or (0.0, np.inf)
+    unit = np.pi ** (centre.ndim / 2) / gamma(centre.ndim / 2 + 1)  # the volume of a ball of radius 1
     components, _ = ndimage.label(centre > threshold)  # type: ignore[misc]
     nearest = np.ones(centre.shape, np.float32)
     labels = np.zeros(centre.shape, np.int32)
     for number, box in enumerate(ndimage.find_objects(components), start=1):
         where = np.argwhere(components[box] == number) + [s.start for s in box]
-        if not smallest <= _volume(where) <= largest:
+        middle, squared = _ellipsoid(where)
+        if not smallest <= unit * np.sqrt(np.linalg.det(squared * _SHRINK**2)) <= largest:
             continue
-        reach = np.ceil(_SHRINK * np.sqrt(_variance(where).diagonal() * (centre.ndim + 2))).astype(int) + 1
-        middle = where.mean(axis=0)
+        reach = np.ceil(_SHRINK * np.sqrt(squared.diagonal())).astype(int) + 1
         region = tuple(
             slice(max(0, int(m) - r), min(n, int(m) + r + 2))
             for m, r, n in zip(middle, reach, centre.shape, strict=True)
         )
         grid = np.moveaxis(np.asarray(np.mgrid[region]), 0, -1)
-        q = _distance(grid.reshape(-1, centre.ndim), where).reshape(grid.shape[:-1]) / _SHRINK**2
+        q = _distance(grid.reshape(-1, centre.ndim), middle, squared).reshape(grid.shape[:-1]) / _SHRINK**2
         around = outer[region][(q < 1) & (components[region] == 0)]
         if around.size and around.mean() < _LEAST_OUTER:
             continue
@@ -146,21 +147,15 @@ def draw(
     return labels
 
 
-def _variance(where: NDArray) -> NDArray[np.float64]:
-    """Return the second moments of voxels, each as wide as it is."""
-    spread = where - where.mean(axis=0)
-    return spread.T @ spread / len(where) + np.eye(where.shape[1]) / 12
-
-
-def _volume(where: NDArray) -> float:
-    """Return the volume of the ellipsoid (in 2D the area of the ellipse) of twice the size of a centre region, in voxels."""
+def _ellipsoid(where: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return centre and squared semi-axes (a matrix) of the ellipsoid with the moments of voxels, each as wide as it is."""
+    middle = where.mean(axis=0)
+    spread = where - middle
     n_dim = where.shape[1]
-    unit = np.pi ** (n_dim / 2) / gamma(n_dim / 2 + 1)
-    return float(unit * np.sqrt(np.linalg.det(_variance(where) * (n_dim + 2) * _SHRINK**2)))
+    return middle, (spread.T @ spread / len(where) + np.eye(n_dim) / 12) * (n_dim + 2)
 
 
-def _distance(points: NDArray, where: NDArray) -> NDArray[np.float64]:
-    """Return the squared distance of points from the centre of a cell's voxels, 1 on its ellipsoid."""
-    away = points - where.mean(axis=0)
-    inverse = np.linalg.inv(_variance(where) * (where.shape[1] + 2))
-    return np.einsum("ni,ij,nj->n", away, inverse, away)
+def _distance(points: NDArray, middle: NDArray, squared: NDArray) -> NDArray[np.float64]:
+    """Return the squared distance of points from the centre of an ellipsoid, 1 on its surface."""
+    away = points - middle
+    return np.einsum("ni,ij,nj->n", away, np.linalg.inv(squared), away)

@@ -133,12 +133,12 @@ def test_sparse_labels_of_a_stack_train_a_model_that_segments(server, tmp_path):
     assert listed["version"] == trained["version"] and listed["epochs"] == 2
     told = call(server, "GET", "models/elephant/mine")
     assert told["settings"]["seed"] == 7
-    _as_without_a_server(server, order, raw, drawn, tmp_path)
+    assert server._http is not None
+    folder = server._http._models.folder / "elephant" / "mine"
+    _as_without_a_server(folder, order, raw, drawn, tmp_path)
     found = ended(server, call(server, "POST", "jobs", model | {"kind": "segment"})["id"])
     assert (found["state"], found["version"]) == ("done", trained["version"]), found
     answer = tifffile.imread(io.BytesIO(call(server, "GET", f"jobs/{found['id']}/labels")))
-    assert server._http is not None
-    folder = server._http._models.folder / "elephant" / "mine"
     here = ElephantSegmenter.open(folder, voxel_size=VOXEL)(raw).main
     np.testing.assert_array_equal(answer.reshape(raw.shape), here)
     _earlier_versions_stay(server, order, folder, trained["version"])
@@ -152,7 +152,7 @@ def test_sparse_labels_of_a_stack_train_a_model_that_segments(server, tmp_path):
 
 
 def _as_without_a_server(
-    server: Server, order: dict[str, Any], raw: np.ndarray, drawn: np.ndarray, folder: Path
+    there: Path, order: dict[str, Any], raw: np.ndarray, drawn: np.ndarray, folder: Path
 ) -> None:
     """Train on the same annotations with the same seed, as notebook 01_annotate and scripts do: the same model."""
     settings = default_settings("elephant", 3, epochs=2, steps_per_epoch=1, batch_size=order["batch_size"])
@@ -161,8 +161,6 @@ def _as_without_a_server(
         "elephant", [raw], [drawn], here, voxel_size=VOXEL, settings=settings, patch_size=[16, 16, 16],
         seed=order["seed"],
     )  # fmt: skip
-    assert server._http is not None
-    there = server._http._models.folder / "elephant" / "mine"
     a, b = (elephant.load(path).keras_model.get_weights() for path in (here, there))
     assert len(a) == len(b) > 0
     for one, other in zip(a, b, strict=True):
