@@ -57,10 +57,14 @@ def _divided(best: Thresholds) -> list[str]:
     scores = ", ".join(f"{name} {own['score']:.3f}" for name, own in best.divided.items())
     shut = {best.prob: ("StarDist", "U-Net"), best.foreground: ("U-Net", "StarDist")}.get(1.0)
     if shut:
+        with_it = f"any fusion with this {shut[0]} ({scores}), which"
+        if best.score > max(own["score"] for own in best.divided.values()):
+            why = f"is better than {with_it} is left out"
+        else:
+            why = f"is within one cell of {with_it} finds hardly a cell by itself and is left out"
         return [
-            f"the {shut[1]} alone, {best.score:.3f}, is better than any fusion with this {shut[0]} ({scores}), "
-            f"which is left out: VollSeg's cells are the {shut[1]}'s. Train the {shut[0]} for more epochs or on more "
-            "stacks (notebook 04_train_segmentation), and search again."
+            f"the {shut[1]} alone, {best.score:.3f}, {why}: VollSeg's cells are the {shut[1]}'s. Train the {shut[0]} for more "
+            "epochs or on more stacks (notebook 04_train_segmentation), and search again."
         ]
     if best.divide == "always":
         return []

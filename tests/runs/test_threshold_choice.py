@@ -57,6 +57,13 @@ def test_the_other_methods_have_nothing_to_divide():
         ({"unet": 0.86}, "StarDist"),
         ({"stardist": 0.86, "unet": 0.87}, "StarDist"),
         ({"stardist": 0.84, "unet": 0.83}, None),  # less than one of twenty cells above the fusion
+        (
+            {"stardist": 0.0, "unet": 0.76},
+            "StarDist",
+        ),  # and less than one below it: the other has nothing to add
+        ({"stardist": 0.04, "unet": 0.74}, None),
+        ({"stardist": 0.06, "unet": 0.76}, None),
+        ({"stardist": 0.0, "unet": 0.0}, None),
     ],
 )
 def test_a_network_that_only_spoils_the_other_is_left_out(parts, left_out):
