@@ -63,6 +63,10 @@ def test_the_other_methods_have_nothing_to_divide():
         ),  # and less than one below it: the other has nothing to add
         ({"stardist": 0.04, "unet": 0.74}, None),
         ({"stardist": 0.06, "unet": 0.76}, None),
+        (
+            {"stardist": 0.76, "unet": 0.0},
+            None,
+        ),  # it may have joined all cells, and still know where they end
         ({"stardist": 0.0, "unet": 0.0}, None),
     ],
 )

@@ -159,9 +159,9 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
     -------
     Thresholds
         The best way to divide; of those less than one cell apart, which count as equal here as in the search, the one that
-        trusts the better network most. Where one network alone is better than all of them by more than that, or not worse by
-        more and the other finds hardly a cell by itself, the thresholds that shut the other one out. `divided` holds what each way
-        reached.
+        trusts the better network most. Where one network alone is better than all of them by more than that, the thresholds that
+        shut the other one out; likewise where StarDist finds hardly a cell by itself, and the U-Net alone is not worse than
+        they are by more. `divided` holds what each way reached.
     """
     if len(tried) == 1:
         return tried[0]
@@ -173,7 +173,8 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
     chosen = next(equal[way] for way in order if way in equal)
     highest = 0.0
     for method, one in others.items():
-        blind = any(other.score < one_cell for name, other in others.items() if name != method)
+        # A U-Net that finds none may have joined them all, and still know where they end.
+        blind = method == "unet" and "stardist" in others and alone["stardist"] < one_cell
         if one.score > max(highest, best - one_cell if blind else best + one_cell):
             highest, chosen = one.score, _alone(method, one, chosen)
     return replace(chosen, divided={str(one.divide): {**one.values, "score": one.score} for one in tried})
