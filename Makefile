@@ -57,14 +57,15 @@ demo: install
 figures: demo
 	@$(if $(DISPLAY),,xvfb-run --auto-servernum --server-args='-screen 0 1600x1024x24') $(BIN)/python notebooks/figures/make.py runs/demo
 
-# PYTEST="tests/data -k tiff" runs a part.  Five parts go on side by side, for those of runs mostly wait for kernels to start.
+# PYTEST="tests/data -k tiff" runs a part.  Six parts go on side by side, for those of runs mostly wait for kernels to start.
 # The windows have a process of their own: TensorFlow and the software OpenGL of Mesa crash in one.  Cellpose's tests share
 # a network, and so a part.
 PART_1 := tests/gui
 PART_2 := tests/runs tests/curation
 PART_3 := tests/segmentation tests/benchmarks tests/fuzz tests/analysis tests/data
 PART_4 := tests/serve tests/tracking tests/view tests/models/test_cellpose.py
-BESIDE := 1 2 3 4
+PART_5 := tests/notebooks/test_real_data.py
+BESIDE := 1 2 3 4 5
 # Threads of PyTorch that wait for one another busily, while other processes want the cores, take four times as long.
 test: export OMP_WAIT_POLICY := PASSIVE
 test: $(VENV)/installed-test
