@@ -59,7 +59,7 @@ figures: demo
 
 # PYTEST="tests/data -k tiff" runs a part.  Six parts go on side by side, for those of runs mostly wait for kernels to start.
 # The windows have a process of their own: TensorFlow and the software OpenGL of Mesa crash in one.  Cellpose's tests share
-# a network, and so a part.
+# a network, and so a part.  Trainings on real data take as long as any other part.
 PART_1 := tests/gui
 PART_2 := tests/runs tests/curation
 PART_3 := tests/segmentation tests/benchmarks tests/fuzz tests/analysis tests/data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -57,22 +59,21 @@ def test_the_other_methods_have_nothing_to_divide():
         ({"unet": 0.86}, "StarDist"),
         ({"stardist": 0.86, "unet": 0.87}, "StarDist"),
         ({"stardist": 0.84, "unet": 0.83}, None),  # less than one of twenty cells above the fusion
-        (
-            {"stardist": 0.0, "unet": 0.76},
-            "StarDist",
-        ),  # and less than one below it: the other has nothing to add
+        # Less than one below it, and the other has nothing to add.
+        ({"stardist": 0.0, "unet": 0.76}, "StarDist"),
         ({"stardist": 0.04, "unet": 0.74}, None),
         ({"stardist": 0.06, "unet": 0.76}, None),
-        (
-            {"stardist": 0.76, "unet": 0.0},
-            None,
-        ),  # it may have joined all cells, and still know where they end
+        # A U-Net that finds none may have joined all cells, and still know where they end.
+        ({"stardist": 0.76, "unet": 0.0}, None),
         ({"stardist": 0.0, "unet": 0.0}, None),
     ],
 )
 def test_a_network_that_only_spoils_the_other_is_left_out(parts, left_out):
-    tried = [_found(score, way) for score, way in zip((0.8, 0.7, 0.6), WAYS, strict=True)]
+    tried = [
+        replace(_found(score, way), outline=0.3) for score, way in zip((0.8, 0.7, 0.6), WAYS, strict=True)
+    ]
     best = choose_division(tried, {method: _found(score) for method, score in parts.items()})
     shut = {"U-Net": best.foreground, "StarDist": best.prob}
     assert [name for name, value in shut.items() if value == 1.0] == ([left_out] if left_out else [])
+    assert best.outline == (1.0 if left_out == "U-Net" else 0.3), "cells end where they did"
     assert (f"this {left_out}" in " ".join(remarks({"vollseg": best}))) == bool(left_out)

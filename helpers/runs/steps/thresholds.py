@@ -171,12 +171,14 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
     equal = {one.divide: one for one in tried if one.score >= best - one_cell}
     order = DIVIDE if alone["stardist"] >= alone["unet"] else DIVIDE[::-1]
     chosen = next(equal[way] for way in order if way in equal)
-    highest = 0.0
-    for method, one in others.items():
-        # A U-Net that finds none may have joined them all, and still know where they end.
-        blind = method == "unet" and "stardist" in others and alone["stardist"] < one_cell
-        if one.score > max(highest, best - one_cell if blind else best + one_cell):
-            highest, chosen = one.score, _alone(method, one, chosen)
+    needed = dict.fromkeys(alone, best + one_cell)
+    # Not the other way round: a U-Net that finds none may have joined them all, and still know where they end.
+    if "stardist" in others and alone["stardist"] < one_cell:
+        needed["unet"] = max(best - one_cell, 0.0)
+    better = [method for method in others if alone[method] > needed[method]]
+    if better:
+        method = max(better, key=lambda name: alone[name])
+        chosen = _alone(method, others[method], chosen)
     return replace(chosen, divided={str(one.divide): {**one.values, "score": one.score} for one in tried})
 
 
