@@ -61,7 +61,9 @@ def _divided(best: Thresholds) -> list[str]:
         if best.score > max(own["score"] for own in best.divided.values()):
             why = f"is better than {with_it} is left out"
         else:
-            why = f"is within one cell of {with_it} finds hardly a cell by itself and is left out"
+            why = (
+                f"is within one cell of {with_it} finds hardly a cell at their best threshold and is left out"
+            )
         return [
             f"the {shut[1]} alone, {best.score:.3f}, {why}: VollSeg's cells are the {shut[1]}'s. Train the {shut[0]} for more "
             "epochs or on more stacks (notebook 04_train_segmentation), and search again."

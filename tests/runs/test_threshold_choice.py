@@ -77,3 +77,16 @@ def test_a_network_that_only_spoils_the_other_is_left_out(parts, left_out):
     assert [name for name, value in shut.items() if value == 1.0] == ([left_out] if left_out else [])
     assert best.outline == (1.0 if left_out == "U-Net" else 0.3), "cells end where they did"
     assert (f"this {left_out}" in " ".join(remarks({"vollseg": best}))) == bool(left_out)
+
+
+@pytest.mark.parametrize(
+    ("probability", "left_out"), [(0.7, False), (0.75, False), (0.8, True), (0.85, True)]
+)
+def test_a_fusion_that_is_best_without_stars_is_the_unet_alone(probability, left_out):
+    """A star that passes on another stack, 0.81, would decide what no validation cell has tested."""
+    table = pd.DataFrame({"prob": [0.5, 0.7, 0.8], "score": [0.4, 0.06, 0.0], "n_true": 20, "n_predicted": 9})
+    tried = [replace(_found(0.8, way), prob=probability, outline=0.3) for way in WAYS]
+    others = {"unet": _found(0.8), "stardist": replace(_found(0.4), table=table)}
+    best = choose_division(tried, others)
+    assert (best.prob == 1.0) == left_out and best.divide == "never"
+    assert ("the U-Net alone" in " ".join(remarks({"vollseg": best}))) == left_out

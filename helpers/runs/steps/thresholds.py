@@ -160,8 +160,9 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
     Thresholds
         The best way to divide; of those less than one cell apart, which count as equal here as in the search, the one that
         trusts the better network most. Where one network alone is better than all of them by more than that, the thresholds that
-        shut the other one out; likewise where StarDist finds hardly a cell by itself, and the U-Net alone is not worse than
-        they are by more. `divided` holds what each way reached.
+        shut the other one out; likewise where StarDist by itself finds hardly a cell at the best fusion's probability, and the
+        U-Net alone is not worse than they are by more: on other stacks some stars would pass, of which nothing is known.
+        `divided` holds what each way reached.
     """
     if len(tried) == 1:
         return tried[0]
@@ -173,13 +174,20 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
     chosen = next(equal[way] for way in order if way in equal)
     needed = dict.fromkeys(alone, best + one_cell)
     # Not the other way round: a U-Net that finds none may have joined them all, and still know where they end.
-    if "stardist" in others and alone["stardist"] < one_cell:
+    if "stardist" in others and _at_probability(others["stardist"], chosen.prob) < one_cell:
         needed["unet"] = max(best - one_cell, 0.0)
     better = [method for method in others if alone[method] > needed[method]]
     if better:
         method = max(better, key=lambda name: alone[name])
         chosen = _alone(method, others[method], chosen)
     return replace(chosen, divided={str(one.divide): {**one.values, "score": one.score} for one in tried})
+
+
+def _at_probability(found: Thresholds, prob: float | None) -> float:
+    """Return the best that was reached at this probability; where it was not tried, at the next lower one that was."""
+    tried = found.table["prob"]
+    lower = tried[tried <= (1.0 if prob is None else prob)]
+    return found.score if lower.empty else float(found.table["score"][tried == lower.max()].max())
 
 
 def _alone(method: str, found: Thresholds, like: Thresholds) -> Thresholds:
