@@ -106,7 +106,7 @@ class Run:
 
     def save(self, figure: Figure, name: str) -> list[Path]:
         """Save a figure under a name into `figures`, in the formats that the parameters name."""
-        from helpers.view.style import save_figure
+        from helpers.view.figure_files import save_figure
 
         return save_figure(figure, self.figures / name, formats=self.parameters.figure_formats)
 

@@ -18,8 +18,9 @@ from helpers.data.units import with_unit
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.tracks import Tracks, numeric_columns
+from helpers.view.figure_files import pixels_of
 from helpers.view.panels import clock
-from helpers.view.style import gray_limits, label_colors, new_figure, pixels_of, scale_bar, styled
+from helpers.view.style import gray_limits, label_colors, new_figure, scale_bar, styled
 
 
 def animate(

@@ -13,7 +13,7 @@ from helpers.curation.suspects.signs import Cells
 from helpers.data.atomic import atomic_path
 from helpers.errors import InputError
 from helpers.view.curation_plots import strip
-from helpers.view.style import as_png
+from helpers.view.figure_files import as_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -23,7 +23,7 @@ from helpers.curation.cells import Cell, Stroke
 from helpers.data.outlines import filled
 from helpers.errors import InputError
 from helpers.view.annotation_canvas import allow_widgets_on_colab
-from helpers.view.style import pixels_of
+from helpers.view.figure_files import pixels_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -30,9 +30,10 @@ from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.tracking.tracks import numeric_columns
 from helpers.view.animation import animate
+from helpers.view.figure_files import save_figure
 from helpers.view.migration_plots import draw_scatter
 from helpers.view.panels import Panel, column_panel, distance_panel, spectrum_panel, track_names
-from helpers.view.style import new_figure, save_figure, styled
+from helpers.view.style import new_figure, styled
 from helpers.view.tracked_run import TrackedRun
 
 #: The table of notebook 15_analyze_migration that the scatter plot shows.

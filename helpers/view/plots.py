@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import InputError
+from helpers.view.figure_files import save_figure
 from helpers.view.palette import contrasting
 from helpers.view.planes import (
     check_same_shape,
@@ -21,7 +22,7 @@ from helpers.view.planes import (
     outline_segments,
     plane,
 )
-from helpers.view.style import OKABE_ITO, gray_limits, new_figure, pixel_size, save_figure, styled
+from helpers.view.style import OKABE_ITO, gray_limits, new_figure, pixel_size, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,8 @@ import pandas as pd
 from helpers.data.units import with_unit
 from helpers.errors import InputError
 from helpers.tracking.tracks import numeric_columns
-from helpers.view.style import as_png, new_figure, styled
+from helpers.view.figure_files import as_png
+from helpers.view.style import new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

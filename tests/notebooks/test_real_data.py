@@ -21,6 +21,9 @@ from helpers.data.experiment import read_experiment
 from helpers.runs.batch import run_experiment
 from helpers.runs.report import finish
 
+#: Minutes of two cores that are free; here, where other tests have them too, an hour is no sign that anything hangs.
+pytestmark = pytest.mark.timeout(3600)
+
 MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifests"
 #: Experiment → training, and the movies to score; all by default.
 SHORT: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from helpers.data.units import with_unit
 from helpers.tracking.tracks import Tracks
 from helpers.view import boundary_plots, migration_plots, spectrum_plots
 from helpers.view.analysis_style import GENERATION_COLORS, ROLES, frame_title, group_colors, time_axis
-from helpers.view.style import save_figure
+from helpers.view.figure_files import save_figure
 from helpers.view.widgets import column_panel, distance_panel, explore, spectrum_panel
 
 ROI = RoiBoundary(np.array([[-20, -20], [-20, 60], [60, 60], [60, -20]], float))
