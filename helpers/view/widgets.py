@@ -22,15 +22,14 @@ from helpers.data.movies import Movie
 from helpers.data.tables import write_table
 from helpers.errors import InputError
 from helpers.tracking.tracks import Tracks
+from helpers.view.figure_files import as_png, save_figure
 from helpers.view.panels import Panel, column_panel, distance_panel, spectrum_panel, track_names
 from helpers.view.planes import as_path, draw_labels, draw_outlines, draw_raw
 from helpers.view.style import (
     OKABE_ITO,
-    as_png,
     gray_limits,
     label_colors,
     new_figure,
-    save_figure,
     styled,
 )
 from helpers.view.tracklet_selector import TrackletSelector, select_tracklets

@@ -51,7 +51,7 @@ TINY: dict[str, Any] = {
             "start_filters": 8,
             "masked_percent": 1.0,
         },
-        "04_train_segmentation": sample.SETTINGS["train_segmentation"],
+        "04_train_segmentation": {**sample.SETTINGS["train_segmentation"], "batch_size": 1},
         "05_optimize_thresholds": {},
         "06_segment": {"compare_methods": True, "min_size_um3": 20, "save_tiff": True},
         "09_evaluate_segmentation": {},

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.timeout(3600)
 MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifests"
 #: Experiment → training, and the movies to score; all by default.
 SHORT: dict[str, dict[str, Any]] = {
-    "ovule": {"training": {"n_epochs": 12, "grid": [1, 4, 4]}},
-    "embryo_few": {"training": {"n_epochs": 6}, "movies": ("Emb1_t251", "Emb4_t401")},
+    "ovule": {"training": {"n_epochs": 12, "batch_size": 1, "grid": [1, 4, 4]}},
+    "embryo_few": {"training": {"n_epochs": 6, "batch_size": 1}, "movies": ("Emb1_t251", "Emb4_t401")},
     "cellpose_nuclei": {"training": {"n_epochs": 10}},
 }
 
