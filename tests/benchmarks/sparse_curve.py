@@ -6,7 +6,8 @@ For each number of cells and each seed, `helpers.data.few_cells` draws cells in 
 its full labels), U-Net and StarDist are trained on them with the experiment's parameters, thresholds are found on what is drawn,
 as notebook 05_optimize_thresholds does where too little is drawn to hold any back, and VollSeg's F1 at an IoU of 0.5 is
 measured on the frames of its movies. Results are added to ``--out``, one line each, with the processor time of training and
-thresholds: what is there already is not done again.
+thresholds: what is there already is not done again. ``--figure`` draws all of them: the README's picture is
+``notebooks/figures/few_cells.png``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from helpers.runs.steps import training as step
 from helpers.segmentation.matching import match_counts
 from helpers.segmentation.thresholds import LIMITS
 from helpers.segmentation.vollseg_segmenter import VollSegSegmenter
+from helpers.view.figure_files import save_figure
+from helpers.view.style import method_style, new_figure, styled
 
 METHODS = ("vollseg", "stardist", "unet")
 
@@ -181,6 +184,34 @@ def add(path: Path, row: dict[str, Any]) -> None:
     print(row, flush=True)
 
 
+@styled
+def curve(table: pd.DataFrame) -> Any:
+    """Draw F1 over the number of drawn cells: a point a seed, a line through their means; at the right the full labels."""
+    figure = new_figure(5.0, 3.2)
+    axes = figure.add_subplot()
+    order = sorted(table["cells"].unique(), key=lambda cells: float("inf") if cells == "all" else int(cells))
+    for method in METHODS:
+        name, color, marker = method_style(method)
+        mean = [table.loc[table["cells"] == cells, method].mean() for cells in order]
+        drawn = [k for k, cells in enumerate(order) if cells != "all"]
+        axes.plot(drawn, [mean[k] for k in drawn], color=color, marker=marker, label=name)
+        axes.plot(range(len(order)), mean, color=color, marker=marker, linestyle=":")
+        at = table["cells"].map(order.index) + 0.06 * (METHODS.index(method) - 1)
+        axes.scatter(at, table[method], s=9, color=color, alpha=0.5, linewidths=0)
+    share = 100 * table.groupby("cells")["annotated_share"].mean()
+    n_stacks = int(table["stacks"].max())
+    axes.set_xticks(
+        range(len(order)),
+        ["all cells,\nall voxels" if k == "all" else f"{k}\n{share[k]:.1f} %" for k in order],
+    )
+    axes.set_xlabel(f"Cells drawn in each of {n_stacks} stacks, and the part of the voxels that is annotated")
+    axes.set_ylabel("F1 at IoU 0.5, unseen movie")
+    axes.set_ylim(0, 1)
+    axes.grid(axis="y")
+    axes.legend(loc="lower right")
+    return figure
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -193,10 +224,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="score so many frames of each movie only")
     parser.add_argument("--folder", type=Path, default=Path("runs/sparse_curve"))
     parser.add_argument("--out", type=Path, default=Path("runs/sparse_curve.jsonl"))
+    parser.add_argument("--figure", type=Path, help="draw the results of this experiment, a PNG")
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for row in rows(args):
         add(args.out, row)
+    if args.figure:
+        table = pd.DataFrame(read(args.out))
+        name = read_experiment(args.experiment, run_dir=args.folder).name
+        save_figure(curve(table[table["experiment"] == name]), args.figure, dpi=160, formats=["png"])
 
 
 if __name__ == "__main__":

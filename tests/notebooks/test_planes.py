@@ -38,7 +38,7 @@ FLAT: dict[str, Any] = {
             "patch_size": [48, 48],
             "n_epochs": 10,
             "steps_per_epoch": 40,
-            "batch_size": 4,
+            "batch_size": 2,
             "learning_rate": 0.002,
             "schedule": "cosine",
             "network_depth": 2,

@@ -1,6 +1,7 @@
 """Short versions of the experiments on real data: less training, and lower scores to reach, than in the README.
 
 How much such a version's scores vary over seeds, to set a bound by:  python tests/notebooks/test_real_data.py embryo_few 5
+Over three seeds VollSeg's F1 at IoU 0.5 is SPREAD.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifests"
 SHORT: dict[str, dict[str, Any]] = {
     "ovule": {"training": {"n_epochs": 12, "batch_size": 1, "grid": [1, 4, 4]}},
     "embryo_few": {"training": {"n_epochs": 6, "batch_size": 1}, "movies": ("Emb1_t251", "Emb4_t401")},
-    "cellpose_nuclei": {"training": {"n_epochs": 10}},
+    "cellpose_nuclei": {"training": {"n_epochs": 10, "batch_size": 2}},
 }
 
 
@@ -48,6 +49,12 @@ def _scores(name: str, folder: Path, seed: int = 0) -> dict[str, dict[str, float
     return json.loads((folder / name / "summary.json").read_text())["segmentation"]
 
 
+def _above_its_parts(scores: dict[str, dict[str, float]]) -> float:
+    """Return by how much VollSeg's mean F1 is above that of the better of its networks."""
+    f1 = {method: (found["f1_50"] + found["f1_70"]) / 2 for method, found in scores.items()}
+    return f1["vollseg"] - max(f1["stardist"], f1["unet"])
+
+
 @pytest.mark.parametrize(("name", "least"), [("ovule", 0.5), ("embryo_few", 0.6)])
 def test_a_short_training_finds_real_cells(
     name: str, least: float, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -55,9 +62,8 @@ def test_a_short_training_finds_real_cells(
     monkeypatch.setenv("VOLLTRACK_SAMPLES", str(samples))
     scores = _scores(name, tmp_path)
     assert scores["vollseg"]["f1_50"] >= least
-    f1 = {method: (found["f1_50"] + found["f1_70"]) / 2 for method, found in scores.items()}
     # Of 20 cells and more: the law, or one cell.
-    assert f1["vollseg"] >= max(f1["stardist"], f1["unet"]) - 0.05, f1
+    assert _above_its_parts(scores) >= -0.05, scores
 
 
 def test_a_short_training_of_cellpose_finds_real_nuclei(tmp_path: Path) -> None:
@@ -70,8 +76,11 @@ if __name__ == "__main__":
     reached: dict[str, list[float]] = {}
     for k in range(int(sys.argv[2])):
         with tempfile.TemporaryDirectory() as run:
-            for method, found in _scores(sys.argv[1], Path(run), k).items():
-                reached.setdefault(method, []).append(found["f1_50"])
+            scores = _scores(sys.argv[1], Path(run), k)
+        for method, found in scores.items():
+            reached.setdefault(method, []).append(found["f1_50"])
+        if "vollseg" in scores:
+            reached.setdefault("VollSeg above its parts", []).append(_above_its_parts(scores))
         for method, values in reached.items():
             spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
             print(f"{method}: {np.mean(values):.3f} ± {spread:.3f} of {values}", flush=True)
