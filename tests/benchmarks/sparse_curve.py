@@ -204,7 +204,7 @@ def curve(table: pd.DataFrame) -> Any:
         range(len(order)),
         ["all cells,\nall voxels" if k == "all" else f"{k}\n{share[k]:.1f} %" for k in order],
     )
-    axes.set_xlabel(f"Cells drawn in each of {n_stacks} stacks, and the part of the voxels that is annotated")
+    axes.set_xlabel(f"Cells drawn in each of {n_stacks} stacks, share of voxels annotated")
     axes.set_ylabel("F1 at IoU 0.5, unseen movie")
     axes.set_ylim(0, 1)
     axes.grid(axis="y")
