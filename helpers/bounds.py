@@ -11,9 +11,12 @@ A text beside the bounds says what a number at the bound means, and is shown wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from numbers import Real
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from helpers.errors import InputError
@@ -54,7 +57,9 @@ class Odd:
 
 
 def complaint(hint: Any, value: Any) -> str | None:
-    """Return what a number of this type would have to be; None where `value` is right."""
+    """Return what a number of this type, or True or False, would have to be; None where `value` is right."""
+    if hint is bool:
+        return None if isinstance(value, (bool, np.bool_)) else "True or False"
     options = get_args(hint) if type(None) in get_args(hint) else (hint,)
     if value is None and len(options) > 1:
         return None
@@ -62,7 +67,7 @@ def complaint(hint: Any, value: Any) -> str | None:
     if bounded is None:
         return None
     kind, *conditions = get_args(bounded)
-    if value is not None and all(_holds(condition, value) for condition in conditions):
+    if _is_number(value, kind) and all(_holds(condition, value) for condition in conditions):
         return None
     odd = "odd " if any(isinstance(c, Odd) for c in conditions) else ""
     words = " and ".join(
@@ -74,7 +79,7 @@ def complaint(hint: Any, value: Any) -> str | None:
 
 
 def check_bounds(settings: Any) -> None:
-    """Check the fields of a dataclass against the bounds in their types.
+    """Check the fields of a dataclass against the bounds in their types; of mappings, each value.
 
     Raises
     ------
@@ -82,14 +87,25 @@ def check_bounds(settings: Any) -> None:
         Naming the field, its value and what would be right.
     """
     for name, hint in _types(type(settings)).items():
-        if expected := complaint(hint, value := getattr(settings, name)):
-            raise InputError(name, value, expected)
+        numbers = {name: getattr(settings, name)}
+        if get_origin(hint) is Mapping:
+            numbers = {f"{name}[{key!r}]": number for key, number in numbers[name].items()}
+            hint = get_args(hint)[1]
+        for where, number in numbers.items():
+            if expected := complaint(hint, number):
+                raise InputError(where, number, expected)
 
 
 @cache
 def _types(kind: type) -> dict[str, Any]:
     """Return the types of a class's fields: read once, for segmenters are copied for each threshold that is tried."""
     return get_type_hints(kind, include_extras=True)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return kind is not int or value % 1 == 0
 
 
 def _holds(condition: Any, value: Any) -> bool:

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
+from helpers.bounds import Index, NotNegative, check_bounds
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.candidates import LinkCost, Links, Points, radii, stack
 from helpers.tracking.linking import link_pair, sorted_points, tracks_from
-from helpers.tracking.segments import SegmentParameters, check_numbers, link_segments
+from helpers.tracking.segments import SegmentParameters, link_segments
 from helpers.tracking.tracks import Tracks, check_objects
 
 _FACTOR = 1.05  # no-link cost relative to the largest candidate cost; fixed in TrackMate's Kalman tracker
@@ -52,14 +53,14 @@ class KalmanParameters:
         Negative or missing numbers.
     """
 
-    initial_search_radius: float = 15.0
-    search_radius: float = 20.0
-    max_frame_gap: int = 2
-    measurement_std: float | None = None
-    penalties: Mapping[str, float] = field(default_factory=dict)
+    initial_search_radius: NotNegative = 15.0
+    search_radius: NotNegative = 20.0
+    max_frame_gap: Index = 2
+    measurement_std: NotNegative | None = None
+    penalties: Mapping[str, NotNegative] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from helpers.bounds import NotNegative
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.tracking.assignment import match
@@ -42,9 +43,9 @@ class LapParameters(SegmentParameters):
         Negative or missing numbers.
     """
 
-    max_distance: float = 15.0
-    penalties: Mapping[str, float] = field(default_factory=dict)
-    overlap_weight: float = 0.0
+    max_distance: NotNegative = 15.0
+    penalties: Mapping[str, NotNegative] = field(default_factory=dict)
+    overlap_weight: NotNegative = 0.0
 
     @property
     def feature_columns(self) -> list[str]:

@@ -22,7 +22,6 @@ from helpers.bounds import Fraction, Positive, check_bounds
 from helpers.errors import InputError
 from helpers.progress import progress
 from helpers.segmentation.pair_table import overlapping
-from helpers.tracking.segments import check_numbers
 from helpers.tracking.tracks import Tracks, check_links, check_objects
 
 
@@ -55,7 +54,6 @@ class OverlapParameters:
     precise: bool = True
 
     def __post_init__(self) -> None:
-        check_numbers(self)
         check_bounds(self)
 
 

@@ -14,12 +14,11 @@ candidate costs. The rules are TrackMate's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from helpers.bounds import Fraction, check_bounds
-from helpers.errors import InputError
+from helpers.bounds import Fraction, Index, NotNegative, check_bounds
 from helpers.tracking.assignment import match
 from helpers.tracking.candidates import LinkCost, Links, Points, stack
 
@@ -55,21 +54,20 @@ class SegmentParameters:
         Negative or missing numbers, a percentile above 1.
     """
 
-    alternative_linking_cost_factor: float = 1.05
+    alternative_linking_cost_factor: NotNegative = 1.05
     cutoff_percentile: Fraction = 0.9
     gap_closing: bool = True
-    gap_closing_max_distance: float = 15.0
-    max_frame_gap: int = 2
-    gap_closing_penalties: Mapping[str, float] = field(default_factory=dict)
+    gap_closing_max_distance: NotNegative = 15.0
+    max_frame_gap: Index = 2
+    gap_closing_penalties: Mapping[str, NotNegative] = field(default_factory=dict)
     splitting: bool = False
-    splitting_max_distance: float = 15.0
-    splitting_penalties: Mapping[str, float] = field(default_factory=dict)
+    splitting_max_distance: NotNegative = 15.0
+    splitting_penalties: Mapping[str, NotNegative] = field(default_factory=dict)
     merging: bool = False
-    merging_max_distance: float = 15.0
-    merging_penalties: Mapping[str, float] = field(default_factory=dict)
+    merging_max_distance: NotNegative = 15.0
+    merging_penalties: Mapping[str, NotNegative] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_numbers(self)
         check_bounds(self)
 
     @property
@@ -139,25 +137,3 @@ def _candidates(
         points.take(sources), points.take(targets), times=(frames[sources] + step, frames[targets])
     )
     return sources[i], targets[j], costs
-
-
-def check_numbers(parameters: object) -> None:
-    """Refuse negative or missing numbers and other types in a dataclass of parameters, naming the field."""
-    for entry in fields(parameters):  # type: ignore[arg-type]
-        value = getattr(parameters, entry.name)
-        if isinstance(value, SegmentParameters) or (value is None and entry.default is None):
-            continue
-        if isinstance(entry.default, bool):
-            if not isinstance(value, (bool, np.bool_)):
-                raise InputError(entry.name, value, "give True or False")
-            continue
-        if isinstance(entry.default, int) and not (isinstance(value, (int, float)) and value % 1 == 0):
-            raise InputError(entry.name, value, "give a whole number, 0 or more")
-        if isinstance(value, Mapping):
-            numbers = {f"{entry.name}[{key!r}]": number for key, number in value.items()}
-        else:
-            numbers = {entry.name: value}
-        for name, number in numbers.items():
-            wrong = isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating))
-            if wrong or not number >= 0:  # type: ignore[operator]
-                raise InputError(name, number, "give a number, 0 or more")

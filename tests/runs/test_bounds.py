@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 from annotated_types import Le, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from helpers import bounds
-from helpers.bounds import Count, Fraction, Odd, Part, Positive, check_bounds, complaint
+from helpers.bounds import Count, Fraction, NotNegative, Odd, Part, Positive, check_bounds, complaint
 from helpers.errors import InputError
 
 ALIASES = {name: kind for name, kind in vars(bounds).items() if hasattr(kind, "__metadata__")}
@@ -41,6 +43,8 @@ class Settings:
     rate: Annotated[Positive, Lt(1), "such as 3e-4"] = 0.1
     least: Fraction = 0.0
     level: Part = 0.5
+    drawn: bool = True
+    weights: Mapping[str, NotNegative] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -51,6 +55,12 @@ class Settings:
     [
         ({"epochs": 0}, "epochs = 0: a whole number ≥ 1"),
         ({"epochs": None}, "epochs = None: a whole number ≥ 1"),
+        ({"epochs": 2.5}, "epochs = 2.5: a whole number ≥ 1"),
+        ({"epochs": True}, "epochs = True: a whole number ≥ 1"),
+        ({"rate": "fast"}, "rate = 'fast': a number above 0 and below 1 (such as 3e-4)"),
+        ({"drawn": 1}, "drawn = 1: True or False"),
+        ({"weights": {"size": 1.0, "volume": -1.0}}, "weights['volume'] = -1.0: a number ≥ 0"),
+        ({"weights": {"size": None}}, "weights['size'] = None: a number ≥ 0"),
         ({"kernel": 4}, "kernel = 4: an odd whole number ≥ 1"),
         ({"patience": 0}, "patience = 0: a whole number ≥ 1, or None"),
         ({"rate": 1}, "rate = 1: a number above 0 and below 1 (such as 3e-4)"),
@@ -59,7 +69,8 @@ class Settings:
     ],
 )
 def test_an_error_names_field_value_and_bounds(given: dict[str, Any], message: str) -> None:
-    Settings(name="", patience=3, least=1.0, kernel=1)
+    right: dict[str, Any] = {"epochs": 2.0, "drawn": np.True_, "weights": {"size": np.float32(0)}}
+    Settings(name="", patience=3, least=1.0, kernel=1, **right)
     with pytest.raises(InputError) as error:
         Settings(**given)
     assert str(error.value) == message

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.tracking.segments import check_numbers
+from helpers.bounds import Index, NotNegative, check_bounds
 
 #: Contrast of a border, of 0 (within a cell) to 1 (between two cells), that speaks neither for it nor against it.
 NEUTRAL = 0.2
@@ -81,27 +81,27 @@ class GlobalParameters:
         Negative or missing numbers.
     """
 
-    appear: float = 4.0
-    end: float = 4.0
-    division: float = 2.0
-    edge: float = 0.25
-    cover: float = 4.0
-    edit: float = 3.0
-    lasting: float = 1.7
-    vote: float = 1.0
-    size: float = 2.0
-    overlap: float = 2.0
-    motion: float = 2.0
-    growth: float = 3.0
-    unlike: float = 1.0
-    border: float = 4.0
-    max_distance: float = 15.0
-    window: int = 12
-    window_overlap: int = 4
-    time_limit: float = 60.0
+    appear: NotNegative = 4.0
+    end: NotNegative = 4.0
+    division: NotNegative = 2.0
+    edge: NotNegative = 0.25
+    cover: NotNegative = 4.0
+    edit: NotNegative = 3.0
+    lasting: NotNegative = 1.7
+    vote: NotNegative = 1.0
+    size: NotNegative = 2.0
+    overlap: NotNegative = 2.0
+    motion: NotNegative = 2.0
+    growth: NotNegative = 3.0
+    unlike: NotNegative = 1.0
+    border: NotNegative = 4.0
+    max_distance: NotNegative = 15.0
+    window: Index = 12
+    window_overlap: Index = 4
+    time_limit: NotNegative = 60.0
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_bounds(self)
 
 
 def cell_costs(
