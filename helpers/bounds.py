@@ -87,9 +87,12 @@ def check_bounds(settings: Any) -> None:
         Naming the field, its value and what would be right.
     """
     for name, hint in _types(type(settings)).items():
-        numbers = {name: getattr(settings, name)}
+        value = getattr(settings, name)
+        numbers = {name: value}
         if get_origin(hint) is Mapping:
-            numbers = {f"{name}[{key!r}]": number for key, number in numbers[name].items()}
+            if not isinstance(value, Mapping):
+                raise InputError(name, value, "a mapping of names to values")
+            numbers = {f"{name}[{key!r}]": number for key, number in value.items()}
             hint = get_args(hint)[1]
         for where, number in numbers.items():
             if expected := complaint(hint, number):

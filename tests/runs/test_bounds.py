@@ -60,6 +60,7 @@ class Settings:
         ({"rate": "fast"}, "rate = 'fast': a number above 0 and below 1 (such as 3e-4)"),
         ({"drawn": 1}, "drawn = 1: True or False"),
         ({"weights": {"size": 1.0, "volume": -1.0}}, "weights['volume'] = -1.0: a number ≥ 0"),
+        ({"weights": 2.0}, "weights = 2.0: a mapping of names to values"),
         ({"weights": {"size": None}}, "weights['size'] = None: a number ≥ 0"),
         ({"kernel": 4}, "kernel = 4: an odd whole number ≥ 1"),
         ({"patience": 0}, "patience = 0: a whole number ≥ 1, or None"),
