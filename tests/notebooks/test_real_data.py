@@ -1,7 +1,8 @@
 """Short versions of the experiments on real data: less training, and lower scores to reach, than in the README.
 
 How much such a version's scores vary over seeds, to set a bound by:  python tests/notebooks/test_real_data.py embryo_few 5
-Over three seeds VollSeg's F1 at IoU 0.5 is SPREAD.
+VollSeg's F1 at IoU 0.5 over two seeds: 0.860 ± 0.025 on the ovule, where it is the U-Net alone, and 0.967 ± 0.014 on few
+embryos, 0.318 ± 0.014 above the better network in the mean of IoU 0.5 and 0.7.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _above_its_parts(scores: dict[str, dict[str, float]]) -> float:
     return f1["vollseg"] - max(f1["stardist"], f1["unet"])
 
 
-@pytest.mark.parametrize(("name", "least"), [("ovule", 0.5), ("embryo_few", 0.6)])
+@pytest.mark.parametrize(("name", "least"), [("ovule", 0.6), ("embryo_few", 0.75)])
 def test_a_short_training_finds_real_cells(
     name: str, least: float, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
