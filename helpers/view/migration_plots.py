@@ -1,4 +1,4 @@
-"""Pictures of notebooks 15_analyze_migration and 16_compare_conditions: paths, directions, how far cells wander, when and how they divide, and cohorts.
+"""Pictures of notebooks 15_analyze_migration and 16_compare_conditions: paths, directions, mean squared displacement, when and how they divide, and cohorts.
 
 Over 400 lines: a list of figures, each short.
 """

@@ -1,4 +1,4 @@
-"""Notebook 15_analyze_migration: in which regions cells move, how far they wander, and how often they divide."""
+"""Notebook 15_analyze_migration: in which regions cells move, how far they get (mean squared displacement), and how often they divide."""
 
 from __future__ import annotations
 
