@@ -186,9 +186,10 @@ def add(path: Path, row: dict[str, Any]) -> None:
 
 @styled
 def curve(table: pd.DataFrame) -> Any:
-    """Draw F1 over the number of drawn cells: a point a seed, a line through their means; at the right the full labels."""
+    """Draw F1 over the number of drawn cells: a line through the means over seeds, a point for each where there are several; at the right the full labels."""
     figure = new_figure(5.0, 3.2)
     axes = figure.add_subplot()
+    several = table[table.groupby("cells")["seed"].transform("nunique") > 1]
     order = sorted(table["cells"].unique(), key=lambda cells: float("inf") if cells == "all" else int(cells))
     for method in METHODS:
         name, color, marker = method_style(method)
@@ -196,8 +197,8 @@ def curve(table: pd.DataFrame) -> Any:
         drawn = [k for k, cells in enumerate(order) if cells != "all"]
         axes.plot(drawn, [mean[k] for k in drawn], color=color, marker=marker, label=name)
         axes.plot(range(len(order)), mean, color=color, marker=marker, linestyle=":")
-        at = table["cells"].map(order.index) + 0.06 * (METHODS.index(method) - 1)
-        axes.scatter(at, table[method], s=9, color=color, alpha=0.5, linewidths=0)
+        at = several["cells"].map(order.index) + 0.06 * (METHODS.index(method) - 1)
+        axes.scatter(at, several[method], s=9, color=color, alpha=0.5, linewidths=0)
     share = 100 * table.groupby("cells")["annotated_share"].mean()
     n_stacks = int(table["stacks"].max())
     axes.set_xticks(
