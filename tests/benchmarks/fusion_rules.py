@@ -191,7 +191,7 @@ def main() -> None:
         "F1, mean of IoU 0.5 and 0.7, and its change with one rule changed (95 % interval; 0: less than 0.0005).",
         "Made by `python tests/benchmarks/fusion_rules.py runs/scores/*/seed_*`; `divide` is what notebook 05_optimize_thresholds chose, and in",
         "the last rows what else it could have been. Stored membranes and the synthetic stacks have no image for `divides` and `joins`.",
-        given.note,
+        *filter(None, [given.note]),
         "",
         "| rule | " + " | ".join(found) + " |",
         "|---|" + "---:|" * len(found),

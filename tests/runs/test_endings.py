@@ -79,7 +79,6 @@ def test_kernels_start_where_the_folder_of_temporary_files_has_a_long_name(
     assert execute.kernel_manager(tmp_path / "log", Path(folder))().transport == transport
 
 
-@pytest.mark.timeout(1800)
 def test_however_a_run_ends_all_of_it_ends_and_nothing_is_left_outside_its_folder(
     experiment_of: Callable[..., Path], tmp_path: Path
 ) -> None:
