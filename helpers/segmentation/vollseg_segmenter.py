@@ -17,7 +17,7 @@ Over 400 lines, for the parameters that a notebook passes on are described once,
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,14 @@ class Outputs:
     mask: NDArray[np.bool_] | None
     seconds: dict[str, float] = field(default_factory=dict)
     image: NDArray[np.float32] | None = None
-    _instances: dict[tuple[float, float], list[NDArray[np.int32]]] = field(default_factory=dict, repr=False)
+    _last: dict[str, tuple[Any, list[NDArray]]] = field(default_factory=dict, repr=False)
+
+    def planes(self, name: str, key: Any, make: Callable[[], list[NDArray]]) -> list[NDArray]:
+        """Return what `make` gives for each plane; what the last `key` gave is kept, for a search varies one threshold at a time."""
+        if name not in self._last or self._last[name][0] != key:
+            self._last.pop(name, None)  # a search tries dozens, each as large as the frame
+            self._last[name] = key, make()
+        return self._last[name][1]
 
 
 @dataclass(frozen=True)
@@ -379,15 +386,25 @@ class VollSegSegmenter:
             planes = self._star_labels(outputs, prob, nms)
         elif method == "unet":
             with _timed(outputs.seconds, "components"):
-                planes = [self._components(plane, cut, outline) for plane in self._planes(outputs.foreground)]
+                planes = [
+                    self._components(plane, cut, territory)
+                    for plane, territory in zip(
+                        self._planes(outputs.foreground), self._territories(outputs, outline), strict=True
+                    )
+                ]
         else:
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
                 image = [None] * len(stars) if outputs.image is None else self._planes(outputs.image)
                 planes = [
-                    self._fused(star, labels, plane, seen, cut, outline, divide or self.divide)
-                    for star, labels, plane, seen in zip(
-                        outputs.stars, stars, self._planes(outputs.foreground), image, strict=True
+                    self._fused(star, labels, plane, territory, seen, cut, divide or self.divide)
+                    for star, labels, plane, territory, seen in zip(
+                        outputs.stars,
+                        stars,
+                        self._planes(outputs.foreground),
+                        self._territories(outputs, outline),
+                        image,
+                        strict=True,
                     )
                 ]
         with _timed(outputs.seconds, "filter"):
@@ -414,25 +431,33 @@ class VollSegSegmenter:
     def _star_labels(
         self, outputs: Outputs, prob: float | None, nms: float | None
     ) -> list[NDArray[np.int32]]:
-        """Instances of every plane; the last are kept, since a search varies the foreground for the same ones."""
+        """Instances of every plane."""
         key = self.star_thresholds(prob, nms)
-        if key not in outputs._instances:
-            outputs._instances.clear()  # a search tries dozens, each as large as the frame
+
+        def draw() -> list[NDArray]:
             with _timed(outputs.seconds, "nms"):
-                outputs._instances[key] = [
+                return [
                     stardist.instances(self.star_model, star, prob_thresh=key[0], nms_thresh=key[1])[0]
                     for star in outputs.stars
                 ]
-        return outputs._instances[key]
+
+        return outputs.planes("stars", key, draw)
+
+    def _territories(self, outputs: Outputs, outline: float) -> list[NDArray[np.bool_]]:
+        """Where cells of every plane grow to."""
+        foreground = self._planes(outputs.foreground)
+        return outputs.planes(
+            "territory", outline, lambda: [self.territory(plane, outline) for plane in foreground]
+        )
 
     def _fused(
         self,
         star: StarPrediction,
         stars: NDArray[np.int32],
         foreground: NDArray[np.float32],
+        territory: NDArray[np.bool_],
         image: NDArray[np.float32] | None,
         cut: float,
-        outline: float,
         divide: Divide,
     ) -> NDArray[np.int32]:
         """Fuse one image: the geometric mean of both networks' outputs is flooded, so that either can part cells.
@@ -448,7 +473,7 @@ class VollSegSegmenter:
             stars,
             foreground > cut,
             voxel_size=self.voxel_size,
-            territory=self.territory(foreground, outline),
+            territory=territory,
             divide=divide,
             rules=self.rules,
         )
@@ -466,12 +491,14 @@ class VollSegSegmenter:
             return np.stack([self.territory(plane, outline) for plane in foreground])
         return close_gaps(mask, REACH * self.boundary_width, spacing)
 
-    def _components(self, foreground: NDArray[np.float32], cut: float, outline: float) -> NDArray[np.int32]:
+    def _components(
+        self, foreground: NDArray[np.float32], cut: float, territory: NDArray[np.bool_]
+    ) -> NDArray[np.int32]:
         """Components of the mask, grown back by what was eroded between them, not into the background."""
         labels = instances_from_binary(foreground > cut)
         if self.boundary_width == 0:
             return labels
-        return watershed(-foreground, labels, self.territory(foreground, outline))
+        return watershed(-foreground, labels, territory)
 
     def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """Remove cells by size and tissue, and number the others 1…n."""
