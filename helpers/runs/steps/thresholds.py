@@ -159,9 +159,9 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
     -------
     Thresholds
         The best way to divide; of those less than one cell apart, which count as equal here as in the search, the one that
-        trusts the better network most. Where one network alone is better than all of them by more than that, the thresholds that
-        shut the other one out; likewise where StarDist by itself finds hardly a cell at the best fusion's probability, and the
-        U-Net alone is not worse than they are by more: on other stacks some stars would pass, of which nothing is known.
+        trusts the better network most. Where one network alone is better than all of them, the thresholds that shut the other
+        one out; likewise where StarDist by itself finds hardly a cell at the best fusion's probability, and the U-Net alone
+        is within one cell of them: on other stacks some stars would pass, of which nothing is known.
         `divided` holds what each way reached.
     """
     if len(tried) == 1:
@@ -172,7 +172,7 @@ def choose_division(tried: Sequence[Thresholds], others: Mapping[str, Thresholds
     equal = {one.divide: one for one in tried if one.score >= best - one_cell}
     order = DIVIDE if alone["stardist"] >= alone["unet"] else DIVIDE[::-1]
     chosen = next(equal[way] for way in order if way in equal)
-    needed = dict.fromkeys(alone, best + one_cell)
+    needed = dict.fromkeys(alone, best)
     # Not the other way round: a U-Net that finds none may have joined them all, and still know where they end.
     if "stardist" in others and _at_probability(others["stardist"], chosen.prob) < one_cell:
         needed["unet"] = max(best - one_cell, 0.0)
