@@ -5,7 +5,8 @@ frames its first one, mirrored at its borders to 22×512×512 and 64×512×512. 
 (its parts, one after the other, to time each) and vollseg 32.4.0's prediction, whose entry point needs PyTorch, napari
 and cellpose: its parts in its order, StarDist's `predict_instances`, csbdeep's `predict` and its own fusion. Both sides
 may use all cores, and get the same thresholds: one that leaves many candidates for the suppression, and one that
-leaves few. The last row says how the time grows from a frame to one of four times the voxels.
+leaves few. Rows in float32 compare what comes out; where the notebooks compute in another precision (``"auto"``), more rows
+say how long that takes. One row says how the time grows from a frame to one of four times the voxels.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from _harness import OURS_PYTHON, PEERS_PYTHON, ROOT, Measurement, entry, measure_side
+
+from helpers.models.precision import resolve
 
 RUN = ROOT / "runs" / "demo"
 SHAPES = ((22, 512, 512), (64, 512, 512))
@@ -40,12 +43,24 @@ def cases() -> Iterator[dict[str, Any]]:
 
 def _beside_peers(shape: tuple[int, ...], prob: float) -> Iterator[dict[str, Any]]:
     raw = _frame(shape)
-    ours = _run("bench_frame.py:ours", {"raw": raw}, run=str(RUN), prob=prob, nms=NMS)
-    parts = _parts(ours)
     theirs = _run("bench_frame.py:stardist_and_csbdeep", {"raw": raw}, run=str(RUN), prob=prob, nms=NMS)
-    networks, suppression, unet = theirs.result["seconds"]
+    fusion = _run(
+        "peer_fusion.py:vollseg_32",
+        {k: theirs.result[k] for k in ("probability", "star_labels", "foreground")},
+        python=PEERS_PYTHON,
+        voxel_size=(1.5, 0.5, 0.5),
+    )
     n = int(theirs.result["candidates"])
-    case = f"{_name(shape)}, {n:,} candidates above {prob}"
+    for precision in dict.fromkeys(("float32", resolve("auto"))):
+        ours = _run(
+            "bench_frame.py:ours", {"raw": raw}, run=str(RUN), prob=prob, nms=NMS, precision=precision
+        )
+        yield from _rows(f"{_name(shape)}, {n:,} candidates above {prob}, {precision}", ours, theirs, fusion)
+
+
+def _rows(case: str, ours: Measurement, theirs: Measurement, fusion: Measurement) -> Iterator[dict[str, Any]]:
+    parts = _parts(ours)
+    networks, suppression, unet = theirs.result["seconds"]
     yield _entry(
         f"{case}, StarDist",
         ours,
@@ -58,12 +73,6 @@ def _beside_peers(shape: tuple[int, ...], prob: float) -> Iterator[dict[str, Any
             "networks": [parts["StarDist's network"], networks],
             "suppression": [parts["suppression"], suppression],
         },
-    )
-    fusion = _run(
-        "peer_fusion.py:vollseg_32",
-        {k: theirs.result[k] for k in ("probability", "star_labels", "foreground")},
-        python=PEERS_PYTHON,
-        voxel_size=(1.5, 0.5, 0.5),
     )
     yield _entry(
         f"{case}, VollSeg",
@@ -87,7 +96,7 @@ def _growth() -> dict[str, Any]:
     """Compare a frame with one of four times its voxels, ours alone."""
     small, large = (22, 512, 512), (22, 1024, 1024)
     one, four = (
-        _run("bench_frame.py:ours", {"raw": _frame(s)}, run=str(RUN), prob=MANY, nms=NMS)
+        _run("bench_frame.py:ours", {"raw": _frame(s)}, run=str(RUN), prob=MANY, nms=NMS, precision="auto")
         for s in (small, large)
     )
     a, b = _parts(one), _parts(four)
@@ -163,7 +172,7 @@ PARTS = (
 )
 
 
-def ours(raw: np.ndarray, run: str, prob: float, nms: float) -> dict[str, np.ndarray]:
+def ours(raw: np.ndarray, run: str, prob: float, nms: float, precision: str) -> dict[str, np.ndarray]:
     """Segment, measure and write a frame."""
     from helpers.data.label_movies import LabelMovie
     from helpers.data.movies import Movie
@@ -175,7 +184,7 @@ def ours(raw: np.ndarray, run: str, prob: float, nms: float) -> dict[str, np.nda
     voxel_size = Movie.open(Path(run) / "data" / "movie" / "raw.ome.tif").require_voxel_size()
     segmenter = VollSegSegmenter.open(
         stardist_dir=models / "stardist", unet_dir=models / "unet", voxel_size=voxel_size,
-        prob_thresh=prob, nms_thresh=nms, foreground_thresh=0.5,
+        prob_thresh=prob, nms_thresh=nms, foreground_thresh=0.5, precision=precision,
     )  # fmt: skip
     # Traces the networks, compiles, and makes the table of rays, as the first frame of a movie does.
     warm = raw[:, :128, :128]
