@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       install, and run the demo experiment through all notebooks (about 10 minutes)"
+	@echo "make demo       install, and run the demo experiment through all notebooks (5 to 15 minutes)"
 	@echo "make figures    draw the README's pictures anew from the demo"
 	@echo "make install    only install into $(VENV); GPU=1 adds the CUDA libraries"
 	@echo "make test       install what the tests need, and run them"
