@@ -386,12 +386,16 @@ class VollSegSegmenter:
             planes = self._star_labels(outputs, prob, nms)
         elif method == "unet":
             with _timed(outputs.seconds, "components"):
-                planes = [
-                    self._components(plane, cut, territory)
-                    for plane, territory in zip(
-                        self._planes(outputs.foreground), self._territories(outputs, outline), strict=True
-                    )
-                ]
+                foreground_planes = self._planes(outputs.foreground)
+                planes = [instances_from_binary(plane > cut) for plane in foreground_planes]
+                if self.boundary_width:  # grown back by what was eroded between them, not into the background
+                    territories = self._territories(outputs, outline)
+                    planes = [
+                        watershed(-plane, labels, territory)
+                        for plane, labels, territory in zip(
+                            foreground_planes, planes, territories, strict=True
+                        )
+                    ]
         else:
             stars = self._star_labels(outputs, prob, nms)
             with _timed(outputs.seconds, "fusion"):
@@ -490,15 +494,6 @@ class VollSegSegmenter:
         if mask.ndim > self.n_dim:
             return np.stack([self.territory(plane, outline) for plane in foreground])
         return close_gaps(mask, REACH * self.boundary_width, spacing)
-
-    def _components(
-        self, foreground: NDArray[np.float32], cut: float, territory: NDArray[np.bool_]
-    ) -> NDArray[np.int32]:
-        """Components of the mask, grown back by what was eroded between them, not into the background."""
-        labels = instances_from_binary(foreground > cut)
-        if self.boundary_width == 0:
-            return labels
-        return watershed(-foreground, labels, territory)
 
     def _filtered(self, labels: NDArray[np.int32], mask: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """Remove cells by size and tissue, and number the others 1…n."""
